@@ -1,0 +1,129 @@
+// Package oauth owns the words of the wire: parameter values, URNs, error codes,
+// resource indicators and the messages that authorization server, exchange and
+// gateway hand to one another.
+//
+// It decides nothing and imports only the standard library.
+package oauth
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Grant types (RFC 6749 §4, RFC 8693 §2.1).
+const (
+	GrantAuthorizationCode = "authorization_code"
+	GrantRefreshToken      = "refresh_token"
+	GrantClientCredentials = "client_credentials"
+	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
+)
+
+// TokenTypeAccessToken is the token type identifier of RFC 8693 §3.
+const TokenTypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+
+// Client authentication methods (RFC 7591 §2).
+const (
+	AuthNone  = "none"
+	AuthBasic = "client_secret_basic"
+	AuthPost  = "client_secret_post"
+)
+
+// Scopes of access tokens. A call token's scopes are made in package token.
+const (
+	ScopeTools     = "mcp:tools"
+	ScopeResources = "mcp:resources"
+	ScopePrompts   = "mcp:prompts"
+)
+
+// DefaultScopes is what an empty scope asks for, and the scopes_supported of
+// every protected resource (RFC 9728 §2).
+func DefaultScopes() []string { return []string{ScopeTools, ScopeResources, ScopePrompts} }
+
+// ErrorCode is a registered error of RFC 6749 §5.2 and its extensions.
+type ErrorCode string
+
+// Error codes.
+const (
+	InvalidRequest          ErrorCode = "invalid_request"           // RFC 6749 §5.2
+	InvalidClient           ErrorCode = "invalid_client"            // RFC 6749 §5.2
+	InvalidGrant            ErrorCode = "invalid_grant"             // RFC 6749 §5.2
+	UnauthorizedClient      ErrorCode = "unauthorized_client"       // RFC 6749 §5.2
+	UnsupportedGrantType    ErrorCode = "unsupported_grant_type"    // RFC 6749 §5.2
+	UnsupportedResponseType ErrorCode = "unsupported_response_type" // RFC 6749 §4.1.2.1
+	InvalidScope            ErrorCode = "invalid_scope"             // RFC 6749 §5.2
+	AccessDenied            ErrorCode = "access_denied"             // RFC 6749 §4.1.2.1
+	ServerError             ErrorCode = "server_error"              // RFC 6749 §4.1.2.1
+	InvalidTarget           ErrorCode = "invalid_target"            // RFC 8707 §2
+	InvalidToken            ErrorCode = "invalid_token"             // RFC 6750 §3.1
+	InsufficientScope       ErrorCode = "insufficient_scope"        // RFC 6750 §3.1
+	InvalidRedirectURI      ErrorCode = "invalid_redirect_uri"      // RFC 7591 §3.2.2
+	InvalidClientMetadata   ErrorCode = "invalid_client_metadata"   // RFC 7591 §3.2.2
+	LoginRequired           ErrorCode = "login_required"            // OpenID Connect Core 1.0 §3.1.2.6
+)
+
+// Error is what a client is told. Description is a constant that says what the
+// client did wrong, holds no quotation mark or backslash (RFC 6749 §5.2) and
+// echoes no input; Cause is for logs and audit and never leaves the process.
+type Error struct {
+	Code        ErrorCode `json:"error"`
+	Description string    `json:"error_description,omitempty"`
+	Cause       error     `json:"-"`
+}
+
+// Error implements error, for logs.
+func (e *Error) Error() string {
+	s := string(e.Code)
+	if e.Description != "" {
+		s += ": " + e.Description
+	}
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// Status is the HTTP status of the error as an answer of an OAuth endpoint
+// (RFC 6749 §5.2) or a protected resource (RFC 6750 §3.1).
+func (e *Error) Status() int {
+	switch e.Code {
+	case InvalidClient, InvalidToken:
+		return http.StatusUnauthorized
+	case InsufficientScope:
+		return http.StatusForbidden
+	case ServerError:
+		return http.StatusInternalServerError
+	default:
+		return http.StatusBadRequest
+	}
+}
+
+// TokenRequest is an authenticated request at the token endpoint, as the
+// authorization server hands it to a grant.
+type TokenRequest struct {
+	Client Client
+	Form   url.Values // parameters of the body, each at most once but for resource and audience
+	Source string     // the caller's address, for the audit log
+}
+
+// Client is what a grant may know of the authenticated client.
+type Client struct {
+	ID           string
+	Confidential bool     // has proven who it is
+	GrantTypes   []string // what it may ask for
+	Scope        []string // the most it may be granted
+}
+
+// TokenResponse is the success response of RFC 6749 §5.1 with RFC 8693 §2.2.1.
+type TokenResponse struct {
+	AccessToken     string        `json:"access_token"`
+	IssuedTokenType string        `json:"issued_token_type,omitempty"`
+	TokenType       string        `json:"token_type"`
+	ExpiresIn       int64         `json:"expires_in"` // seconds
+	RefreshToken    string        `json:"refresh_token,omitempty"`
+	Scope           string        `json:"scope"`
+	Lifetime        time.Duration `json:"-"`
+}

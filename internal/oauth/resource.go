@@ -1,0 +1,88 @@
+package oauth
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// ErrBadResource is returned by ParseResource.
+var ErrBadResource = errors.New("resource must be an absolute http or https URI without fragment and user information")
+
+// Resource is a resource indicator (RFC 8707 §2): the absolute URI of a
+// protected resource, in the one spelling that tokens carry as aud.
+type Resource struct{ uri string }
+
+// ParseResource checks and makes a Resource. It does not normalise: two
+// spellings are two resources, and Resources maps the known aliases.
+func ParseResource(s string) (Resource, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") ||
+		strings.Contains(s, "#") || len(s) > 2048 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Resource{}, ErrBadResource
+	}
+	return Resource{s}, nil
+}
+
+// String returns the URI.
+func (r Resource) String() string { return r.uri }
+
+// IsZero reports whether r names no resource.
+func (r Resource) IsZero() bool { return r.uri == "" }
+
+// Resources are the protected resources that tokens may be for. A public one may
+// be asked for by any client; an internal one (an upstream) only by the exchanger
+// in process. The zero value knows none.
+type Resources struct {
+	public   map[string]Resource // by every accepted spelling
+	internal map[string]bool
+}
+
+// NewResources makes the registry.
+func NewResources(public, internal []Resource) Resources {
+	r := Resources{map[string]Resource{}, map[string]bool{}}
+	for _, p := range public {
+		r.public[p.uri] = p
+		r.public[alias(p.uri)] = p
+	}
+	for _, i := range internal {
+		r.internal[i.uri] = true
+	}
+	return r
+}
+
+// Public resolves what a client sent as resource to the registered resource:
+// exactly, or with the trailing slash that some clients add or drop. An unknown
+// and an internal one look the same: not found.
+func (r Resources) Public(s string) (Resource, bool) {
+	p, ok := r.public[s]
+	return p, ok
+}
+
+// Internal reports whether s is exactly an internal resource.
+func (r Resources) Internal(s Resource) bool { return r.internal[s.uri] }
+
+// One resolves the resource parameters of a request (RFC 8707 §2), of which we
+// honour exactly one. It returns invalid_target, worded alike for a missing, an
+// unknown and a forbidden one.
+func (r Resources) One(sent []string) (Resource, error) {
+	if len(sent) == 1 {
+		if p, ok := r.Public(sent[0]); ok {
+			return p, nil
+		}
+	}
+	return Resource{}, ErrInvalidTarget()
+}
+
+// ErrInvalidTarget is the one answer to every resource that cannot be had.
+func ErrInvalidTarget() error {
+	return &Error{Code: InvalidTarget, Description: "resource must be given once and be the URI of a protected resource of this server"}
+}
+
+// alias is the other spelling of a trailing slash.
+func alias(s string) string {
+	if t, ok := strings.CutSuffix(s, "/"); ok {
+		return t
+	}
+	return s + "/"
+}

@@ -1,0 +1,252 @@
+package token
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+)
+
+// Reasons for which a token is refused. Every refusal wraps exactly one.
+var (
+	ErrMalformed  = errors.New("not a JWT of ours")
+	ErrType       = errors.New("wrong kind of token")
+	ErrSignature  = errors.New("signature does not verify")
+	ErrIssuer     = errors.New("another issuer")
+	ErrAudience   = errors.New("for another resource")
+	ErrExpired    = errors.New("expired")
+	ErrNotYet     = errors.New("issued in the future")
+	ErrUnknownKey = errors.New("unknown key")
+)
+
+const (
+	typAccess   = "at+jwt"        // RFC 9068 §2.1
+	maxToken    = 8 << 10         // bytes
+	clockSkew   = 5 * time.Second // for iat only: exp is never stretched
+	cacheTokens = 4096            // per generation; about 6 MiB at the most
+)
+
+var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
+
+// PublicKey is a key with the one algorithm it is for.
+type PublicKey struct {
+	Algorithm string // ES256 or EdDSA
+	Key       crypto.PublicKey
+}
+
+// KeySet finds the issuer's public key by its kid. It returns ErrUnknownKey, or
+// another error when it cannot tell. It must be safe for concurrent use.
+type KeySet interface {
+	Key(ctx context.Context, kid string) (PublicKey, error)
+}
+
+// VerifierConfig configures a Verifier.
+type VerifierConfig struct {
+	Issuer string // iss, to the letter
+	Keys   KeySet
+	Now    func() time.Time
+}
+
+// Verifier checks tokens of one issuer. A token that was verified once is
+// remembered by its SHA-256 until it expires, so that a client that comes again
+// costs no signature check; time and audience are checked each time. It is safe
+// for concurrent use.
+type Verifier struct {
+	cfg VerifierConfig
+
+	mu       sync.Mutex // guards both generations
+	new, old map[[sha256.Size]byte]verified
+}
+
+// NewVerifier makes a Verifier.
+func NewVerifier(cfg VerifierConfig) *Verifier {
+	return &Verifier{cfg: cfg, new: map[[sha256.Size]byte]verified{}}
+}
+
+// ParseAccess verifies an access token for the audience. A call token is refused
+// with ErrType.
+func (v *Verifier) ParseAccess(ctx context.Context, raw, audience string) (Access, error) {
+	t, err := v.verify(ctx, raw, audience)
+	if err != nil {
+		return Access{}, err
+	}
+	if len(t.c.Details) != 0 {
+		return Access{}, fmt.Errorf("%w: a call token where an access token belongs", ErrType)
+	}
+	return Access{t}, nil
+}
+
+// ParseCall verifies a call token for the audience. An access token is refused
+// with ErrType.
+func (v *Verifier) ParseCall(ctx context.Context, raw, audience string) (Call, error) {
+	t, err := v.verify(ctx, raw, audience)
+	if err != nil {
+		return Call{}, err
+	}
+	if len(t.c.Details) == 0 {
+		return Call{}, fmt.Errorf("%w: an access token where a call token belongs", ErrType)
+	}
+	if err := checkCall(t.c); err != nil {
+		return Call{}, err
+	}
+	return Call{t, raw}, nil
+}
+
+// checkCall holds a call token to its own rules, whoever signed it.
+func checkCall(c claims) error {
+	if len(c.Details) != 1 || time.Duration(c.Expiry-c.IssuedAt)*time.Second > MaxCallLifetime {
+		return fmt.Errorf("%w: call token with several details or too long a life", ErrMalformed)
+	}
+	switch d := c.Details[0]; d.Type {
+	case DetailsSession:
+		if c.Scope == scopeSession && d.Tool == "" {
+			return nil
+		}
+	case DetailsToolCall:
+		if s, err := ParseToolScope(c.Scope); err == nil && s.Tool() == d.Tool && d.ArgumentsDigest != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: scope and authorization_details disagree", ErrMalformed)
+}
+
+func (v *Verifier) verify(ctx context.Context, raw, audience string) (verified, error) {
+	if len(raw) > maxToken {
+		return verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxToken)
+	}
+	sum := sha256.Sum256([]byte(raw))
+	t, ok := v.seen(sum)
+	if !ok {
+		var err error
+		if t, err = v.open(ctx, raw); err != nil {
+			return verified{}, err
+		}
+		v.remember(sum, t)
+	}
+	now := v.cfg.Now()
+	switch {
+	case string(t.c.Audience) != audience:
+		return verified{}, ErrAudience
+	case !now.Before(t.Expiry()):
+		return verified{}, ErrExpired
+	case t.IssuedAt().After(now.Add(clockSkew)):
+		return verified{}, ErrNotYet
+	}
+	return t, nil
+}
+
+// header is all that our tokens' headers have; anything more is not ours
+// (RFC 8725 §3.10, §3.11: no jku, x5u, jwk, crit).
+type header struct {
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Type      string `json:"typ"`
+}
+
+// open checks form, type, signature and issuer.
+func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
+	h, err := parseHeader(raw)
+	if err != nil {
+		return verified{}, err
+	}
+	key, err := v.cfg.Keys.Key(ctx, h.KeyID)
+	if err != nil {
+		return verified{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	jws, err := jose.ParseSignedCompact(raw, algorithms)
+	if err != nil {
+		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if h.Algorithm != key.Algorithm {
+		return verified{}, fmt.Errorf("%w: not the key's algorithm", ErrSignature)
+	}
+	payload, err := jws.Verify(key.Key)
+	if err != nil {
+		return verified{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	var c claims
+	if err := json.Unmarshal(payload, &c); err != nil { // strict: duplicate names and bad UTF-8 are errors
+		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return v.accept(c)
+}
+
+// accept checks the claims that do not change from one use to the next.
+func (v *Verifier) accept(c claims) (verified, error) {
+	if c.Issuer != v.cfg.Issuer {
+		return verified{}, ErrIssuer
+	}
+	scope, err := ParseScope(c.Scope)
+	if err != nil {
+		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if c.Subject.IsZero() || c.ClientID.IsZero() || c.ID == "" || c.Expiry <= c.IssuedAt || c.IssuedAt <= 0 || c.Act.depth() > maxActors {
+		return verified{}, fmt.Errorf("%w: a required claim is missing or out of range", ErrMalformed)
+	}
+	return verified{c, scope}, nil
+}
+
+// parseHeader reads the header strictly, and refuses spellings of base64url that
+// decode to the same bytes (RFC 7515 §2: no padding, no spare bits), so that one
+// token has one spelling.
+func parseHeader(raw string) (header, error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return header{}, fmt.Errorf("%w: not three parts", ErrMalformed)
+	}
+	var h header
+	for i, p := range parts {
+		b, err := base64.RawURLEncoding.Strict().DecodeString(p)
+		if err != nil || strings.ContainsAny(p, "\r\n") {
+			return header{}, fmt.Errorf("%w: part %d is not base64url", ErrMalformed, i+1)
+		}
+		if i > 0 {
+			continue
+		}
+		if err := json.Unmarshal(b, &h, json.RejectUnknownMembers(true)); err != nil {
+			return header{}, fmt.Errorf("%w: header: %w", ErrMalformed, err)
+		}
+	}
+	if h.Type != typAccess {
+		return header{}, fmt.Errorf("%w: typ is not %s", ErrType, typAccess)
+	}
+	if h.Algorithm == "" || strings.EqualFold(h.Algorithm, "none") {
+		return header{}, fmt.Errorf("%w: unsigned", ErrSignature)
+	}
+	return h, nil
+}
+
+func (v *Verifier) seen(sum [sha256.Size]byte) (verified, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t, ok := v.new[sum]
+	if !ok {
+		if t, ok = v.old[sum]; ok {
+			v.keep(sum, t)
+		}
+	}
+	return t, ok
+}
+
+func (v *Verifier) remember(sum [sha256.Size]byte, t verified) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keep(sum, t)
+}
+
+// keep holds two generations: what was not asked for during one is forgotten.
+// Callers hold mu.
+func (v *Verifier) keep(sum [sha256.Size]byte, t verified) {
+	if len(v.new) >= cacheTokens {
+		v.old, v.new = v.new, make(map[[sha256.Size]byte]verified, cacheTokens)
+	}
+	v.new[sum] = t
+}
