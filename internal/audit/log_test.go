@@ -1,0 +1,332 @@
+package audit_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/audit"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("AUDIT_TEST_CHILD"); dir != "" {
+		childWrites(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestEveryFieldIsInTheLine(t *testing.T) {
+	want := audit.Event{}
+	v := reflect.ValueOf(&want).Elem()
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		switch f := v.Field(i); f.Interface().(type) {
+		case time.Time:
+			f.Set(reflect.ValueOf(start))
+		case time.Duration:
+			f.SetInt(int64(1234 * time.Microsecond))
+		case int:
+			f.SetInt(int64(i + 1))
+		case []string:
+			f.Set(reflect.ValueOf([]string{"outer \"quoted\"\n", "inner"}))
+		default:
+			if f.Kind() == reflect.String {
+				f.SetString(name + " \u00e9\x00<\u2028>\n")
+			} else {
+				f.SetBytes([]byte(`{"limit":100}`))
+			}
+		}
+	}
+	d := newLogs(t)
+	l := d.open()
+	record(t, l, want)
+	closeLog(t, l)
+	if diff := cmp.Diff(want, d.events()[2].Event); diff != "" {
+		t.Errorf("the line holds another event (-want +got):\n%s", diff)
+	}
+	if line := d.lines()[2]; !strings.Contains(line, `"duration_us":1234,`) || !strings.Contains(line, `"time":"2026-03-01T12:00:00.123456789Z"`) {
+		t.Errorf("line = %s, want duration_us and time", line)
+	}
+}
+
+func TestClosedLogIsWholeAndCoveredByAHead(t *testing.T) {
+	d := filled(t, 5)
+	r := d.intact()
+	if r.Unsigned != 0 || r.Stored == nil {
+		t.Errorf("Verify() = %+v, want all lines covered", r)
+	}
+	want := []audit.Kind{"start", "head", "intent", "intent", "intent", "intent", "head", "intent", "stop", "head"}
+	if diff := cmp.Diff(want, kinds(d.events())); diff != "" {
+		t.Errorf("kinds (-want +got):\n%s", diff)
+	}
+	if !strings.HasSuffix(r.String(), "\nok\n") {
+		t.Errorf("report = %s", r)
+	}
+}
+
+func TestReopenedLogContinuesTheChain(t *testing.T) {
+	d := filled(t, 3)
+	before := d.bytes()
+	l := d.open()
+	record(t, l, audit.Event{Kind: audit.Outcome})
+	closeLog(t, l)
+	if !strings.HasPrefix(string(d.bytes()), string(before)) {
+		t.Error("reopening changed old lines")
+	}
+	d.intact()
+}
+
+func TestSixteenWritersMakeOneChain(t *testing.T) {
+	for _, sync := range []bool{false, true} {
+		t.Run(fmt.Sprintf("sync=%v", sync), func(t *testing.T) {
+			d := newLogs(t)
+			cfg := d.config()
+			cfg.Sync, cfg.Every = sync, 64
+			l, err := audit.Open(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			writeFrom16(t, l, 50)
+			closeLog(t, l)
+			d.intact()
+			calls := map[string]int{}
+			for _, e := range d.events() {
+				calls[e.Call]++
+			}
+			delete(calls, "")
+			if len(calls) != 800 {
+				t.Errorf("%d of 800 events are in the log", len(calls))
+			}
+		})
+	}
+}
+
+func writeFrom16(t *testing.T, l *audit.Log, n int) {
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range n {
+				if err := l.Record(t.Context(), audit.Event{Kind: audit.Intent, Call: fmt.Sprintf("%d-%d", g, i)}); err != nil {
+					t.Errorf("Record() = %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestLastLineIsSignedAndSavedWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newLogs(t)
+		l := d.open()
+		record(t, l, audit.Event{Kind: audit.Intent})
+		if r := d.intact(); r.Unsigned != 1 {
+			t.Errorf("unsigned lines = %d, want 1 before the second is over", r.Unsigned)
+		}
+		time.Sleep(time.Second) // synctest's clock
+		synctest.Wait()
+		if r := d.intact(); r.Unsigned != 0 || r.Stored.Seq != 3 {
+			t.Errorf("after a second: unsigned = %d, stored = %d; want 0, 3", r.Unsigned, r.Stored.Seq)
+		}
+		size := len(d.bytes())
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := len(d.bytes()); got != size {
+			t.Errorf("an idle log grew from %d to %d bytes", size, got)
+		}
+		closeLog(t, l)
+	})
+}
+
+func TestStoreThatFailsDoesNotStopCallsAndGetsTheHeadLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newLogs(t)
+		l := d.open()
+		d.store.setFail(errors.New("store is down"))
+		record(t, l, audit.Event{Kind: audit.Intent})
+		time.Sleep(3 * time.Second)
+		record(t, l, audit.Event{Kind: audit.Outcome})
+		d.store.setFail(nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if r := d.intact(); r.Stored.Seq != 5 {
+			t.Errorf("stored head covers line %d, want 5", r.Stored.Seq)
+		}
+		closeLog(t, l)
+	})
+}
+
+func TestOpenFailsClosedWithoutItsStoreOrSigner(t *testing.T) {
+	d := newLogs(t)
+	d.store.setFail(errors.New("store is down"))
+	if _, err := audit.Open(t.Context(), d.config()); err == nil {
+		t.Error("Open() = nil with a store that is down")
+	}
+	d.store.setFail(nil)
+	cfg := d.config()
+	cfg.Signer = brokenSigner{}
+	if _, err := audit.Open(t.Context(), cfg); err == nil {
+		t.Error("Open() = nil with a signer that fails")
+	}
+}
+
+type brokenSigner struct{}
+
+func (brokenSigner) Sign([]byte) (string, []byte, error) { return "", nil, errors.New("no key") }
+
+func TestSecondProcessCannotOpenTheLog(t *testing.T) {
+	d := newLogs(t)
+	d.open()
+	if l, err := audit.Open(t.Context(), d.config()); err == nil {
+		t.Errorf("second Open() = %v, nil; want an error", l)
+	}
+}
+
+func TestRecordFailsWhenTheFileIsTaken(t *testing.T) {
+	for name, take := range map[string]func(path string) error{
+		"deleted":           os.Remove,
+		"directory removed": func(p string) error { return os.RemoveAll(filepath.Dir(p)) },
+		"moved":             func(p string) error { return os.Rename(p, p+".1") },
+		"replaced":          func(p string) error { return errors.Join(os.Rename(p, p+".1"), os.WriteFile(p, nil, 0o600)) },
+		"cut":               func(p string) error { return os.Truncate(p, 10) },
+		"extended":          func(p string) error { return os.Truncate(p, 1<<16) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newLogs(t)
+			l := d.open()
+			record(t, l, audit.Event{Kind: audit.Intent})
+			if err := take(d.path); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Record(t.Context(), audit.Event{Kind: audit.Intent}); err == nil {
+				t.Error("Record() = nil, want an error")
+			}
+		})
+	}
+}
+
+func TestRecordRefusesWhatItCannotWrite(t *testing.T) {
+	d := newLogs(t)
+	l := d.open()
+	for name, e := range map[string]audit.Event{
+		"no kind":              {},
+		"a forged head":        {Kind: audit.Headed},
+		"a forged repair":      {Kind: audit.Recovered},
+		"arguments not JSON":   {Kind: audit.Intent, Arguments: []byte(`{"a":1`)},
+		"arguments that close": {Kind: audit.Intent, Arguments: []byte(`1},"seq":9`)},
+		"duplicate names":      {Kind: audit.Intent, Arguments: []byte(`{"a":1,"a":2}`)},
+		"too long":             {Kind: audit.Intent, Reason: strings.Repeat("x", 1<<18)},
+	} {
+		if err := l.Record(t.Context(), e); !errors.Is(err, audit.ErrBadEvent) {
+			t.Errorf("Record(%s) = %v, want ErrBadEvent", name, err)
+		}
+	}
+	record(t, l, audit.Event{Kind: audit.Intent, Arguments: []byte("{\n\"a\": 1}"), Reason: "\xff"})
+	closeLog(t, l)
+	if err := l.Record(t.Context(), audit.Event{Kind: audit.Intent}); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("Record() after Close = %v, want ErrClosed", err)
+	}
+	d.intact()
+}
+
+// childWrites is the process that TestKillMinus9 kills: it prints each call that
+// Record has acknowledged. Its key is its own: the parent checks the chain.
+func childWrites(dir string) {
+	l, err := audit.Open(context.Background(), audit.Config{
+		Path: filepath.Join(dir, "audit.jsonl"), Signer: signer{"k1", key}, Every: 16,
+		Heads: &store{path: filepath.Join(dir, "heads.json")},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for g := range 4 {
+		go func() {
+			for i := 0; ; i++ {
+				call := fmt.Sprintf("%d-%d", g, i)
+				if l.Record(context.Background(), audit.Event{Kind: audit.Intent, Call: call}) == nil {
+					fmt.Println(call)
+				}
+			}
+		}()
+	}
+	select {}
+}
+
+func TestKillMinus9LosesNothingThatWasAcknowledged(t *testing.T) {
+	d := newLogs(t)
+	for round := range 3 {
+		acked := killedChild(t, filepath.Dir(d.path), 200+round*137)
+		seen := map[string]bool{}
+		for _, e := range d.events() {
+			seen[e.Call] = true
+		}
+		for _, call := range acked {
+			if !seen[call] {
+				t.Fatalf("round %d: call %s was acknowledged and is not in the log", round, call)
+			}
+		}
+	}
+	l := d.open() // checks chain and stored head over all rounds
+	closeLog(t, l)
+	if diff := cmp.Diff(4, countKind(d.events(), audit.Start)); diff != "" {
+		t.Errorf("starts (-want +got):\n%s", diff)
+	}
+}
+
+func countKind(list []audit.Line, k audit.Kind) (n int) {
+	for _, l := range list {
+		if l.Kind == k {
+			n++
+		}
+	}
+	return n
+}
+
+// killedChild runs a child that writes, kills it after it acknowledged n calls,
+// and returns all that it acknowledged.
+func killedChild(t *testing.T, dir string, n int) []string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "AUDIT_TEST_CHILD="+dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var acked []string
+	in := bufio.NewReader(out)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil { // a line without its end was not acknowledged to us
+			break
+		}
+		acked = append(acked, strings.TrimSuffix(line, "\n"))
+		if len(acked) == n {
+			_ = cmd.Process.Kill()
+		}
+	}
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait()
+	if len(acked) < n {
+		t.Fatalf("the child acknowledged %d calls, want %d", len(acked), n)
+	}
+	return acked
+}
