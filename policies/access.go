@@ -1,0 +1,194 @@
+package policies
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+)
+
+// everyTool is the name in access.yaml for every approved tool of a server. No
+// tool can have it.
+const everyTool = "*"
+
+// document is a checked access.yaml. It grows by keys of a role (hours), of a
+// server, and by tools as a mapping from name to conditions beside the list.
+type document struct {
+	roles []role
+}
+
+type role struct {
+	name           string
+	users, clients []string
+	servers        []server
+}
+
+type server struct {
+	name  string
+	tools []tool
+}
+
+// tool is one grant: a name or everyTool, and where it is written.
+type tool struct {
+	name string
+	line int
+}
+
+// parseAccess reads access.yaml; file is its name in errors. An empty document
+// is nil. The error has a line for each mistake.
+func parseAccess(file string, b []byte) (*document, error) {
+	p := &parser{file: file}
+	root, err := p.decode(b)
+	if err != nil || root == nil {
+		return nil, err
+	}
+	doc := p.document(root)
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return doc, nil
+}
+
+// decode returns the root of the only document, nil for an empty one.
+func (p *parser) decode(b []byte) (*yaml.Node, error) {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	var root, next yaml.Node
+	switch err := d.Decode(&root); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, p.syntax(err)
+	}
+	switch err := d.Decode(&next); {
+	case err == nil:
+		return nil, p.errorf(&next, "a second document: keep one per file")
+	case !errors.Is(err, io.EOF):
+		return nil, p.syntax(err)
+	}
+	if n := root.Content[0]; n.ShortTag() != "!!null" {
+		return n, nil
+	}
+	return nil, nil
+}
+
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// syntax places an error of the YAML library, which knows lines only.
+func (p *parser) syntax(err error) error {
+	line, text := 1, err.Error()
+	if m := yamlError.FindStringSubmatch(text); m != nil {
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			line = n
+		}
+		text = m[2]
+	}
+	if text == "did not find expected alphabetic or numeric character" {
+		text = `"*" must be in quotes`
+	}
+	return fmt.Errorf("%s:%d:1: not valid YAML: %s", p.file, line, text)
+}
+
+func (p *parser) document(n *yaml.Node) *document {
+	f := p.fields(n, "access.yaml", "version", "roles")
+	if f == nil {
+		return nil
+	}
+	p.version(n, f["version"])
+	doc := &document{}
+	if f["roles"] == nil {
+		return doc
+	}
+	for _, e := range p.entries(f["roles"], "roles", "role") {
+		doc.roles = append(doc.roles, p.role(e))
+	}
+	return doc
+}
+
+func (p *parser) version(root, n *yaml.Node) {
+	switch {
+	case n == nil:
+		p.errorf(root, "no version: begin with version: 1")
+	case !p.plain(n):
+	case n.ShortTag() != "!!int" || n.Value != "1":
+		p.errorf(n, "unknown version: write version: 1, without quotes")
+	}
+}
+
+var roleName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+func (p *parser) role(e entry) role {
+	r := role{name: e.key.Value}
+	if !roleName.MatchString(r.name) {
+		p.errorf(e.key, "role name %s: use 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", shown(e.key))
+	}
+	f := p.fields(e.value, "a role", "who", "servers")
+	if f == nil {
+		return r
+	}
+	if f["who"] == nil {
+		p.errorf(e.key, "role %s has no who: add who: {users: [NAME]} or who: {clients: [CLIENT_ID]}", shown(e.key))
+	} else {
+		r.users, r.clients = p.who(f["who"])
+	}
+	if f["servers"] == nil {
+		p.errorf(e.key, "role %s has no servers: add servers: {SERVER: {tools: [TOOL]}}", shown(e.key))
+		return r
+	}
+	for _, s := range p.entries(f["servers"], "servers", "server") {
+		r.servers = append(r.servers, p.server(s))
+	}
+	return r
+}
+
+func (p *parser) who(n *yaml.Node) (users, clients []string) {
+	f := p.fields(n, "who", "users", "clients")
+	if f == nil {
+		return nil, nil
+	}
+	if len(n.Content) == 0 {
+		p.errorf(n, "who names nobody: add users: [NAME] or clients: [CLIENT_ID]")
+	}
+	users = p.names(f["users"], "users", "user", func(s string) error { _, err := identity.ParseSubject(s); return err })
+	clients = p.names(f["clients"], "clients", "client", func(s string) error { _, err := identity.ParseClientID(s); return err })
+	return users, clients
+}
+
+func (p *parser) names(n *yaml.Node, list, what string, parse func(string) error) []string {
+	var out []string
+	for _, item := range p.list(n, list, what) {
+		if item.Value == "*" {
+			p.errorf(item, `%s "*": there is no wildcard here, name each %s`, what, what)
+		} else if err := parse(item.Value); err != nil {
+			p.errorf(item, "%s %s: %v", what, shown(item), err)
+		}
+		out = append(out, item.Value)
+	}
+	return out
+}
+
+func (p *parser) server(e entry) server {
+	s := server{name: e.key.Value}
+	if !validServer(s.name) {
+		p.errorf(e.key, "server name %s: use 1 to 63 of a-z 0-9 -, beginning with a letter or digit", shown(e.key))
+	}
+	f := p.fields(e.value, "a server", "tools")
+	if f == nil {
+		return s
+	}
+	if f["tools"] == nil {
+		p.errorf(e.key, `server %s has no tools: add tools: [TOOL], or tools: ["*"] for every approved one`, shown(e.key))
+	}
+	for _, item := range p.list(f["tools"], "tools", "tool") {
+		if item.Value != everyTool && !validTool(item.Value) {
+			p.errorf(item, `tool name %s: use 1 to 128 of A-Z a-z 0-9 _ . - /, or "*" for every approved tool`, shown(item))
+		}
+		s.tools = append(s.tools, tool{item.Value, item.Line})
+	}
+	return s
+}

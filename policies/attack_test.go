@@ -1,0 +1,210 @@
+package policies_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+const sameNames = `version: 1
+roles:
+  person:
+    who: {users: [dev-agent]}
+    servers: {mail: {tools: [read_message]}}
+  workload:
+    who: {clients: [dev-agent]}
+    servers: {mail: {tools: [delete_message]}}
+`
+
+func decides(t *testing.T, p *policies.PDP, q policies.Request, want policies.Reason) {
+	t.Helper()
+	d := p.Decide(t.Context(), q)
+	if d.Reason != want || d.Allowed() != (want == policies.ReasonAllowed) {
+		t.Errorf("%s by %s, %s/%s: %+v, want %s", q.Subject, q.ClientID, q.Server, q.Tool, d, want)
+	}
+}
+
+func TestUserNamedLikeAClientHasNotItsRoles(t *testing.T) {
+	p := newPDP(t, sameNames)
+	decides(t, p, call(t, "dev-agent", "claude", "mail", "delete_message"), policies.ReasonNotGranted)
+	decides(t, p, call(t, "dev-agent", "claude", "mail", "read_message"), policies.ReasonAllowed)
+}
+
+func TestClientNamedLikeAUserHasNotTheirRoles(t *testing.T) {
+	p := newPDP(t, sameNames)
+	decides(t, p, call(t, "dev-agent", "dev-agent", "mail", "read_message"), policies.ReasonNotGranted)
+	decides(t, p, call(t, "dev-agent", "dev-agent", "mail", "delete_message"), policies.ReasonAllowed)
+}
+
+// The client through which a person works gives them nothing.
+func TestUserHasNotTheRolesOfTheirClient(t *testing.T) {
+	decides(t, newPDP(t, example), call(t, "carol", "dev-agent", "mail", "read_message"), policies.ReasonNoRole)
+}
+
+// Nor do the actors: they may only do what the subject may.
+func TestActorsAddNoRoles(t *testing.T) {
+	q := call(t, "carol", "claude", "mail", "read_message")
+	q.Actors = []identity.ClientID{identity.MustClientID("dev-agent")}
+	decides(t, newPDP(t, example), q, policies.ReasonNoRole)
+}
+
+func TestGrantsOfTwoRolesAreNotMixed(t *testing.T) {
+	p := newPDP(t, `version: 1
+roles:
+  a:
+    who: {users: [alice]}
+    servers: {mail: {tools: [read]}, files: {tools: [write]}}
+  b:
+    who: {users: [bob]}
+    servers: {mail: {tools: ["*"]}}
+`)
+	decides(t, p, call(t, "alice", "claude", "mail", "write"), policies.ReasonNotGranted)
+	decides(t, p, call(t, "alice", "claude", "files", "read"), policies.ReasonNotGranted)
+	decides(t, p, call(t, "bob", "claude", "files", "read"), policies.ReasonNotGranted)
+	decides(t, p, call(t, "bob", "claude", "mail", "write"), policies.ReasonAllowed)
+}
+
+// "*" grants tools, not strings: what is no tool name is never asked.
+func TestToolNameSmugglesNothingPastEveryTool(t *testing.T) {
+	p := newPDP(t, "version: 1\nroles:\n  all:\n    who: {users: [bob]}\n    servers: {mail: {tools: [\"*\"]}}\n")
+	for _, tool := range []string{
+		"", "*", "every_tool", "x tool:delete_message", "x\ttool:delete_message", "read_message\n", "read_message\x00",
+		"rеad_message", `a"b`, `a\b`, "a:b", "a,b", strings.Repeat("a", 129),
+	} {
+		want := policies.ReasonInvalidRequest
+		if tool == "every_tool" {
+			want = policies.ReasonAllowed // a tool like any other
+		}
+		decides(t, p, call(t, "bob", "claude", "mail", tool), want)
+	}
+	for _, server := range []string{"", "*", "Mail", "-mail", "mail/", "../mail", "mail\n", strings.Repeat("m", 64)} {
+		decides(t, p, call(t, "bob", "claude", server, "read_message"), policies.ReasonInvalidRequest)
+	}
+}
+
+// A name of the data's own structure is a name like any other.
+func TestToolNamedLikeTheStructureIsNotGranted(t *testing.T) {
+	p := newPDP(t, example)
+	for _, tool := range []string{"tools", "every_tool", "rule", "servers", "roles"} {
+		decides(t, p, call(t, "alice", "claude", "mail", tool), policies.ReasonNotGranted)
+	}
+	for _, subject := range []string{"users", "clients", "roles", "reader", "*"} {
+		decides(t, p, call(t, subject, "claude", "mail", "read_message"), policies.ReasonNoRole)
+	}
+}
+
+func TestArgumentsThatAreNotOneStrictObjectAreDenied(t *testing.T) {
+	p := newPDP(t, example)
+	q := call(t, "alice", "claude", "mail", "read_message")
+	for _, args := range []string{"", " ", "null", "[]", `"x"`, "{", "{}{}", `{"id":1,"id":2}`, "{\"id\":\"\xff\"}", `{"id":01}`} {
+		q.Arguments = jsontext.Value(args)
+		decides(t, p, q, policies.ReasonInvalidRequest)
+	}
+	q.Arguments = jsontext.Value(`{"id": 1}`)
+	decides(t, p, q, policies.ReasonAllowed)
+}
+
+func TestCachedAnswerIsNotAnotherQuestions(t *testing.T) {
+	p := newPDP(t, example)
+	q := call(t, "bob", "claude", "mail", "send_message")
+	for range 2 {
+		decides(t, p, q, policies.ReasonAllowed)
+		decides(t, p, call(t, "alice", "claude", "mail", "send_message"), policies.ReasonNotGranted)
+		decides(t, p, call(t, "bob", "bob", "mail", "send_message"), policies.ReasonNoRole)
+		decides(t, p, call(t, "bob", "claude", "files", "send_message"), policies.ReasonNotGranted)
+		decides(t, p, call(t, "bob", "claude", "mail", "delete_message"), policies.ReasonNotGranted)
+		other := q
+		other.Action = "tools/delete"
+		decides(t, p, other, policies.ReasonUnknownAction)
+	}
+	if p.Cached() == 0 {
+		t.Error("nothing is cached: this test shows nothing")
+	}
+}
+
+func TestNewPolicyForgetsCachedAnswers(t *testing.T) {
+	q := call(t, "alice", "claude", "mail", "read_message")
+	old := newPDP(t, example)
+	decides(t, old, q, policies.ReasonAllowed)
+	decides(t, newPDP(t, strings.Replace(example, "alice", "dana", 1)), q, policies.ReasonNoRole)
+}
+
+// What an answer depends on is taken from the policy, so that a condition that is
+// added later cannot be answered from the cache.
+func TestConditionIsNotAnsweredFromTheCache(t *testing.T) {
+	noon := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	good := call(t, "alice", "claude", "mail", "read_message")
+	good.Time, good.DefinitionDigest, good.Arguments = noon, "approved", jsontext.Value(`{"limit": 10, "deep": [{"a": [true, null, -1.5]}]}`)
+	good.Actors = []identity.ClientID{identity.MustClientID("agent")}
+	for name, tt := range map[string]struct {
+		condition string
+		change    func(*policies.Request)
+	}{
+		"time":             {"time.clock(input.time_ns)[0] < 17", func(q *policies.Request) { q.Time = noon.Add(6 * time.Hour) }},
+		"no time":          {"time.clock(input.time_ns)[0] < 17", func(q *policies.Request) { q.Time = time.Time{} }},
+		"time in a copy":   {"x := input; time.clock(x.time_ns)[0] < 17", func(q *policies.Request) { q.Time = noon.Add(6 * time.Hour) }},
+		"computed name":    {`k := concat("_", ["time", "ns"]); time.clock(input[k])[0] < 17`, func(q *policies.Request) { q.Time = noon.Add(6 * time.Hour) }},
+		"time by function": {"f(input)", func(q *policies.Request) { q.Time = noon.Add(6 * time.Hour) }},
+		"object.get":       {`time.clock(object.get(input, "time_ns", 0))[0] == 12`, func(q *policies.Request) { q.Time = noon.Add(6 * time.Hour) }},
+		"arguments":        {"input.arguments.limit <= 100", func(q *policies.Request) { q.Arguments = jsontext.Value(`{"limit": 101}`) }},
+		"deep arguments":   {"input.arguments.deep[0].a == [true, null, -1.5]", func(q *policies.Request) { q.Arguments = jsontext.Value(`{"deep": [{"a": [true]}]}`) }},
+		"no arguments":     {"input.arguments.limit <= 100", func(q *policies.Request) { q.Arguments = nil }},
+		"definition":       {`input.definition_digest == "approved"`, func(q *policies.Request) { q.DefinitionDigest = "changed" }},
+		"actors":           {`input.actors == ["agent"]`, func(q *policies.Request) { q.Actors = append(q.Actors, identity.MustClientID("other")) }},
+		"client":           {`input.client_id == "claude"`, func(q *policies.Request) { q.ClientID = identity.MustClientID("other") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			module := fmt.Sprintf(`package wicketgate.access
+
+default decision := {"allow": false, "reason": "not_granted", "rule": ""}
+
+decision := %s if { %s }
+
+f(x) if time.clock(x.time_ns)[0] < 17`, allowed, tt.condition)
+			p, err := policies.NewWithRego(t.Context(), policies.Config{Access: []byte(example)}, module)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad := good
+			tt.change(&bad)
+			for range 2 {
+				decides(t, p, good, policies.ReasonAllowed)
+				decides(t, p, bad, policies.ReasonNotGranted)
+			}
+		})
+	}
+}
+
+func TestManyNamesDoNotGrowTheCache(t *testing.T) {
+	p := newPDP(t, example)
+	for i := range 2*policies.MaxCached + 100 {
+		decides(t, p, call(t, "alice", "claude", "mail", fmt.Sprint("tool", i)), policies.ReasonNotGranted)
+	}
+	if n := p.Cached(); n > 2*policies.MaxCached {
+		t.Errorf("%d answers cached, want at most %d", n, 2*policies.MaxCached)
+	}
+	decides(t, p, call(t, "alice", "claude", "mail", "read_message"), policies.ReasonAllowed)
+}
+
+func TestConcurrentDecisions(t *testing.T) {
+	p := newPDP(t, example)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for i := range 200 {
+				q := call(t, "bob", "claude", "mail", "send_message")
+				q.Arguments = jsontext.Value(`{"to": "x"}`)
+				decides(t, p, q, policies.ReasonAllowed)
+				decides(t, p, call(t, "alice", fmt.Sprintf("c%d-%d", g, i), "mail", "send_message"), policies.ReasonNotGranted)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,53 @@
+package policies_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// large is a policy with n people in a role of n/10 tools.
+func large(n int) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nroles:\n  large:\n    who:\n      users:\n        - bob\n")
+	for i := range n {
+		fmt.Fprintf(&b, "        - user%d\n", i)
+	}
+	b.WriteString("    servers:\n      mail:\n        tools:\n          - send_message\n")
+	for i := range n / 10 {
+		fmt.Fprintf(&b, "          - tool%d\n", i)
+	}
+	return b.String()
+}
+
+func BenchmarkDecide(b *testing.B) {
+	arguments := jsontext.Value(`{"to": "x@example.com", "text": "` + strings.Repeat("hello ", 95) + `"}`)
+	visible := call(b, "bob", "claude", "mail", "send_message")
+	full := visible
+	full.Arguments = arguments
+	small, big := newPDP(b, example), newPDP(b, large(20_000))
+	for _, bb := range []struct {
+		name   string
+		decide func() policies.Decision
+	}{
+		{"visible/cached", func() policies.Decision { return small.Decide(b.Context(), visible) }},
+		{"visible/evaluated", func() policies.Decision { return small.Evaluate(b.Context(), visible) }},
+		{"arguments/cached", func() policies.Decision { return small.Decide(b.Context(), full) }},
+		{"arguments/evaluated", func() policies.Decision { return small.Evaluate(b.Context(), full) }},
+		{"20000people/cached", func() policies.Decision { return big.Decide(b.Context(), visible) }},
+		{"20000people/evaluated", func() policies.Decision { return big.Evaluate(b.Context(), visible) }},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if d := bb.decide(); !d.Allowed() {
+					b.Fatal(d)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,36 @@
+package policies
+
+import (
+	"context"
+
+	"github.com/open-policy-agent/opa/v1/rego"
+)
+
+// NewWithRego makes a PDP of another policy than the embedded one.
+func NewWithRego(ctx context.Context, cfg Config, module string, options ...func(*rego.Rego)) (*PDP, error) {
+	return newPDP(ctx, cfg, source{modules: map[string]string{"test.rego": module}, options: options})
+}
+
+// AccessRego is the embedded policy.
+func AccessRego() string { return accessRego }
+
+// MaxCached is the bound of one of the two generations of the cache.
+const MaxCached = maxCached
+
+// Cached is how many answers p keeps.
+func (p *PDP) Cached() int { return len(p.cache.young) + len(p.cache.old) }
+
+// Evaluate is Decide without the cache.
+func (p *PDP) Evaluate(ctx context.Context, q Request) Decision {
+	d, _ := p.evaluate(ctx, q)
+	return d
+}
+
+// BuiltinNames are what a policy may call.
+func BuiltinNames() []string {
+	var out []string
+	for _, b := range capabilities().Builtins {
+		out = append(out, b.Name)
+	}
+	return out
+}

@@ -1,0 +1,229 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// Bounds of the names in a request: what access.yaml cannot name is not asked.
+const (
+	maxServer = 63
+	maxTool   = 128
+	maxAction = 64
+)
+
+// check returns why q is no question, or nothing.
+func (q *Request) check() Reason {
+	switch {
+	case q.Subject.IsZero() || q.ClientID.IsZero():
+		return ReasonUnauthenticated
+	case len(q.Action) > maxAction || !validServer(q.Server):
+		return ReasonInvalidRequest
+	case (q.Tool != "" || q.Action == ActionCallTool) && !validTool(q.Tool):
+		return ReasonInvalidRequest
+	case q.Arguments != nil && (!q.Arguments.IsValid() || q.Arguments.Kind() != '{'):
+		return ReasonInvalidRequest
+	}
+	return ""
+}
+
+// validServer: a label of a URL path, [a-z0-9][a-z0-9-]{0,62}.
+func validServer(s string) bool {
+	if s == "" || len(s) > maxServer || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// validTool: [A-Za-z0-9_.\-/]{1,128}, so that a name is one scope token.
+func validTool(s string) bool {
+	if s == "" || len(s) > maxTool {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '-' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// The members of the input document.
+var inputNames = []string{"kind", "name", "client_id", "actors", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
+
+// reads is which members of the input a policy mentions: only those are built,
+// and an answer can depend on no others.
+type reads map[string]bool
+
+// onlyKey reports whether the answer to q depends on nothing but keyOf(q).
+func (r reads) onlyKey(q Request) bool {
+	return !r["actors"] && !r["definition_digest"] && !r["time_ns"] && (!r["arguments"] || q.Arguments == nil)
+}
+
+// readsOf finds the members that the compiled modules mention; a mention of the
+// input as a whole, or by a computed name, is a mention of all.
+func readsOf(modules map[string]*ast.Module) reads {
+	r := reads{}
+	for _, m := range modules {
+		ast.WalkRefs(m, func(ref ast.Ref) bool {
+			if !ref[0].Equal(ast.InputRootDocument) {
+				return false
+			}
+			name, ok := "", false
+			if len(ref) > 1 {
+				var s ast.String
+				s, ok = ref[1].Value.(ast.String)
+				name = string(s)
+			}
+			if ok {
+				r[name] = true
+				return false
+			}
+			for _, n := range inputNames {
+				r[n] = true
+			}
+			return false
+		})
+	}
+	return r
+}
+
+// member is one name of the input with how to get its value; nil is absent.
+type member struct {
+	name  *ast.Term
+	value func(q *Request) (*ast.Term, error)
+}
+
+// members lists those that r has. Names are sorted, values are made per request.
+func (r reads) members() []member {
+	text := func(f func(q *Request) string) func(q *Request) (*ast.Term, error) {
+		return func(q *Request) (*ast.Term, error) { return ast.StringTerm(f(q)), nil }
+	}
+	values := map[string]func(q *Request) (*ast.Term, error){
+		"kind":              text((*Request).kind),
+		"name":              text(func(q *Request) string { return q.Subject.String() }),
+		"client_id":         text(func(q *Request) string { return q.ClientID.String() }),
+		"action":            text(func(q *Request) string { return string(q.Action) }),
+		"server":            text(func(q *Request) string { return q.Server }),
+		"tool":              text(func(q *Request) string { return q.Tool }),
+		"definition_digest": text(func(q *Request) string { return q.DefinitionDigest }),
+		"actors":            actorsTerm,
+		"arguments":         argumentsTerm,
+		"time_ns":           timeTerm,
+	}
+	var out []member
+	for _, n := range inputNames {
+		if r[n] {
+			out = append(out, member{ast.InternedTerm(n), values[n]})
+		}
+	}
+	return out
+}
+
+// kind tells people and workloads apart: a workload that acts for itself has its
+// client_id as subject (RFC 9068 §2.2).
+func (q *Request) kind() string {
+	if q.Subject.Is(q.ClientID) {
+		return "client"
+	}
+	return "user"
+}
+
+func actorsTerm(q *Request) (*ast.Term, error) {
+	var out []*ast.Term
+	for _, a := range q.Actors {
+		out = append(out, ast.StringTerm(a.String()))
+	}
+	return ast.ArrayTerm(out...), nil
+}
+
+// timeTerm is nanoseconds since 1970, as Rego's time functions take them. No time
+// is absent, so that a condition on it does not hold.
+func timeTerm(q *Request) (*ast.Term, error) {
+	if q.Time.IsZero() {
+		return nil, nil
+	}
+	return ast.NumberTerm(json.Number(strconv.FormatInt(q.Time.UnixNano(), 10))), nil
+}
+
+func argumentsTerm(q *Request) (*ast.Term, error) {
+	if q.Arguments == nil {
+		return nil, nil
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(q.Arguments))
+	t, err := termOf(d)
+	if err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("arguments: more than one value")
+	}
+	return t, nil
+}
+
+// termOf reads one JSON value. The decoder refuses duplicate names, bad UTF-8
+// and more than 10,000 levels.
+func termOf(d *jsontext.Decoder) (*ast.Term, error) {
+	tok, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch tok.Kind() {
+	case '{':
+		return objectOf(d)
+	case '[':
+		return arrayOf(d)
+	case '"':
+		return ast.StringTerm(tok.String()), nil
+	case '0':
+		return ast.NumberTerm(json.Number(tok.String())), nil
+	case 't', 'f':
+		return ast.BooleanTerm(tok.Bool()), nil
+	}
+	return ast.NullTerm(), nil
+}
+
+func objectOf(d *jsontext.Decoder) (*ast.Term, error) {
+	var items [][2]*ast.Term
+	for d.PeekKind() != '}' {
+		k, err := termOf(d)
+		if err != nil {
+			return nil, err
+		}
+		v, err := termOf(d)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, [2]*ast.Term{k, v})
+	}
+	_, err := d.ReadToken()
+	return ast.ObjectTerm(slices.Clip(items)...), err
+}
+
+func arrayOf(d *jsontext.Decoder) (*ast.Term, error) {
+	var items []*ast.Term
+	for d.PeekKind() != ']' {
+		v, err := termOf(d)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, v)
+	}
+	_, err := d.ReadToken()
+	return ast.ArrayTerm(items...), err
+}

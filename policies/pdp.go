@@ -1,0 +1,164 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+const (
+	defaultTimeout = 100 * time.Millisecond
+	maxAccess      = 16 << 20 // bytes of access.yaml: some 100,000 names
+)
+
+// Config is what a PDP is made of.
+type Config struct {
+	Access  []byte        // access.yaml; an empty document is no policy
+	Name    string        // of Access, for errors and Decision.Rule; default access.yaml
+	Timeout time.Duration // of one decision; default 100 ms
+}
+
+// PDP decides by one policy. It never changes: a new policy is a new PDP. It is
+// safe for concurrent use; nil and the zero PDP deny everything.
+type PDP struct {
+	engine  *engine // nil: no policy
+	rules   map[string]string
+	digest  string
+	timeout time.Duration
+	cache   *cache
+}
+
+// Load makes a PDP of the access.yaml at path. A file that is missing, too large
+// or wrong is an error, never an empty policy.
+func Load(ctx context.Context, path string) (*PDP, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxAccess+1))
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	return New(ctx, Config{Access: b, Name: path})
+}
+
+// New makes a PDP. The error names file:line:column and what to do, one line for
+// each mistake.
+func New(ctx context.Context, cfg Config) (*PDP, error) {
+	return newPDP(ctx, cfg, embedded())
+}
+
+func newPDP(ctx context.Context, cfg Config, src source) (*PDP, error) {
+	if cfg.Name == "" {
+		cfg.Name = "access.yaml"
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if len(cfg.Access) > maxAccess {
+		return nil, fmt.Errorf("%s: larger than %d MiB", cfg.Name, maxAccess>>20)
+	}
+	doc, err := parseAccess(cfg.Name, cfg.Access)
+	if err != nil {
+		return nil, err
+	}
+	if doc == nil {
+		return &PDP{}, nil
+	}
+	data, rules := compile(cfg.Name, doc)
+	raw, err := data.canonical()
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
+	}
+	e, err := newEngine(ctx, src, raw)
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
+	}
+	return &PDP{engine: e, rules: rules, digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached)}, nil
+}
+
+// Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
+// compiles to, in base64url. Comments, layout, order and the file's name do not
+// change it. It is empty without a policy.
+func (p *PDP) Digest() string {
+	if p == nil {
+		return ""
+	}
+	return p.digest
+}
+
+// Decide answers q. It never fails: an error, a timeout, a panic and an answer
+// that is not a decision are denials, each with its own Reason.
+//
+// It does not check that q tells the truth: the caller has authenticated the
+// subject, and asks only about tools whose definition is approved.
+func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
+	if p == nil || p.engine == nil {
+		return Decision{Reason: ReasonNoPolicy}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			d = p.deny(ReasonPanic, fmt.Errorf("panic: %v", r))
+		}
+	}()
+	if r := q.check(); r != "" {
+		return p.deny(r, nil)
+	}
+	if err := ctx.Err(); err != nil {
+		return p.deny(expired(err), err)
+	}
+	if !p.engine.reads.onlyKey(q) {
+		d, _ = p.evaluate(ctx, q)
+		return d
+	}
+	k := keyOf(q)
+	if d, ok := p.cache.get(k); ok {
+		return d
+	}
+	d, final := p.evaluate(ctx, q)
+	if final {
+		p.cache.put(k, d)
+	}
+	return d
+}
+
+// evaluate asks the Rego. final is whether the policy itself gave the answer,
+// which it would give again, and not something that went wrong.
+func (p *PDP) evaluate(ctx context.Context, q Request) (d Decision, final bool) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	a, reason, err := p.engine.ask(ctx, q)
+	// Not every built-in notices that it should stop: an answer that comes too
+	// late is none.
+	if err := ctx.Err(); err != nil {
+		return p.deny(expired(err), err), false
+	}
+	if reason != "" {
+		return p.deny(reason, err), false
+	}
+	return Decision{allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: p.digest}, true
+}
+
+// rule adds where in the file it is. That is not in the data, whose digest must
+// not depend on file names.
+func (p *PDP) rule(name string) string {
+	if at := p.rules[name]; at != "" {
+		return at + ": " + name
+	}
+	return name
+}
+
+func (p *PDP) deny(r Reason, err error) Decision {
+	return Decision{Reason: r, PolicyDigest: p.digest, Err: err}
+}
+
+func expired(err error) Reason {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ReasonTimeout
+	}
+	return ReasonCanceled
+}

@@ -1,0 +1,89 @@
+// Package policies is the policy decision point, the PDP of NIST SP 800-162: it
+// answers whether a caller may do one action with one tool of one server
+// (AuthZEN §5: subject, action, resource, context).
+//
+// It owns access.yaml (its syntax, its errors), the Rego that access.yaml
+// compiles to data for, the reasons of decisions and their limits in time. With
+// no policy everything is denied, and whatever goes wrong in a decision is a
+// denial with its own [Reason].
+//
+// It does not enforce anything, authenticate anybody, know tokens, or do I/O per
+// decision. It does not know which tools exist or whether their definitions were
+// approved: "*" in access.yaml means every tool that the gateway asks about, and
+// the gateway asks only about approved ones. It has no hours, argument
+// constraints or approvals yet.
+package policies
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+)
+
+// Action is what the caller wants to do (AuthZEN §5.3). A policy denies the ones
+// it does not know.
+type Action string
+
+// The actions that access.yaml decides on.
+const (
+	// ActionSession opens an MCP session and asks for lists. Every authenticated
+	// caller may, once there is a policy: the lists then show only what may be called.
+	ActionSession Action = "session"
+	// ActionCallTool calls a tool; without arguments it asks whether the caller
+	// may know that the tool exists.
+	ActionCallTool Action = "tools/call"
+)
+
+// Request is the question to the PDP.
+type Request struct {
+	Subject  identity.Subject    // on whose behalf; a person unless it is the client itself
+	ClientID identity.ClientID   // the client that presented the token
+	Actors   []identity.ClientID // delegation chain, outermost first; may be empty (RFC 8693 §4.1)
+
+	Action       Action
+	Server, Tool string // no tool for a session
+
+	// Arguments is one JSON object. Nil asks whether the caller may call the tool
+	// at all, with whatever arguments: that is whether it is visible.
+	Arguments        jsontext.Value
+	DefinitionDigest string    // of the approved tool definition
+	Time             time.Time // of the call; a policy has no other clock, so that a replay decides alike
+}
+
+// Reason says why, in a word for logs, metrics and the audit record.
+type Reason string
+
+// The reasons of decisions.
+const (
+	ReasonAllowed Reason = "allowed"
+
+	ReasonNoPolicy        Reason = "no_policy"       // nil or zero PDP, or an empty access.yaml
+	ReasonUnauthenticated Reason = "unauthenticated" // no subject or no client
+	ReasonInvalidRequest  Reason = "invalid_request" // a name outside its syntax, or arguments that are not one JSON object
+	ReasonUnknownAction   Reason = "unknown_action"
+	ReasonNoRole          Reason = "no_role"     // the caller is in no role
+	ReasonNotGranted      Reason = "not_granted" // none of the caller's roles names the tool
+
+	ReasonCanceled        Reason = "canceled"         // the caller of Decide gave up
+	ReasonTimeout         Reason = "timeout"          // the policy took too long
+	ReasonEvaluationError Reason = "evaluation_error" // the policy failed
+	ReasonUndefined       Reason = "undefined"        // the policy had no answer
+	ReasonMalformed       Reason = "malformed"        // the policy's answer is not a decision
+	ReasonPanic           Reason = "panic"
+)
+
+// Decision is the answer of the PDP (AuthZEN §5.5). Only this package makes one
+// that allows; the zero Decision denies.
+type Decision struct {
+	allow bool
+
+	Reason       Reason
+	Rule         string // what granted it, "access.yaml:7: roles.reader.servers.mail.tools.read_message"; empty for a denial by default
+	PolicyDigest string // of the policy that decided; empty if there was none
+	Err          error  // for logs, never for the caller: why the policy gave no answer
+}
+
+// Allowed reports whether the action may be done.
+func (d Decision) Allowed() bool { return d.allow }
