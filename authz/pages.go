@@ -1,0 +1,148 @@
+package authz
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/web"
+)
+
+//go:embed pages
+var pageFiles embed.FS
+
+var (
+	pages    = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
+	style    = mustRead("pages/style.css")
+	styleSrc = "'sha256-" + base64.StdEncoding.EncodeToString(sha256Sum(style)) + "'"
+)
+
+func mustRead(name string) string {
+	b, err := pageFiles.ReadFile(name)
+	if err != nil {
+		panic(err) // embedded
+	}
+	return string(b)
+}
+
+func sha256Sum(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+// pageFunc is a handler whose errors are for a person, or for the client by redirect.
+type pageFunc func(w http.ResponseWriter, r *http.Request) error
+
+func (s *Server) page(h pageFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		var back *redirectError
+		switch {
+		case err == nil:
+		case web.Wire(err).Code == oauth.ServerError:
+			s.cfg.Log.ErrorContext(r.Context(), "page failed", "path", r.URL.Path, "request_id", web.RequestID(r.Context()), "error", err)
+			s.showError(w, r, &oauth.Error{Code: oauth.ServerError, Description: "something went wrong on our side; the operator finds the reason in the log under the request id below"})
+		case errors.As(err, &back):
+			s.redirect(w, r, back.request, url.Values{"error": {string(back.err.Code)}, "error_description": {back.err.Description}})
+		default:
+			s.refuse(r, "authorize", err)
+			s.showError(w, r, web.Wire(err))
+		}
+	})
+}
+
+// pageData is what the templates show.
+type pageData struct {
+	Title, Request, RequestID      string
+	Style                          template.CSS
+	Client, ClientID, RedirectHost string
+	Local                          bool // the redirect goes to the person's own machine
+	Resource, Subject              string
+	Scopes                         []scopeText
+	Users                          []string
+	Error                          *oauth.Error
+}
+
+type scopeText struct{ Name, Text string }
+
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string) error {
+	d := requestData(req)
+	d.Title, d.Request = "Sign in", s.sealPending(req, browser)
+	for _, u := range s.cfg.InsecureUsers {
+		d.Users = append(d.Users, u.String())
+	}
+	return s.render(w, http.StatusOK, "login.html", d, "'self'")
+}
+
+func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string, l login) error {
+	d := requestData(req)
+	d.Title, d.Request, d.Subject = "Allow access?", s.sealPending(req, browser), l.Subject.String()
+	target := "'self'" // browsers hold the redirect after a form to form-action as well
+	if u, err := url.Parse(req.redirectURI); err == nil {
+		target += " " + u.Scheme + "://" + u.Host
+	}
+	return s.render(w, http.StatusOK, "consent.html", d, target)
+}
+
+func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
+	d := pageData{Title: "That did not work", Error: e, RequestID: web.RequestID(r.Context())}
+	if err := s.render(w, e.Status(), "error.html", d, "'none'"); err != nil {
+		s.cfg.Log.Error("render error page", "error", err)
+	}
+}
+
+func requestData(req *authorizeRequest) pageData {
+	d := pageData{Client: req.client.Name, ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	if d.Client == "" {
+		d.Client = "An application without a name"
+	}
+	if u, err := url.Parse(req.redirectURI); err == nil {
+		d.RedirectHost, d.Local = u.Host, isLoopback(u.Hostname())
+		if u.Scheme != "https" && u.Scheme != "http" {
+			d.RedirectHost = u.Scheme + "://" + u.Host
+		}
+	}
+	for _, f := range req.scope.Fields() {
+		d.Scopes = append(d.Scopes, scopeText{f, explain(f)})
+	}
+	return d
+}
+
+// explain says what a scope means to the person who is asked.
+func explain(scope string) string {
+	switch scope {
+	case oauth.ScopeTools:
+		return "use the tools that your roles allow"
+	case oauth.ScopeResources:
+		return "read the resources that your roles allow"
+	case oauth.ScopePrompts:
+		return "use the prompts that your roles allow"
+	}
+	tool, _ := strings.CutPrefix(scope, "tool:")
+	return "use only the tool " + tool + ", if your roles allow it"
+}
+
+// render writes a page that cannot be framed, runs no script and loads nothing.
+func (s *Server) render(w http.ResponseWriter, status int, name string, d pageData, formAction string) error {
+	d.Style = template.CSS(style)
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, d); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleSrc+"; base-uri 'none'; frame-ancestors 'none'; form-action "+formAction)
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // no-referrer would make our own forms' Origin null
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+	return nil
+}

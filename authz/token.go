@@ -1,0 +1,261 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ory/fosite"
+
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+)
+
+// token is the token endpoint (RFC 6749 §3.2): authenticate the client, then hand
+// over to the one grant that answers the grant_type.
+func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
+	form, err := parseForm(r)
+	if err != nil {
+		return err
+	}
+	client, err := s.authenticate(r.Context(), r, form)
+	if err != nil {
+		s.refuse(r, "token", err)
+		return err
+	}
+	resp, err := s.issue(r.Context(), client, form, web.Source(r))
+	if err != nil {
+		return errors.Join(err, s.denied(r, client, form, err))
+	}
+	return web.WriteJSON(w, http.StatusOK, resp)
+}
+
+func (s *Server) issue(ctx context.Context, c Client, form url.Values, source string) (oauth.TokenResponse, error) {
+	grant, ok := s.grants[form.Get("grant_type")]
+	if !ok {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "grant_type is missing or not one that the metadata lists"}
+	}
+	if !c.May(form.Get("grant_type")) {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for this grant_type"}
+	}
+	return grant.Issue(withState(ctx, &requestState{client: c}), oauth.TokenRequest{
+		Client: oauth.Client{ID: c.ID.String(), Confidential: c.Confidential(), Scope: c.Scope}, Form: form, Source: source,
+	})
+}
+
+// parseForm reads an urlencoded body in which no parameter comes twice (RFC 6749
+// §3.2) but resource and audience (RFC 8693 §2.1, RFC 8707 §2). Parameters in the
+// URL do not count.
+func parseForm(r *http.Request) (url.Values, error) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/x-www-form-urlencoded" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Content-Type must be application/x-www-form-urlencoded"}
+	}
+	if err := r.ParseForm(); err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return nil, err
+		}
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the body is not a well-formed form", Cause: err}
+	}
+	return r.PostForm, noDuplicates(r.PostForm)
+}
+
+func noDuplicates(v url.Values) error {
+	for name, values := range v {
+		if len(values) > 1 && name != "resource" && name != "audience" {
+			return &oauth.Error{Code: oauth.InvalidRequest, Description: "a parameter was sent more than once"}
+		}
+	}
+	return nil
+}
+
+// refuse notes a caller that did not prove who it is.
+func (s *Server) refuse(r *http.Request, action string, err error) {
+	e := audit.Event{Kind: audit.Refusal, Action: action, Decision: "deny", Reason: string(web.Wire(err).Code), Source: web.Source(r), RequestID: web.RequestID(r.Context())}
+	if err := s.cfg.Refusals.Refuse(r.Context(), e); err != nil {
+		s.cfg.Log.Error("record refusal", "error", err)
+	}
+}
+
+// denied notes a request that an authenticated client made in vain.
+func (s *Server) denied(r *http.Request, c Client, form url.Values, err error) error {
+	if web.Wire(err).Code == oauth.ServerError {
+		return nil // logged where it is rendered; it may be the audit log itself that failed
+	}
+	return s.record(r.Context(), audit.Event{Kind: audit.Denial, Action: "token", Client: c.ID.String(), Source: web.Source(r),
+		Scope: knownGrant(s.grants, form.Get("grant_type")), Decision: "deny", Reason: string(web.Wire(err).Code)})
+}
+
+// knownGrant keeps what a client may write into the audit log to our own words.
+func knownGrant(grants map[string]Grant, name string) string {
+	if _, ok := grants[name]; ok {
+		return name
+	}
+	return "unknown grant_type"
+}
+
+// clientCredentials is the grant of RFC 6749 §4.4 with resource (RFC 8707): a
+// workload acts for itself, so its client_id is the subject (RFC 9068 §2.2).
+type clientCredentials struct{ s *Server }
+
+func (g clientCredentials) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	c := stateOf(ctx).client
+	if !r.Client.Confidential {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "client_credentials is for confidential clients only"}
+	}
+	subject, err := c.ID.Subject()
+	if err != nil {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client_id is too long to be a subject"}
+	}
+	resource, err := g.s.cfg.Resources.One(r.Form["resource"])
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	scope, err := grantedScope(r.Form.Get("scope"), c)
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	e := audit.Event{Kind: audit.Token, Action: oauth.GrantClientCredentials, Subject: subject.String(), Client: c.ID.String(),
+		Resource: resource.String(), Scope: scope.String(), Source: r.Source, Decision: "allow"}
+	if err := g.s.record(ctx, e); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Lifetime: g.s.cfg.AccessLifetime})
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	return g.s.bearer(raw, scope, ""), nil
+}
+
+func (s *Server) bearer(raw string, scope token.Scope, refresh string) oauth.TokenResponse {
+	return oauth.TokenResponse{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
+}
+
+// grantedScope is what of the wanted scope can be granted: unknown ones are
+// dropped, as RFC 6749 §3.3 allows, because clients ask for openid and the like;
+// nothing wanted means the defaults. The answer says what was granted.
+func grantedScope(wanted string, c Client) (token.Scope, error) {
+	if strings.TrimSpace(wanted) == "" {
+		wanted = strings.Join(oauth.DefaultScopes(), " ")
+	}
+	scope, err := token.ParseScope(wanted)
+	if err != nil {
+		return token.Scope{}, &oauth.Error{Code: oauth.InvalidScope, Description: "scope is malformed", Cause: err}
+	}
+	known := slices.DeleteFunc(scope.Fields(), func(f string) bool {
+		_, err := token.ParseToolScope(f)
+		return err != nil && !slices.Contains(oauth.DefaultScopes(), f)
+	})
+	scope = scope.Intersect(known)
+	if len(c.Scope) > 0 {
+		scope = scope.Intersect(c.Scope)
+	}
+	if scope.IsZero() {
+		return token.Scope{}, &oauth.Error{Code: oauth.InvalidScope, Description: "none of the scopes can be granted"}
+	}
+	return scope, nil
+}
+
+// fositeGrant is the grants whose state machines are fosite's: authorization_code
+// and refresh_token.
+type fositeGrant struct{ s *Server }
+
+func (g fositeGrant) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	resp, err := g.redeem(ctx, r)
+	if id := stateOf(ctx).reused; id != "" { // a second use: somebody has a copy
+		return oauth.TokenResponse{}, g.s.revoke(ctx, id, r.Source)
+	}
+	return resp, err
+}
+
+func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	form := maps.Clone(r.Form)
+	form.Del("scope") // ours to narrow; fosite ignores it on refresh
+	ar, err := g.s.fosite.NewAccessRequest(ctx, &http.Request{Method: http.MethodPost, PostForm: form, Form: form, Header: http.Header{}}, &session{})
+	if err != nil {
+		return oauth.TokenResponse{}, wireError(err)
+	}
+	ses := ar.GetSession().(*session)
+	if err := g.narrow(ses, r.Form); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	a := ses.authorization
+	var resp fosite.AccessResponder
+	err = g.s.cfg.Store.InTx(ctx, func(ctx context.Context) error {
+		if resp, err = g.s.fosite.NewAccessResponse(ctx, ar); err != nil {
+			return err
+		}
+		return g.s.record(ctx, audit.Event{Kind: audit.Token, Action: r.Form.Get("grant_type"), Subject: a.Subject.String(), Client: a.ClientID.String(),
+			Txn: a.ID, Resource: a.Resource, Scope: ses.scope.String(), Source: r.Source, Decision: "allow"})
+	})
+	if err != nil {
+		return oauth.TokenResponse{}, wireError(err)
+	}
+	refresh, _ := resp.GetExtra("refresh_token").(string)
+	return g.s.bearer(resp.GetAccessToken(), ses.scope, refresh), nil
+}
+
+// narrow applies resource and scope of the request: the same or less than what
+// was consented to (RFC 8707 §2.2, RFC 6749 §6).
+func (g fositeGrant) narrow(ses *session, form url.Values) error {
+	if sent := form["resource"]; len(sent) > 0 {
+		resource, err := g.s.cfg.Resources.One(sent)
+		if err != nil || resource.String() != ses.authorization.Resource {
+			return oauth.ErrInvalidTarget()
+		}
+	}
+	wanted := strings.TrimSpace(form.Get("scope"))
+	if wanted == "" || form.Get("grant_type") != oauth.GrantRefreshToken {
+		return nil
+	}
+	scope, err := token.ParseScope(wanted)
+	if err != nil || slices.ContainsFunc(scope.Fields(), func(f string) bool { return !ses.scope.Has(f) }) {
+		return &oauth.Error{Code: oauth.InvalidScope, Description: "scope goes beyond what was granted", Cause: err}
+	}
+	ses.scope = scope
+	return nil
+}
+
+// revoke ends the family of a code or refresh token that came twice (RFC 6749
+// §4.1.2, OAuth 2.1 §4.3.1).
+func (s *Server) revoke(ctx context.Context, id, source string) error {
+	c := stateOf(ctx).client.ID.String()
+	if err := s.cfg.Store.RevokeAuthorization(ctx, id, s.cfg.Now()); err != nil {
+		return err
+	}
+	if err := s.record(ctx, audit.Event{Kind: audit.Denial, Action: "revoke", Client: c, Txn: id, Source: source, Decision: "deny", Reason: "reused"}); err != nil {
+		return err
+	}
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: "this code or refresh token was used before; the authorization has been revoked, log in again"}
+}
+
+// wireError is the one map from fosite's errors to the wire: its own codes beyond
+// the registered ones do not leave.
+func wireError(err error) error {
+	var ours *oauth.Error
+	if errors.As(err, &ours) {
+		return ours
+	}
+	var theirs *fosite.RFC6749Error
+	if !errors.As(err, &theirs) {
+		return err
+	}
+	switch {
+	case theirs.ErrorField == fosite.ErrInvalidGrant.ErrorField:
+		return &oauth.Error{Code: oauth.InvalidGrant, Description: "the code or refresh token, its redirect_uri or its code_verifier is wrong, expired or used", Cause: err}
+	case theirs.ErrorField == fosite.ErrInvalidRequest.ErrorField:
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: "a parameter is missing or malformed", Cause: err}
+	case theirs.ErrorField == fosite.ErrUnauthorizedClient.ErrorField:
+		return &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for this grant", Cause: err}
+	case theirs.ErrorField == fosite.ErrInvalidClient.ErrorField:
+		return &oauth.Error{Code: oauth.InvalidClient, Description: "the client is unknown or did not prove who it is", Cause: err}
+	}
+	return err
+}

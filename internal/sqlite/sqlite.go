@@ -1,0 +1,128 @@
+// Package sqlite keeps what Wicketgate remembers in one SQLite file: clients,
+// authorizations with their codes and refresh tokens, wrapped keys, pinned tool
+// definitions and the heads of audit logs.
+//
+// A Store writes through one connection and reads through several, in WAL mode,
+// and what it has confirmed survives a power cut (synchronous=FULL). Several
+// processes of one machine may share the file.
+//
+// The package does NOT judge what it stores: expiry, revocation and reuse are
+// returned as they are and left to the caller, and the time is always passed in.
+// It does not serve several machines (a network file system breaks SQLite's
+// locks), keeps nothing in memory only, and encrypts nothing: private keys
+// arrive wrapped, tokens as hashes.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Store is an open database. It is safe for concurrent use; a context that InTx
+// passed on is for one goroutine at a time.
+type Store struct {
+	reader, writer pool
+}
+
+// Open opens the database file, makes it if there is none (readable by its owner
+// only), and migrates it. It returns ErrForeign for a file of another program
+// and ErrSchema for one that a newer version of this program has migrated.
+func Open(ctx context.Context, path string) (*Store, error) {
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("create database: %w", err)
+	}
+	s := &Store{}
+	if err := s.open(ctx, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, path string) (err error) {
+	if s.writer.DB, err = sql.Open("sqlite", dsn(path, writing)); err != nil {
+		return err
+	}
+	s.writer.SetMaxOpenConns(1) // SQLite has one writer: wait here, in order, rather than at its lock
+	if err := claim(ctx, s.writer.DB); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.writer.DB); err != nil {
+		return err
+	}
+	if s.reader.DB, err = sql.Open("sqlite", dsn(path, reading)); err != nil {
+		return err
+	}
+	n := max(4, runtime.GOMAXPROCS(0))
+	s.reader.SetMaxOpenConns(n)
+	s.reader.SetMaxIdleConns(n)
+	return errors.Join(s.writer.prepare(ctx), s.reader.prepare(ctx))
+}
+
+// OpenReadOnly opens an existing database for offline tools. It creates and
+// migrates nothing, and all that would write fails. It returns ErrForeign, and
+// ErrSchema for a database of another version.
+func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
+	s := &Store{}
+	if err := s.openReadOnly(ctx, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) openReadOnly(ctx context.Context, path string) error {
+	file, a, err := restOf(path)
+	if err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", dsn(file, a))
+	if err != nil {
+		return err
+	}
+	s.reader.DB, s.writer.DB = db, db
+	if err := checkSchema(ctx, db); err != nil {
+		return err
+	}
+	if err := s.reader.prepare(ctx); err != nil {
+		return err
+	}
+	s.writer.statements = s.reader.statements
+	return nil
+}
+
+// Close closes the database; the last one to close it folds the WAL into the
+// file. A second Close is no error.
+func (s *Store) Close() error {
+	if err := errors.Join(s.reader.close(), s.writer.close()); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}
+
+// pool is a set of connections with the statements that are worth keeping
+// compiled.
+type pool struct {
+	*sql.DB
+	statements map[string]*sql.Stmt // by query; not changed once open
+}
+
+func (p *pool) prepare(ctx context.Context) error {
+	p.statements = map[string]*sql.Stmt{}
+	for _, query := range []string{selectClient, selectRefreshToken} {
+		stmt, err := p.PrepareContext(ctx, query)
+		if err != nil {
+			return fmt.Errorf("prepare statement: %w", err)
+		}
+		p.statements[query] = stmt
+	}
+	return nil
+}
+
+func (p *pool) close() error {
+	if p.DB == nil {
+		return nil
+	}
+	return p.DB.Close() // its statements too
+}

@@ -1,0 +1,16 @@
+// Package migrations is the SQL that makes and changes the tables, for the
+// adapters to apply. It runs none of it.
+//
+// Migrations are numbered, only go forward, and never change after a release.
+package migrations
+
+import (
+	"embed"
+	"io/fs"
+)
+
+//go:embed sqlite/*.sql
+var files embed.FS
+
+// SQLite returns the migrations of the SQLite store.
+func SQLite() (fs.FS, error) { return fs.Sub(files, "sqlite") }
