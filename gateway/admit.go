@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+)
+
+// admit is step 1: an access token of ours for exactly this resource, on every
+// request. Only the Authorization header counts, never the query (RFC 6750 §2.3).
+func (g *Gateway) admit(r *http.Request, up *upstream) (token.Access, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return token.Access{}, errNoToken
+	}
+	scheme, raw, _ := strings.Cut(values[0], " ")
+	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		return token.Access{}, token.ErrMalformed
+	}
+	return g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String())
+}
+
+// challenge answers a caller that was not admitted, and tells it where to begin
+// (RFC 9728 §5.1, RFC 6750 §3).
+func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream, err error) {
+	g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
+	params := []string{`resource_metadata="` + g.metadataURL(up) + `"`, `scope="` + strings.Join(oauth.DefaultScopes(), " ") + `"`}
+	e := &oauth.Error{Code: oauth.InvalidToken, Description: "an access token for this resource is needed"}
+	if !errors.Is(err, errNoToken) {
+		e.Description = tokenProblem(err)
+		params = append([]string{`error="invalid_token"`, `error_description="` + e.Description + `"`}, params...)
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer "+strings.Join(params, ", "))
+	_ = web.WriteJSON(w, http.StatusUnauthorized, e)
+}
+
+// insufficient asks for the scopes that the operation needs (RFC 6750 §3.1).
+func (g *Gateway) insufficient(w http.ResponseWriter, up *upstream, scope string) {
+	w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`", resource_metadata="`+g.metadataURL(up)+`"`)
+	_ = web.WriteJSON(w, http.StatusForbidden, &oauth.Error{Code: oauth.InsufficientScope, Description: "the access token lacks a scope that this needs"})
+}
+
+func (g *Gateway) metadataURL(up *upstream) string {
+	return g.cfg.Issuer + "/.well-known/oauth-protected-resource/mcp/" + up.Name
+}
+
+// tokenProblem says to a client what is wrong with its token.
+func tokenProblem(err error) string {
+	switch {
+	case errors.Is(err, token.ErrExpired):
+		return "the access token has expired"
+	case errors.Is(err, token.ErrAudience):
+		return "the access token is for another resource"
+	case errors.Is(err, token.ErrType):
+		return "this is not an access token"
+	default:
+		return "the access token is not valid"
+	}
+}
+
+// tokenReason is the same for the audit log, told apart further.
+func tokenReason(err error) string {
+	for _, k := range []struct {
+		err    error
+		reason string
+	}{
+		{errNoToken, "token_missing"}, {token.ErrExpired, "token_expired"}, {token.ErrAudience, "token_for_another_resource"},
+		{token.ErrType, "token_of_another_type"}, {token.ErrSignature, "token_signature"}, {token.ErrIssuer, "token_of_another_issuer"},
+		{token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
+	} {
+		if errors.Is(err, k.err) {
+			return k.reason
+		}
+	}
+	return "token_unverifiable"
+}

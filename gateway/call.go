@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// call is tools/call. Up to and with the question whether the caller may see the
+// tool, every refusal is the one answer for an unknown tool.
+func (p *passage) call() *rpcError {
+	c, err := parseCall(p.msg.params)
+	if err != nil || p.msg.id == nil {
+		return &rpcError{Code: codeInvalidParams, Message: plain(err), reason: "malformed", cause: err}
+	}
+	p.event.Tool = truncate(c.name)
+	t, e := p.visible(c)
+	if e != nil {
+		return e
+	}
+	spec, e := p.spec(c, t)
+	if e != nil {
+		return e
+	}
+	d := p.decide(policies.ActionCallTool, c.name, c.arguments)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.g.relay(ctx, p, call, t.finish)
+	})
+}
+
+// visible is step 3. The PDP is asked first, so that a name that the caller may
+// not see costs and tells the same whether it exists or not.
+func (p *passage) visible(c call) (*tool, *rpcError) {
+	scope, err := token.ToolScope(c.name)
+	if err != nil {
+		return nil, errUnknownTool("bad_tool_name")
+	}
+	if d := p.decide(policies.ActionCallTool, c.name, nil); !d.Allowed() {
+		return nil, errUnknownTool(string(d.Reason))
+	}
+	if !p.access.Scope().Covers(scope) {
+		return nil, p.stepUp(scope.String())
+	}
+	if err := p.refresh(); err != nil {
+		return nil, errUnavailable("definitions_unavailable", err)
+	}
+	t := p.up.catalog.get(c.name)
+	if t == nil {
+		return nil, errUnknownTool("not_listed_or_not_approved")
+	}
+	p.event.DefinitionDigest = t.digest
+	return t, nil
+}
+
+// spec is step 4, the schema, and the digests that bind the call token.
+func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
+	if t.broken != nil {
+		return token.CallSpec{}, errUnavailable("schema_unusable", t.broken)
+	}
+	if err := t.check(c.arguments); err != nil {
+		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name + ": " + problem(err), reason: "schema", cause: err}
+	}
+	digest, err := token.Digest(c.arguments)
+	if err != nil {
+		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name, reason: "malformed", cause: err}
+	}
+	p.event.ArgumentsDigest = digest
+	scope, err := token.ToolScope(c.name)
+	if err != nil {
+		return token.CallSpec{}, errUnknownTool("bad_tool_name")
+	}
+	return token.CallSpec{Scope: scope, Details: token.Details{ArgumentsDigest: digest, DefinitionDigest: t.digest}}, nil
+}
+
+// finish is step 9 for the result of a call: it must be what the definition says.
+// A good one goes to the client byte for byte.
+func (t *tool) finish(_ context.Context, result jsontext.Value) (jsontext.Value, outcome, *rpcError) {
+	var r struct {
+		IsError    bool           `json:"isError"`
+		Structured jsontext.Value `json:"structuredContent"`
+	}
+	if err := json.Unmarshal(result, &r); err != nil {
+		return nil, outcome{}, errUnavailable("upstream_malformed", err)
+	}
+	if t.output != nil && !r.IsError {
+		var v any
+		if err := json.Unmarshal(r.Structured, &v); err != nil {
+			return nil, outcome{}, errUnavailable("upstream_output_schema", err)
+		}
+		if err := t.output.Validate(v); err != nil {
+			return nil, outcome{}, errUnavailable("upstream_output_schema", err)
+		}
+	}
+	status := "ok"
+	if r.IsError {
+		status = "tool_error"
+	}
+	return nil, outcome{status: status}, nil
+}

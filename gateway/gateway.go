@@ -1,0 +1,174 @@
+// Package gateway is the PEP (policy enforcement point) in front of MCP servers.
+//
+// Every message of a client passes the same steps: admit, parse, visible, schema,
+// decide, record, exchange, dispatch, filter, record. The last four are reachable
+// only with a value of type token.Call, which only package token can make: a
+// received token is never forwarded.
+//
+// It speaks the session era (2025-11-25, 2025-06-18) on POST and DELETE and
+// refuses what it does not know. Not here yet: the stateless era (2026-07-28),
+// GET streams and requests from server to client, resources, prompts and
+// completion, stdio upstreams, one endpoint over all servers, tool tokens that a
+// client exchanged for itself.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// Limits.
+const (
+	maxRequest  = 512 << 10 // bytes of a client's message
+	maxResponse = 4 << 20   // bytes of an upstream's message
+	callTimeout = 2 * time.Minute
+)
+
+// Protocol versions that are spoken, newest first.
+var versions = []string{"2025-11-25", "2025-06-18"}
+
+// Verifier checks access tokens. *token.Verifier is one.
+type Verifier interface {
+	ParseAccess(ctx context.Context, raw, audience string) (token.Access, error)
+}
+
+// PDP decides. *policies.PDP is one. It never fails: what goes wrong is a denial.
+type PDP interface {
+	Decide(ctx context.Context, q policies.Request) policies.Decision
+	Digest() string
+}
+
+// Exchanger turns an access token into a call token for an upstream (RFC 8693,
+// in process or at a remote AS). *exchange.Exchanger is one.
+type Exchanger interface {
+	Call(ctx context.Context, parent token.Access, s token.CallSpec) (token.Call, error)
+}
+
+// Refusals takes the refusals of callers who never authenticated, and bounds what
+// they can write into the audit log.
+type Refusals interface {
+	Refuse(ctx context.Context, e audit.Event) error
+}
+
+// Upstream is an MCP server behind the gateway.
+type Upstream struct {
+	Name     string         // in /mcp/{name}, access.yaml and the audit log
+	Resource oauth.Resource // public: what clients ask for
+	URL      string         // where it listens
+	Audience oauth.Resource // internal: aud of the call tokens it gets
+}
+
+// Config is all that a Gateway needs; every field is required unless it says otherwise.
+type Config struct {
+	ClientID      identity.ClientID // the gateway's own, client_id of call tokens
+	Upstreams     []Upstream
+	Verifier      Verifier
+	PDP           PDP
+	Exchanger     Exchanger
+	Pins          Pins
+	TrustFirstUse bool // approve a tool's definition when it is first seen; for development
+	Audit         audit.Recorder
+	Refusals      Refusals
+	Sealer        Sealer
+	Transport     http.RoundTripper // to upstreams
+	Issuer        string            // base of the metadata's URLs
+	Log           *slog.Logger
+	Now           func() time.Time
+}
+
+// Gateway is the PEP. It is safe for concurrent use.
+type Gateway struct {
+	cfg       Config
+	upstreams map[string]*upstream
+	client    *http.Client
+	sessions  sessionTokens
+}
+
+type upstream struct {
+	Upstream
+	catalog *catalog
+}
+
+var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// New makes a Gateway.
+func New(cfg Config) (*Gateway, error) {
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
+	g.client = &http.Client{Transport: cfg.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, u := range cfg.Upstreams {
+		if !serverName.MatchString(u.Name) {
+			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
+		}
+		if g.upstreams[u.Name] != nil {
+			return nil, fmt.Errorf("server name %q is given twice", u.Name)
+		}
+		g.upstreams[u.Name] = &upstream{u, newCatalog(cfg, u.Name)}
+	}
+	return g, nil
+}
+
+// Register adds the endpoints to mux. sameSite refuses other sites' pages.
+func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
+	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serve))))
+}
+
+// serve admits the caller and hands over by method.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
+	up := g.upstreams[r.PathValue("server")]
+	if up == nil {
+		g.refuse(r, audit.Event{Action: "admit", Reason: "unknown_server"})
+		_ = web.WriteJSON(w, http.StatusNotFound, &oauth.Error{Code: oauth.InvalidRequest, Description: "there is no such server here"})
+		return
+	}
+	access, err := g.admit(r, up)
+	if err != nil {
+		g.challenge(w, r, up, err)
+		return
+	}
+	p := newPassage(g, w, r, up, access)
+	switch r.Method {
+	case http.MethodPost:
+		p.post()
+	case http.MethodDelete:
+		p.end()
+	default: // no GET streams yet: 405 tells the client so (MCP 2025-11-25, transports)
+		w.Header().Set("Allow", "POST, DELETE")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	}
+}
+
+// refuse notes a caller that never authenticated.
+func (g *Gateway) refuse(r *http.Request, e audit.Event) {
+	e.Kind, e.Decision, e.Source, e.RequestID = audit.Refusal, "deny", web.Source(r), web.RequestID(r.Context())
+	if err := g.cfg.Refusals.Refuse(r.Context(), e); err != nil {
+		g.cfg.Log.ErrorContext(r.Context(), "record refusal", "error", err)
+	}
+}
+
+// Definition returns the digest of the approved definition of a tool. It is what
+// package exchange binds a tool token to that a client asked for itself.
+func (g *Gateway) Definition(_ context.Context, server, tool string) (string, bool) {
+	up := g.upstreams[server]
+	if up == nil {
+		return "", false
+	}
+	t := up.catalog.get(tool)
+	if t == nil {
+		return "", false
+	}
+	return t.digest, true
+}
+
+var errNoToken = errors.New("no access token")

@@ -1,0 +1,303 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// passage is one message on its way through the gateway.
+type passage struct {
+	g       *Gateway
+	w       http.ResponseWriter
+	r       *http.Request
+	up      *upstream
+	access  token.Access
+	actors  *token.Actor
+	session session
+	msg     message
+	event   audit.Event // who, from where, what; each step adds what it finds
+}
+
+func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, a token.Access) *passage {
+	p := &passage{g: g, w: w, r: r, up: up, access: a, actors: a.Actors()}
+	p.event = audit.Event{
+		Subject: a.Subject().String(), Client: a.ClientID().String(), Actors: p.actors.Chain(), Txn: a.Txn(), TokenID: a.ID(),
+		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
+	}
+	return p
+}
+
+// post is steps 2 to 10 for a message.
+func (p *passage) post() {
+	body, err := io.ReadAll(p.r.Body)
+	if err != nil {
+		p.fail(tooLarge(err))
+		return
+	}
+	if p.msg, err = parseMessage(body); err != nil {
+		p.fail(&rpcError{Code: parseCode(err), Message: plain(err), status: http.StatusBadRequest, reason: "malformed", cause: err})
+		return
+	}
+	if p.event.Action = p.msg.method; p.msg.response {
+		p.event.Action = "response"
+	}
+	if err := p.serve(); err != nil {
+		p.fail(err)
+	}
+}
+
+// serve dispatches by method. What is not named here is refused.
+func (p *passage) serve() *rpcError {
+	switch p.msg.method {
+	case "initialize":
+		return p.initialize()
+	case "server/discover": // the stateless era: -32601 is what newer clients fall back on
+		return errNoMethod()
+	}
+	if err := p.resume(); err != nil {
+		return err
+	}
+	if !p.access.Scope().Covers(token.SessionScope()) {
+		return p.stepUp(oauth.ScopeTools)
+	}
+	switch p.msg.method {
+	case "ping":
+		writeRPC(p.w, p.msg.id, jsontext.Value("{}"), nil)
+		return nil
+	case "tools/list":
+		return p.list()
+	case "tools/call":
+		return p.call()
+	case "notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
+		return p.notify()
+	case "":
+		return &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open", status: http.StatusBadRequest, reason: "unexpected_response"}
+	}
+	return errNoMethod()
+}
+
+func errNoMethod() *rpcError {
+	return &rpcError{Code: codeNoMethod, Message: "Method not found", reason: "unknown_method"}
+}
+
+// resume opens the session that the client names (MCP 2025-11-25, transports: 400
+// without one, 404 for one that is not, or no longer, the caller's).
+func (p *passage) resume() *rpcError {
+	handle := p.r.Header.Get("Mcp-Session-Id")
+	if handle == "" {
+		return &rpcError{Code: codeInvalidRequest, Message: "Mcp-Session-Id is missing: send initialize first", status: http.StatusBadRequest, reason: "session_missing"}
+	}
+	s, ok := p.g.openSession(handle, p.up.Name, p.access)
+	if !ok {
+		return errNoSession("session_not_the_callers")
+	}
+	p.session = s
+	if v := p.r.Header.Get("MCP-Protocol-Version"); v != "" && v != s.Version {
+		return &rpcError{Code: codeInvalidRequest, Message: "MCP-Protocol-Version is not the one of this session", status: http.StatusBadRequest, reason: "version_mismatch"}
+	}
+	return nil
+}
+
+func errNoSession(reason string) *rpcError {
+	return &rpcError{Code: codeInvalidRequest, Message: "Session not found: send initialize again", status: http.StatusNotFound, reason: reason}
+}
+
+// decide asks the PDP; arguments nil is the question whether the caller may see
+// the tool at all.
+func (p *passage) decide(action policies.Action, tool string, arguments jsontext.Value) policies.Decision {
+	d := p.g.cfg.PDP.Decide(p.r.Context(), policies.Request{
+		Subject: p.access.Subject(), ClientID: p.access.ClientID(), Actors: actingClients(p.actors), Action: action,
+		Server: p.up.Name, Tool: tool, Arguments: arguments, DefinitionDigest: p.event.DefinitionDigest, Time: p.g.cfg.Now(),
+	})
+	if d.Err != nil {
+		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
+	}
+	return d
+}
+
+func actingClients(a *token.Actor) (ids []identity.ClientID) {
+	for ; a != nil; a = a.Act {
+		ids = append(ids, a.ClientID)
+	}
+	return ids
+}
+
+// effect is what perform does once everything has been decided and recorded.
+type effect func(ctx context.Context, call token.Call) (outcome, *rpcError)
+
+// outcome is what came of an effect, for the audit log.
+type outcome struct {
+	status       string
+	resultDigest string
+}
+
+// perform is steps 6 to 10: record the intent, exchange, do it, record what came
+// of it. Without the first record nothing happens.
+func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
+	e := p.event
+	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, rand.Text(), "allow", string(d.Reason), d.Rule
+	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
+		return errUnavailable("audit_unavailable", err)
+	}
+	start := p.g.cfg.Now()
+	// In the session era a client that goes away does not cancel its call.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	defer cancel()
+	out, failure := p.exchangeAndDo(ctx, spec, do)
+	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool,
+		Status: out.status, ResultDigest: out.resultDigest, Duration: p.g.cfg.Now().Sub(start)}
+	if failure != nil {
+		e.Status, e.Reason = "error", failure.reason
+		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
+	}
+	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
+		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
+		if failure == nil { // it has happened; the caller must not take it for unrecorded success
+			failure = errUnavailable("audit_unavailable", err)
+		}
+	}
+	if failure != nil && !failure.sent {
+		writeRPC(p.w, p.msg.id, nil, failure)
+	}
+	return nil
+}
+
+func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
+	spec.Audience, spec.Presenter = p.up.Audience.String(), p.g.cfg.ClientID
+	spec.Details.Server, spec.Details.PolicyDigest = p.up.Name, p.event.PolicyDigest
+	call, err := p.g.callToken(ctx, p.access, spec)
+	if err != nil {
+		return outcome{}, errUnavailable("exchange_failed", err)
+	}
+	return do(ctx, call)
+}
+
+// fail records a refusal before perform, and answers it.
+func (p *passage) fail(e *rpcError) {
+	ev := p.event
+	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
+		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
+	}
+	if e.status == http.StatusForbidden {
+		p.g.insufficient(p.w, p.up, e.Message)
+		return
+	}
+	writeRPC(p.w, p.msg.id, nil, e)
+}
+
+// stepUp asks for a scope that the access token lacks; its Message is the scope.
+func (p *passage) stepUp(scope string) *rpcError {
+	return &rpcError{Message: scope, status: http.StatusForbidden, reason: "insufficient_scope"}
+}
+
+// initialize opens a session: ours with the client, sealed, around the upstream's
+// with us. The client's own capabilities are not passed on, so that no server
+// asks for what cannot be answered yet.
+func (p *passage) initialize() *rpcError {
+	params, err := parseInitialize(p.msg.params)
+	if err != nil || p.msg.id == nil {
+		return &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), reason: "malformed", cause: err}
+	}
+	if !p.access.Scope().Covers(token.SessionScope()) {
+		return p.stepUp(oauth.ScopeTools)
+	}
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	if !slices.Contains(versions, params.version) {
+		params.version = versions[0]
+	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.openUpstream(ctx, call, params)
+	})
+}
+
+// errDenied is the answer to a denial that hides nothing.
+func errDenied(d policies.Decision) *rpcError {
+	return &rpcError{Code: codeDenied, Message: "access denied by policy", reason: string(d.Reason)}
+}
+
+// notify passes on a notification of the client.
+func (p *passage) notify() *rpcError {
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		resp, err := p.g.send(ctx, p.up, call, p.session, p.msg.raw)
+		if err != nil {
+			return outcome{}, upstreamError(err)
+		}
+		defer drain(resp)
+		if resp.StatusCode/100 != 2 {
+			return outcome{}, statusError(resp.StatusCode)
+		}
+		p.w.WriteHeader(http.StatusAccepted)
+		return outcome{status: "accepted"}, nil
+	})
+}
+
+// end is DELETE: the client ends its session.
+func (p *passage) end() {
+	p.event.Action = "DELETE"
+	if err := p.resume(); err != nil {
+		p.fail(err)
+		return
+	}
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		p.fail(errDenied(d))
+		return
+	}
+	if err := p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		if p.session.Upstream != "" {
+			if err := p.g.deleteSession(ctx, p.up, call, p.session); err != nil {
+				return outcome{}, upstreamError(err)
+			}
+		}
+		p.w.WriteHeader(http.StatusNoContent)
+		return outcome{status: "ended"}, nil
+	}); err != nil {
+		p.fail(err)
+	}
+}
+
+func tooLarge(err error) *rpcError {
+	var tooLong *http.MaxBytesError
+	if errors.As(err, &tooLong) {
+		return &rpcError{Code: codeInvalidRequest, Message: "the body is larger than 512 KiB", status: http.StatusRequestEntityTooLarge, reason: "too_large"}
+	}
+	return &rpcError{Code: codeParse, Message: "the body could not be read", status: http.StatusBadRequest, reason: "unreadable", cause: err}
+}
+
+func parseCode(err error) int {
+	if errors.Is(err, errNotJSON) {
+		return codeParse
+	}
+	return codeInvalidRequest
+}
+
+// plain is what of an error of parseMessage goes to the client: our own words.
+func plain(err error) string {
+	for _, e := range []error{errNotJSON, errBatch, errTooDeep, errFoldsTo, errBadParams} {
+		if errors.Is(err, e) {
+			return e.Error()
+		}
+	}
+	return errNotRPC.Error()
+}

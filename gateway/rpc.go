@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"net/http"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// JSON-RPC error codes (JSON-RPC 2.0 §5.1, MCP 2025-11-25).
+const (
+	codeParse          = -32700
+	codeInvalidRequest = -32600
+	codeNoMethod       = -32601
+	codeInvalidParams  = -32602
+	codeInternal       = -32603
+	codeDenied         = -32000 // server-defined: refused by the gateway for no fault of the message
+)
+
+// rpcError is what a client is told in a JSON-RPC error. Cause is for the log.
+type rpcError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	status  int    // HTTP status; 0 means 200
+	reason  string // for the audit log
+	cause   error
+	sent    bool // the client has been told, on an open stream
+}
+
+func (e *rpcError) Error() string {
+	if e.cause != nil {
+		return e.Message + ": " + e.cause.Error()
+	}
+	return e.Message
+}
+
+func (e *rpcError) Unwrap() error { return e.cause }
+
+// errUnknownTool is the one answer for a tool that does not exist, that is not
+// approved and that the caller may not see.
+func errUnknownTool(reason string) *rpcError {
+	return &rpcError{Code: codeInvalidParams, Message: "Unknown tool", reason: reason}
+}
+
+func errUnavailable(reason string, cause error) *rpcError {
+	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
+}
+
+// writeRPC writes a JSON-RPC response.
+func writeRPC(w http.ResponseWriter, id jsontext.Value, result jsontext.Value, e *rpcError) {
+	status := http.StatusOK
+	if e != nil && e.status != 0 {
+		status = e.status
+	}
+	writeBody(w, status, rpcBody(id, result, e))
+}
+
+// rpcBody is the response with the result, or with the error where there is one.
+func rpcBody(id jsontext.Value, result jsontext.Value, e *rpcError) []byte {
+	if id == nil {
+		id = jsontext.Value("null")
+	}
+	b := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
+	if e == nil {
+		return append(append(append(b, `,"result":`...), result...), '}')
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		text = []byte(`{"code":-32603,"message":"internal error"}`)
+	}
+	return append(append(append(b, `,"error":`...), text...), '}')
+}
+
+// writeBody writes a whole JSON body.
+func writeBody(w http.ResponseWriter, status int, b []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(b) // fails only when the client has gone
+}
