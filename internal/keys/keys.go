@@ -203,16 +203,6 @@ func (r *Ring) Sealer(purpose string) Sealer { return newSealer(r.state.Load().s
 // AuditSigner signs audit heads.
 func (r *Ring) AuditSigner() AuditSigner { return AuditSigner{r.state.Load().signers[UseAudit]} }
 
-// AuditKey finds the public key of an audit signer.
-func (r *Ring) AuditKey(kid string) (AuditVerifier, bool) {
-	k, ok := r.state.Load().public[kid]
-	if !ok || k.use != UseAudit {
-		return AuditVerifier{}, false
-	}
-	pub, ok := k.key.Key.(*ecdsa.PublicKey)
-	return AuditVerifier{pub}, ok
-}
-
 // ParseAuditKey reads the public half of an audit key at rest, for verification
 // without the key-encryption key.
 func ParseAuditKey(r Record) (AuditVerifier, error) {
@@ -230,13 +220,11 @@ func ParseAuditKey(r Record) (AuditVerifier, error) {
 // AuditSigner signs with the audit key (ECDSA P-256 over SHA-256, ASN.1).
 type AuditSigner struct{ key token.SigningKey }
 
-// KeyID names the key.
-func (s AuditSigner) KeyID() string { return s.key.KeyID }
-
-// Sign signs the message.
-func (s AuditSigner) Sign(message []byte) ([]byte, error) {
+// Sign signs the message and names the key.
+func (s AuditSigner) Sign(message []byte) (keyID string, signature []byte, err error) {
 	sum := sha256.Sum256(message)
-	return s.key.Key.Sign(rand.Reader, sum[:], crypto.SHA256)
+	signature, err = s.key.Key.Sign(rand.Reader, sum[:], crypto.SHA256)
+	return s.key.KeyID, signature, err
 }
 
 // AuditVerifier checks what an AuditSigner signed.

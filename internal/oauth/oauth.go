@@ -8,7 +8,6 @@ package oauth
 import (
 	"net/http"
 	"net/url"
-	"time"
 )
 
 // Grant types (RFC 6749 §4, RFC 8693 §2.1).
@@ -45,21 +44,22 @@ type ErrorCode string
 
 // Error codes.
 const (
-	InvalidRequest          ErrorCode = "invalid_request"           // RFC 6749 §5.2
-	InvalidClient           ErrorCode = "invalid_client"            // RFC 6749 §5.2
-	InvalidGrant            ErrorCode = "invalid_grant"             // RFC 6749 §5.2
-	UnauthorizedClient      ErrorCode = "unauthorized_client"       // RFC 6749 §5.2
-	UnsupportedGrantType    ErrorCode = "unsupported_grant_type"    // RFC 6749 §5.2
-	UnsupportedResponseType ErrorCode = "unsupported_response_type" // RFC 6749 §4.1.2.1
-	InvalidScope            ErrorCode = "invalid_scope"             // RFC 6749 §5.2
-	AccessDenied            ErrorCode = "access_denied"             // RFC 6749 §4.1.2.1
-	ServerError             ErrorCode = "server_error"              // RFC 6749 §4.1.2.1
-	InvalidTarget           ErrorCode = "invalid_target"            // RFC 8707 §2
-	InvalidToken            ErrorCode = "invalid_token"             // RFC 6750 §3.1
-	InsufficientScope       ErrorCode = "insufficient_scope"        // RFC 6750 §3.1
-	InvalidRedirectURI      ErrorCode = "invalid_redirect_uri"      // RFC 7591 §3.2.2
-	InvalidClientMetadata   ErrorCode = "invalid_client_metadata"   // RFC 7591 §3.2.2
-	LoginRequired           ErrorCode = "login_required"            // OpenID Connect Core 1.0 §3.1.2.6
+	InvalidRequest              ErrorCode = "invalid_request"               // RFC 6749 §5.2
+	InvalidClient               ErrorCode = "invalid_client"                // RFC 6749 §5.2
+	InvalidGrant                ErrorCode = "invalid_grant"                 // RFC 6749 §5.2
+	UnauthorizedClient          ErrorCode = "unauthorized_client"           // RFC 6749 §5.2
+	UnsupportedGrantType        ErrorCode = "unsupported_grant_type"        // RFC 6749 §5.2
+	UnsupportedResponseType     ErrorCode = "unsupported_response_type"     // RFC 6749 §4.1.2.1
+	InvalidScope                ErrorCode = "invalid_scope"                 // RFC 6749 §5.2
+	AccessDenied                ErrorCode = "access_denied"                 // RFC 6749 §4.1.2.1
+	ServerError                 ErrorCode = "server_error"                  // RFC 6749 §4.1.2.1
+	InvalidTarget               ErrorCode = "invalid_target"                // RFC 8707 §2
+	InvalidToken                ErrorCode = "invalid_token"                 // RFC 6750 §3.1
+	InsufficientScope           ErrorCode = "insufficient_scope"            // RFC 6750 §3.1
+	InvalidRedirectURI          ErrorCode = "invalid_redirect_uri"          // RFC 7591 §3.2.2
+	InvalidClientMetadata       ErrorCode = "invalid_client_metadata"       // RFC 7591 §3.2.2
+	InvalidAuthorizationDetails ErrorCode = "invalid_authorization_details" // RFC 9396 §5
+	LoginRequired               ErrorCode = "login_required"                // OpenID Connect Core 1.0 §3.1.2.6
 )
 
 // Error is what a client is told. Description is a constant that says what the
@@ -119,11 +119,10 @@ type Client struct {
 
 // TokenResponse is the success response of RFC 6749 §5.1 with RFC 8693 §2.2.1.
 type TokenResponse struct {
-	AccessToken     string        `json:"access_token"`
-	IssuedTokenType string        `json:"issued_token_type,omitempty"`
-	TokenType       string        `json:"token_type"`
-	ExpiresIn       int64         `json:"expires_in"` // seconds
-	RefreshToken    string        `json:"refresh_token,omitempty"`
-	Scope           string        `json:"scope"`
-	Lifetime        time.Duration `json:"-"`
+	AccessToken     string `json:"access_token"`
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
+	TokenType       string `json:"token_type"`
+	ExpiresIn       int64  `json:"expires_in"` // seconds
+	RefreshToken    string `json:"refresh_token,omitempty"`
+	Scope           string `json:"scope"`
 }

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/exchange"
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/sqlite"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/metadata"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// Files in the data folder.
+const (
+	fileStore  = "wicketgate.db"
+	fileKEK    = "kek"
+	fileAudit  = "audit.jsonl"
+	fileAccess = "access.yaml"
+)
+
+// gatewayID is the client_id of the gateway in call tokens.
+var gatewayID = identity.MustClientID("wicketgate-gateway")
+
+// houseConfig is what a process is built from.
+type houseConfig struct {
+	Data          string // folder; holds the store, the key-encryption key and the audit log
+	Issuer        string // external base URL, without trailing slash
+	Access        string // path of access.yaml
+	Upstreams     []gateway.Upstream
+	TrustFirstUse bool               // approve tool definitions when first seen
+	Users         []identity.Subject // who may log in by a click: development only
+	Static        []authz.Client
+	Origins       []string // further origins whose pages may call the gateway
+	Log           *slog.Logger
+}
+
+// house is a built process.
+type house struct {
+	handler http.Handler
+	gateway *gateway.Gateway
+	minter  *token.Minter
+	closers []func() error // in the order of building
+}
+
+// close undoes build, last first.
+func (h *house) close() error {
+	var errs []error
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		errs = append(errs, h.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// build wires everything, top to bottom.
+func build(ctx context.Context, cfg houseConfig) (*house, error) {
+	h := &house{}
+	if err := h.build(ctx, cfg); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+func (h *house) build(ctx context.Context, cfg houseConfig) error {
+	store, err := sqlite.Open(ctx, filepath.Join(cfg.Data, fileStore))
+	if err != nil {
+		return err
+	}
+	h.closers = append(h.closers, store.Close)
+	kek, err := keys.LoadKEK(filepath.Join(cfg.Data, fileKEK))
+	if err != nil {
+		return err
+	}
+	ring, err := keys.Open(ctx, store, kek, time.Now)
+	if err != nil {
+		return err
+	}
+	pdp, err := policies.Load(ctx, cfg.Access)
+	if err != nil {
+		return err
+	}
+	log, refusals, err := h.openAudit(ctx, cfg, store, ring)
+	if err != nil {
+		return err
+	}
+	resources, servers := registry(cfg.Upstreams)
+	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
+	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
+	exchanger := exchange.New(exchange.Config{Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: pdp,
+		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
+			return h.gateway.Definition(ctx, server, tool)
+		}),
+		Audit: log, Now: time.Now})
+	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: pdp, Exchanger: exchanger,
+		Pins: store, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
+		Issuer: cfg.Issuer, Log: cfg.Log, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	as, err := authz.New(authz.Config{Issuer: cfg.Issuer, Resources: resources, Store: store, Minter: h.minter,
+		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
+		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
+		CustomSchemes:  []string{"cursor://anysphere.cursor-mcp/oauth/callback"},
+		AccessLifetime: 5 * time.Minute, CodeLifetime: time.Minute, RefreshLifetime: 14 * 24 * time.Hour, AbsoluteLifetime: 90 * 24 * time.Hour,
+		LoginLifetime: 12 * time.Hour})
+	if err != nil {
+		return err
+	}
+	if err := as.PutStatic(ctx, cfg.Static...); err != nil {
+		return err
+	}
+	h.closers = append(h.closers, sweep(store, cfg.Log))
+	return h.mount(cfg, as, ring, refusals)
+}
+
+// definitions is a function as exchange.Definitions.
+type definitions func(ctx context.Context, server, tool string) (string, bool)
+
+func (f definitions) Definition(ctx context.Context, server, tool string) (string, bool) {
+	return f(ctx, server, tool)
+}
+
+func (h *house) openAudit(ctx context.Context, cfg houseConfig, store *sqlite.Store, ring *keys.Ring) (*audit.Log, *audit.Refusals, error) {
+	log, err := audit.Open(ctx, audit.Config{Path: filepath.Join(cfg.Data, fileAudit), Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
+	if err != nil {
+		return nil, nil, err
+	}
+	h.closers = append(h.closers, log.Close)
+	refusals := audit.NewRefusals(log, time.Minute, time.Now, 256)
+	h.closers = append(h.closers, func() error { return refusals.Close(context.Background()) })
+	return log, refusals, nil
+}
+
+func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
+	return func(kid string) (audit.VerifyKey, bool) {
+		k, ok := find(kid)
+		return k.Verify, ok
+	}
+}
+
+// registry is the protected resources of the upstreams: the public one that
+// clients ask for, and the internal one that only the exchanger may aim at.
+func registry(upstreams []gateway.Upstream) (oauth.Resources, map[oauth.Resource]string) {
+	var public, internal []oauth.Resource
+	servers := map[oauth.Resource]string{}
+	for _, u := range upstreams {
+		public, internal = append(public, u.Resource), append(internal, u.Audience)
+		servers[u.Resource] = u.Name
+	}
+	return oauth.NewResources(public, internal), servers
+}
+
+// transport is for upstreams: many calls at once over kept connections, no proxy
+// of the environment, no decompression (bytes pass as they are).
+func transport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy, t.DisableCompression = nil, true
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256
+	return t
+}
+
+// mount puts the endpoints of one origin together.
+func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusals *audit.Refusals) error {
+	base, err := url.Parse(cfg.Issuer)
+	if err != nil {
+		return err
+	}
+	m := web.Middleware{Hosts: []string{base.Host}, Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
+		if err := refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason, Source: web.Source(r)}); err != nil {
+			cfg.Log.Error("record refusal", "error", err)
+		}
+	}}
+	mux := http.NewServeMux()
+	as.Register(mux, m.SameSite)
+	h.gateway.Register(mux, m.SameSite)
+	if err := metadata.Register(mux, documents(cfg, as, ring)); err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	h.handler = m.Wrap(mux)
+	return nil
+}
+
+func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Config {
+	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: metadata.AuthorizationServer{
+		Issuer:                cfg.Issuer,
+		AuthorizationEndpoint: cfg.Issuer + authz.PathAuthorize,
+		TokenEndpoint:         cfg.Issuer + authz.PathToken,
+		RegistrationEndpoint:  cfg.Issuer + authz.PathRegister,
+		JWKSURI:               cfg.Issuer + metadata.PathJWKS,
+		ScopesSupported:       oauth.DefaultScopes(),
+		ResponseTypes:         []string{"code"}, ResponseModes: []string{"query"},
+		GrantTypes:           as.GrantTypes(),
+		TokenAuthMethods:     []string{oauth.AuthNone, oauth.AuthBasic, oauth.AuthPost},
+		CodeChallengeMethods: []string{"S256"}, AuthorizationDetails: []string{token.DetailsToolCall}, IssInResponseSupported: true,
+	}}
+	for _, u := range cfg.Upstreams {
+		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name})
+	}
+	return doc
+}
+
+// sweep deletes from the store what expired long ago, now and then, until the
+// returned function is called, which waits for it.
+func sweep(store *sqlite.Store, log *slog.Logger) func() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(10 * time.Minute)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				if _, err := store.DeleteExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
+					log.Warn("delete expired rows", "error", err)
+				}
+			}
+		}
+	}()
+	return func() error { cancel(); <-done; return nil }
+}

@@ -1,0 +1,133 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+)
+
+// Nobody listens here: the robot stops before it.
+const callback = "http://127.0.0.1:33418/callback"
+
+const goClientName = "Go SDK under test"
+
+// goClient is the Go SDK's client.
+type goClient struct{ session *mcp.ClientSession }
+
+// goLogin connects as the robot's user: discovery, registration, login and
+// consent all happen because the first request is answered with 401.
+func goLogin(t *testing.T, h *house, r *robot) (goClient, visit) {
+	t.Helper()
+	var seen visit
+	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+		RedirectURL: callback,
+		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
+			ClientName: goClientName, RedirectURIs: []string{callback}, GrantTypes: []string{"authorization_code", "refresh_token"},
+			TokenEndpointAuthMethod: "none",
+		}},
+		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+			var err error
+			if seen, err = r.authorize(ctx, args.URL); err != nil {
+				return nil, err
+			}
+			q := seen.redirect.Query()
+			if code := q.Get("error"); code != "" {
+				return nil, errors.New(code)
+			}
+			return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
+	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: h.resource(), OAuthHandler: handler}, nil)
+	if err != nil {
+		t.Fatalf("connect as %s: %v", r.user, err)
+	}
+	t.Cleanup(func() { _ = session.Close() })
+	return goClient{session}, seen
+}
+
+func (c goClient) list(ctx context.Context) ([]string, error) {
+	var names []string
+	for tool, err := range c.session.Tools(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, tool.Name)
+	}
+	return names, nil
+}
+
+func (c goClient) call(ctx context.Context, tool string, arguments map[string]any) (result, error) {
+	params := &mcp.CallToolParams{Name: tool}
+	if arguments != nil { // a nil map would be sent as null
+		params.Arguments = arguments
+	}
+	r, err := c.session.CallTool(ctx, params)
+	if e := (*jsonrpc.Error)(nil); errors.As(err, &e) {
+		return result{}, &rpcError{e.Code, e.Message}
+	}
+	if err != nil {
+		return result{}, err
+	}
+	structured, err := json.Marshal(r.StructuredContent)
+	return result{IsError: r.IsError, Text: contentText(r), Structured: structured}, err
+}
+
+func contentText(r *mcp.CallToolResult) string {
+	var b strings.Builder
+	for _, c := range r.Content {
+		if t, ok := c.(*mcp.TextContent); ok {
+			b.WriteString(t.Text)
+		}
+	}
+	return b.String()
+}
+
+func TestGoClientOfAReader(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t)
+	c, seen := goLogin(t, h, newRobot("alice", "approve"))
+	checkConsent(t, h, seen, goClientName)
+	checkReader(t, c)
+}
+
+func TestGoClientOfAnOperator(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t)
+	c, _ := goLogin(t, h, newRobot("bob", "approve"))
+	checkOperator(t, c)
+}
+
+// Two people at one house at once: neither gets the other's rights.
+func TestGoClientsOfTwoPeopleKeepApart(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t)
+	alice, _ := goLogin(t, h, newRobot("alice", "approve"))
+	bob, _ := goLogin(t, h, newRobot("bob", "approve"))
+	checkTools(t, alice, "list_messages", "read_message")
+	checkTools(t, bob, "list_messages", "read_message", "send_message")
+	checkLooksUnknown(t, alice, "send_message")
+}
+
+// A second client in the same browser must be consented to as well: a login is
+// no consent.
+func TestSecondClientInTheSameBrowserAsksAgain(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t)
+	browser := newRobot("alice", "approve")
+	goLogin(t, h, browser)
+	_, seen := goLogin(t, h, browser)
+	checkConsent(t, h, seen, goClientName)
+}
+
+var _ client = goClient{}

@@ -1,0 +1,175 @@
+package e2e_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const tsClientName = "TypeScript SDK under test"
+
+// tsClient is the TypeScript SDK's client, in a process of its own: ts/client.mjs
+// says what is spoken.
+type tsClient struct {
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+// tsMessage is a line that the process prints.
+type tsMessage struct {
+	Authorize string    `json:"authorize"`
+	Connected bool      `json:"connected"`
+	Tools     []string  `json:"tools"`
+	Result    *result   `json:"result"`
+	Refreshed bool      `json:"refreshed"`
+	Error     *rpcError `json:"error"`
+}
+
+// needNode skips where the Node packages are not installed, unless CI or the
+// person wants every test.
+func needNode(t *testing.T) {
+	t.Helper()
+	_, nodeErr := exec.LookPath("node")
+	_, packagesErr := os.Stat("ts/node_modules/@modelcontextprotocol/sdk/package.json")
+	err := errors.Join(nodeErr, packagesErr)
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" || os.Getenv("WICKETGATE_REQUIRE_E2E") == "1" {
+		t.Fatalf("the TypeScript client is not installed: run make test-tools: %v", err)
+	}
+	t.Skipf("the TypeScript client is not installed: run make test-tools: %v", err)
+}
+
+// tsLogin starts the process and logs in as the robot's user.
+func tsLogin(t *testing.T, h *house, r *robot) (tsClient, visit) {
+	t.Helper()
+	needNode(t)
+	ctx := deadline(t)
+	cmd := exec.CommandContext(ctx, "node", "client.mjs", h.resource(), tsClientName, callback)
+	cmd.Dir = "ts"
+	stderr := newOutput()
+	cmd.Stderr = stderr
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+		t.Fatalf("start node: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close() // the process ends with its input
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("stderr of node:\n%s", stderr)
+		}
+	})
+	c := tsClient{in, bufio.NewScanner(out)}
+	c.out.Buffer(nil, 4<<20)
+	return c, c.login(ctx, t, r)
+}
+
+func (c tsClient) login(ctx context.Context, t *testing.T, r *robot) visit {
+	t.Helper()
+	m, err := c.read()
+	if err != nil || m.Authorize == "" {
+		t.Fatalf("the client did not ask for a login: %+v, %v", m, err)
+	}
+	seen, err := r.authorize(ctx, m.Authorize)
+	if err != nil {
+		t.Fatalf("log in as %s: %v", r.user, err)
+	}
+	if m, err = c.ask(object{"redirect": seen.redirect.String()}); err != nil || !m.Connected {
+		t.Fatalf("connect as %s: %+v, %v", r.user, m, err)
+	}
+	return seen
+}
+
+// ask sends a line and reads the one that answers it.
+func (c tsClient) ask(command object) (tsMessage, error) {
+	b, err := json.Marshal(command)
+	if err != nil {
+		return tsMessage{}, err
+	}
+	if _, err := c.in.Write(append(b, '\n')); err != nil {
+		return tsMessage{}, err
+	}
+	return c.read()
+}
+
+func (c tsClient) read() (tsMessage, error) {
+	var m tsMessage
+	if !c.out.Scan() {
+		return m, fmt.Errorf("the node process has ended: %w", errors.Join(c.out.Err(), io.ErrUnexpectedEOF))
+	}
+	if err := json.Unmarshal(c.out.Bytes(), &m); err != nil {
+		return m, err
+	}
+	if m.Error != nil {
+		return m, m.Error
+	}
+	return m, nil
+}
+
+func (c tsClient) list(context.Context) ([]string, error) {
+	m, err := c.ask(object{"list": true})
+	return m.Tools, err
+}
+
+func (c tsClient) call(_ context.Context, tool string, arguments map[string]any) (result, error) {
+	params := object{"name": tool}
+	if arguments != nil {
+		params["arguments"] = arguments
+	}
+	m, err := c.ask(object{"call": params})
+	if err != nil {
+		return result{}, err
+	}
+	if m.Result == nil {
+		return result{}, fmt.Errorf("no result in %+v", m)
+	}
+	return *m.Result, nil
+}
+
+func TestTypeScriptClientOfAReader(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	h := startHouse(t)
+	c, seen := tsLogin(t, h, newRobot("alice", "approve"))
+	checkConsent(t, h, seen, tsClientName)
+	checkReader(t, c)
+}
+
+func TestTypeScriptClientOfAnOperator(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	h := startHouse(t)
+	c, _ := tsLogin(t, h, newRobot("bob", "approve"))
+	checkOperator(t, c)
+}
+
+func TestTypeScriptClientGoesOnAfterARefresh(t *testing.T) {
+	t.Parallel()
+	needNode(t)
+	h := startHouse(t)
+	c, _ := tsLogin(t, h, newRobot("alice", "approve"))
+	if m, err := c.ask(object{"refresh": true}); err != nil || !m.Refreshed {
+		t.Fatalf("refresh = %+v, %v, want another access token", m, err)
+	}
+	checkReader(t, c)
+}
+
+// Whoever installs uses their own registry; npm writes none where ts/.npmrc says so.
+func TestPackageLockNamesNoRegistry(t *testing.T) {
+	t.Parallel()
+	if lock := readFile(t, "ts/package-lock.json"); strings.Contains(lock, `"resolved"`) || strings.Contains(lock, "registry.") {
+		t.Error("ts/package-lock.json has the addresses of a registry: make it again with npm install --package-lock-only in e2e/ts")
+	}
+}
+
+var _ client = tsClient{}

@@ -1,0 +1,129 @@
+// Package wicketgate_test holds the rules that no single package can keep.
+package wicketgate_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/wicketgate/wicketgate/"
+
+// allowed lists, for each package, the packages of this module that it may
+// import. A package missing here fails the test, so that a new one is a decision.
+// Packages under cmd may import anything; nobody imports them.
+var allowed = map[string][]string{
+	"internal/oauth":    {},
+	"internal/identity": {},
+	"internal/token":    {"internal/identity"},
+	"internal/audit":    {"internal/identity"},
+	"internal/keys":     {"internal/token"},
+	"internal/web":      {"internal/oauth"},
+
+	"policies": {"internal/identity"},
+	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
+	"exchange": {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
+	"metadata": {"internal/oauth", "internal/web"},
+	"gateway":  {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
+
+	"migrations":         {},
+	"internal/sqlite":    {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/storetest": {"authz", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/demomail":  {"internal/identity", "internal/token"},
+}
+
+// only names the single package that may import each of these, or what is below it.
+var only = map[string]string{
+	"database/sql":                           "internal/sqlite",
+	"modernc.org/sqlite":                     "internal/sqlite",
+	"github.com/pressly/goose":               "internal/sqlite",
+	"github.com/jackc/pgx":                   "internal/postgres",
+	"github.com/ory/fosite":                  "authz",
+	"github.com/open-policy-agent/opa":       "policies",
+	"github.com/modelcontextprotocol/go-sdk": "internal/demomail",
+}
+
+// TestImports reads the sources itself rather than asking go list, so that the
+// test cache notices when any of them changes.
+func TestImports(t *testing.T) {
+	walk(t, func(file, pkg string, imports []string) {
+		if strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(pkg, "bench") || strings.HasPrefix(pkg, "e2e") {
+			return
+		}
+		want, ok := allowed[pkg]
+		if !ok {
+			t.Errorf("%s: package %s is not in the import table", file, pkg)
+			return
+		}
+		for _, imp := range imports {
+			for prefix, owner := range only {
+				if (imp == prefix || strings.HasPrefix(imp, prefix+"/")) && owner != pkg {
+					t.Errorf("%s imports %s: only %s may", file, imp, owner)
+				}
+			}
+			if dep, ok := strings.CutPrefix(imp, module); ok && !slices.Contains(want, dep) {
+				t.Errorf("%s imports %s: not allowed", file, dep)
+			}
+		}
+	})
+}
+
+// TestTableHasNoGhosts keeps the table from listing packages that are gone.
+func TestTableHasNoGhosts(t *testing.T) {
+	seen := map[string]bool{}
+	walk(t, func(_, pkg string, _ []string) { seen[pkg] = true })
+	for pkg := range allowed {
+		if !seen[pkg] {
+			t.Errorf("the import table lists %s, which has no Go files", pkg)
+		}
+	}
+}
+
+// walk calls f for every source file of this module that is no test.
+func walk(t *testing.T, f func(file, pkg string, imports []string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			name := d.Name()
+			if file != "." && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata" || file == "tools") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		pkg := path.Dir(filepath.ToSlash(file))
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") || pkg == "." {
+			return nil
+		}
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, src, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		var imports []string
+		for _, spec := range parsed.Imports {
+			imp, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports = append(imports, imp)
+		}
+		f(file, pkg, imports)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
