@@ -108,6 +108,14 @@ func TestGoClientOfAnOperator(t *testing.T) {
 	checkOperator(t, c)
 }
 
+func TestGoClientOfSomebodyWithoutARoleSeesNothing(t *testing.T) {
+	t.Parallel()
+	h := startHouse(t)
+	c, _ := goLogin(t, h, newRobot("carol", "approve"))
+	checkTools(t, c)
+	checkLooksUnknown(t, c, "list_messages")
+}
+
 // Two people at one house at once: neither gets the other's rights.
 func TestGoClientsOfTwoPeopleKeepApart(t *testing.T) {
 	t.Parallel()

@@ -290,7 +290,7 @@ func TestSessionRejectsAnotherPersonsToken(t *testing.T) {
 	c := newRawClient(t, h)
 	s := open(t, h, c.login(t, "bob").AccessToken)
 	s.accessToken = c.login(t, "alice").AccessToken
-	if resp, body := s.call(t, "list_messages", `{}`); resp.StatusCode < 400 {
-		t.Errorf("alice in bob's session: status %d, %s", resp.StatusCode, body)
+	if resp, body := s.call(t, "list_messages", `{}`); resp.StatusCode != http.StatusNotFound { // as for a session that there never was
+		t.Errorf("alice in bob's session: status %d, want 404\n%s", resp.StatusCode, body)
 	}
 }

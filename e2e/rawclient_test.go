@@ -246,4 +246,3 @@ func part(t *testing.T, jwt string, i int) object {
 	}
 	return o
 }
-

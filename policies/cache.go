@@ -18,7 +18,7 @@ type key struct {
 	server, tool string
 }
 
-func keyOf(q Request) key { return key{q.Subject, q.ClientID, q.Action, q.Server, ""} }
+func keyOf(q Request) key { return key{q.Subject, q.ClientID, q.Action, q.Server, q.Tool} }
 
 // cache holds answers of one PDP, so of one policy. It keeps two generations:
 // when the young one is full it becomes the old one, whose answers are dropped
