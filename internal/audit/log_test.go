@@ -1,17 +1,15 @@
 package audit_test
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,14 +18,6 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 )
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("AUDIT_TEST_CHILD"); dir != "" {
-		childWrites(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
 
 func TestEveryFieldIsInTheLine(t *testing.T) {
 	want := audit.Event{}
@@ -243,90 +233,46 @@ func TestRecordRefusesWhatItCannotWrite(t *testing.T) {
 	d.intact()
 }
 
-// childWrites is the process that TestKillMinus9 kills: it prints each call that
-// Record has acknowledged. Its key is its own: the parent checks the chain.
-func childWrites(dir string) {
-	l, err := audit.Open(context.Background(), audit.Config{
-		Path: filepath.Join(dir, "audit.jsonl"), Signer: signer{"k1", key}, Every: 16,
-		Heads: &store{path: filepath.Join(dir, "heads.json")},
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	for g := range 4 {
-		go func() {
-			for i := 0; ; i++ {
+func TestFileThatComesAndGoesHoldsExactlyWhatWasAcknowledged(t *testing.T) {
+	d := newLogs(t)
+	l := d.open()
+	var writers sync.WaitGroup
+	var enough atomic.Bool
+	acked := make([][]string, 16) // of each writer
+	failed := make(chan struct{}, 1)
+	for g := range acked {
+		writers.Go(func() {
+			for i := 0; !enough.Load(); i++ {
 				call := fmt.Sprintf("%d-%d", g, i)
-				if l.Record(context.Background(), audit.Event{Kind: audit.Intent, Call: call}) == nil {
-					fmt.Println(call)
+				if l.Record(t.Context(), audit.Event{Kind: audit.Intent, Call: call}) == nil {
+					acked[g] = append(acked[g], call)
+					continue
+				}
+				select {
+				case failed <- struct{}{}:
+				default:
 				}
 			}
-		}()
+		})
 	}
-	select {}
-}
-
-func TestKillMinus9LosesNothingThatWasAcknowledged(t *testing.T) {
-	d := newLogs(t)
-	for round := range 3 {
-		acked := killedChild(t, filepath.Dir(d.path), 200+round*137)
-		seen := map[string]bool{}
-		for _, e := range d.events() {
-			seen[e.Call] = true
-		}
-		for _, call := range acked {
-			if !seen[call] {
-				t.Fatalf("round %d: call %s was acknowledged and is not in the log", round, call)
-			}
+	for range 50 {
+		away := os.Rename(d.path, d.path+".1")
+		<-failed
+		if err := errors.Join(away, os.Rename(d.path+".1", d.path)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	l := d.open() // checks chain and stored head over all rounds
+	enough.Store(true)
+	writers.Wait()
 	closeLog(t, l)
-	if diff := cmp.Diff(4, countKind(d.events(), audit.Start)); diff != "" {
-		t.Errorf("starts (-want +got):\n%s", diff)
-	}
-}
-
-func countKind(list []audit.Line, k audit.Kind) (n int) {
-	for _, l := range list {
-		if l.Kind == k {
-			n++
+	d.intact()
+	var got []string
+	for _, e := range d.events() {
+		if e.Call != "" {
+			got = append(got, e.Call)
 		}
 	}
-	return n
-}
-
-// killedChild runs a child that writes, kills it after it acknowledged n calls,
-// and returns all that it acknowledged.
-func killedChild(t *testing.T, dir string, n int) []string {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "AUDIT_TEST_CHILD="+dir)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(slices.Sorted(slices.Values(slices.Concat(acked...))), slices.Sorted(slices.Values(got))); diff != "" {
+		t.Errorf("calls in the log (-acknowledged +got):\n%s", diff)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var acked []string
-	in := bufio.NewReader(out)
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil { // a line without its end was not acknowledged to us
-			break
-		}
-		acked = append(acked, strings.TrimSuffix(line, "\n"))
-		if len(acked) == n {
-			_ = cmd.Process.Kill()
-		}
-	}
-	_, _ = io.Copy(io.Discard, out)
-	_ = cmd.Wait()
-	if len(acked) < n {
-		t.Fatalf("the child acknowledged %d calls, want %d", len(acked), n)
-	}
-	return acked
 }
