@@ -21,8 +21,9 @@ check: ## formatting, static analysis, module hashes, fuzzing
 test: test-tools ## every test, with the race detector and in random order; installs what they need
 	WICKETGATE_REQUIRE_E2E=1 $(GO) test -mod=readonly -race -shuffle=on $(PACKAGES)
 
-test-tools: ## what the tests need: the TypeScript client
+test-tools: ## what the tests need: the TypeScript client, a Chromium
 	@tools/npm-ci.sh e2e/ts
+	@tools/chromium.sh
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@tools/fuzz.sh $(FUZZTIME)

@@ -49,6 +49,16 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// missing ends a test whose component is not installed: it fails where the tests
+// must be whole, and is skipped on a developer's quick run.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" || os.Getenv("WICKETGATE_REQUIRE_E2E") == "1" {
+		t.Fatal(what + ": run make test-tools")
+	}
+	t.Skip(what + ": run make test-tools")
+}
+
 var (
 	readyLine = regexp.MustCompile(`(?m)^ready (http://127\.0\.0\.1:(\d+))$`)
 	mailLine  = regexp.MustCompile(`(?m)^\s*mail\s+(http\S+)`)

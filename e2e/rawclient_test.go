@@ -56,11 +56,16 @@ type rawClient struct {
 // newRawClient discovers the authorization server and registers.
 func newRawClient(t *testing.T, h *house) *rawClient {
 	t.Helper()
+	return registerAs(t, h, rawClientName, callback)
+}
+
+func registerAs(t *testing.T, h *house, name, redirectURI string) *rawClient {
+	t.Helper()
 	c := &rawClient{h: h}
 	getJSON(t, h.url+"/.well-known/oauth-authorization-server", &c.meta)
 	resp, body := send(t, http.MethodPost, c.meta.Registration, http.Header{"Content-Type": {"application/json"}}, fmt.Sprintf(
 		`{"client_name":%q,"redirect_uris":[%q],"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"token_endpoint_auth_method":"none"}`,
-		rawClientName, callback))
+		name, redirectURI))
 	var registered struct {
 		ID     string `json:"client_id"`
 		Secret string `json:"client_secret"`

@@ -60,6 +60,17 @@ func compile(file string, doc *document) (data, map[string]string) {
 	return d, at
 }
 
+// servers are the servers that some role names a tool of.
+func (d *document) servers() map[string]bool {
+	named := map[string]bool{}
+	for _, r := range d.roles {
+		for _, s := range r.servers {
+			named[s.name] = named[s.name] || len(s.tools) > 0
+		}
+	}
+	return named
+}
+
 func addRole(of map[string]roleSet, names []string, role string) {
 	for _, n := range names {
 		if of[n] == nil {

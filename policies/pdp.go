@@ -26,6 +26,7 @@ type Config struct {
 type PDP struct {
 	engine  *engine // nil: no policy
 	rules   map[string]string
+	servers map[string]bool // that some role names
 	digest  string
 	timeout time.Duration
 	cache   *cache
@@ -78,7 +79,7 @@ func newPDP(ctx context.Context, cfg Config, src source) (*PDP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
-	return &PDP{engine: e, rules: rules, digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached)}, nil
+	return &PDP{engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached)}, nil
 }
 
 // Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
@@ -90,6 +91,10 @@ func (p *PDP) Digest() string {
 	}
 	return p.digest
 }
+
+// Names reports whether any role grants anything on the server: if none does,
+// nobody can call its tools, which an operator wants to be told.
+func (p *PDP) Names(server string) bool { return p != nil && p.servers[server] }
 
 // Decide answers q. It never fails: an error, a timeout, a panic and an answer
 // that is not a decision are denials, each with its own Reason.

@@ -29,6 +29,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
+	"github.com/wicketgate/wicketgate/policies"
 )
 
 //go:embed access.dev.yaml
@@ -96,7 +97,7 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 		Issuer: d.house.Issuer, Keys: demomail.NewRemoteKeys(d.house.Issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
 	return serve(ctx, log, []site{{front, h.handler}, {back, mail}}, func(ctx context.Context) {
 		discover(ctx, h, d.house, log)
-		d.announce(stdout)
+		d.announce(stdout, h.pdp)
 	})
 }
 
@@ -105,7 +106,6 @@ type devSetup struct {
 	house       houseConfig
 	mail        string // the demo server's URL
 	agentSecret string // path of the file
-	notes       []string
 }
 
 // prepareDev makes the data folder and fills in what the flags leave open.
@@ -131,15 +131,6 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 	}
 	if err := createFile(d.house.Access, devAccess, 0o644); err != nil {
 		return nil, fmt.Errorf("write %s: %w", d.house.Access, err)
-	}
-	policy, err := os.ReadFile(d.house.Access)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.house.Access, err)
-	}
-	for _, u := range d.house.Upstreams[1:] {
-		if !strings.Contains(string(policy), u.Name+":") {
-			d.notes = append(d.notes, fmt.Sprintf("no role names server %s yet, so nobody may call its tools: add it to %s and start again", u.Name, d.house.Access))
-		}
 	}
 	return d, d.addAgent(cfg.data)
 }
@@ -259,7 +250,7 @@ func discover(ctx context.Context, h *house, cfg houseConfig, log *slog.Logger) 
 }
 
 // announce says where everything is, and ready last.
-func (d *devSetup) announce(w io.Writer) {
+func (d *devSetup) announce(w io.Writer, pdp *policies.PDP) {
 	abs, err := filepath.Abs(d.house.Data)
 	if err != nil {
 		abs = d.house.Data
@@ -285,8 +276,10 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
 
 `, u.Name, r)
 	}
-	for _, n := range d.notes {
-		fmt.Fprintln(w, "Note:", n)
+	for _, u := range d.house.Upstreams {
+		if !pdp.Names(u.Name) {
+			fmt.Fprintf(w, "Note: no role names server %s yet, so nobody may call its tools: add it to %s and start again\n", u.Name, d.house.Access)
+		}
 	}
 	fmt.Fprintln(w, "ready", base)
 }

@@ -53,6 +53,7 @@ type house struct {
 	handler http.Handler
 	gateway *gateway.Gateway
 	minter  *token.Minter
+	pdp     *policies.PDP
 	closers []func() error // in the order of building
 }
 
@@ -88,7 +89,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	pdp, err := policies.Load(ctx, cfg.Access)
+	h.pdp, err = policies.Load(ctx, cfg.Access)
 	if err != nil {
 		return err
 	}
@@ -99,12 +100,12 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	resources, servers := registry(cfg.Upstreams)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
-	exchanger := exchange.New(exchange.Config{Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: pdp,
+	exchanger := exchange.New(exchange.Config{Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
 			return h.gateway.Definition(ctx, server, tool)
 		}),
 		Audit: log, Now: time.Now})
-	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: pdp, Exchanger: exchanger,
+	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
 		Pins: store, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
 		Issuer: cfg.Issuer, Log: cfg.Log, Now: time.Now})
 	if err != nil {
