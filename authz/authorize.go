@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -28,6 +29,7 @@ type authorizeRequest struct {
 	scope       token.Scope
 	challenge   string
 	prompt      []string
+	shownTo     identity.Subject // who saw the consent page that was posted
 }
 
 // redirectError is an error that the client's redirect URI is told of (RFC 6749
@@ -37,12 +39,19 @@ type redirectError struct {
 	err     *oauth.Error
 }
 
+// errDeclined is the cause of the error that a person's own decision is.
+var errDeclined = errors.New("declined")
+
 func (e *redirectError) Error() string { return e.err.Error() }
 func (e *redirectError) Unwrap() error { return e.err }
 
 // authorize is the authorization endpoint: check, then login, then consent.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
-	req, err := s.parseAuthorize(r.Context(), r.URL.Query())
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: "the query is malformed", Cause: err}
+	}
+	req, err := s.parseAuthorize(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -51,7 +60,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case slices.Contains(req.prompt, "none"): // consent is asked each time, so this never succeeds
 		return req.fail(oauth.LoginRequired, "login and consent need the person")
-	case !ok || slices.Contains(req.prompt, "login") && !s.fresh(login):
+	case !ok, slices.Contains(req.prompt, "login"):
 		return s.showLogin(w, r, req, b)
 	}
 	return s.showConsent(w, r, req, b, login)
@@ -96,7 +105,8 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	if !req.client.May(oauth.GrantAuthorizationCode) {
 		return req.fail(oauth.UnauthorizedClient, "the client did not register for the authorization code grant")
 	}
-	if raw, err := base64.RawURLEncoding.DecodeString(req.challenge); q.Get("code_challenge_method") != "S256" || err != nil || len(raw) != 32 {
+	if raw, err := base64.RawURLEncoding.Strict().DecodeString(req.challenge); q.Get("code_challenge_method") != "S256" || err != nil || len(raw) != 32 ||
+		len(req.challenge) != 43 { // the decoder skips line breaks
 		return req.fail(oauth.InvalidRequest, "PKCE is required: code_challenge with code_challenge_method S256")
 	}
 	var err error
@@ -113,13 +123,23 @@ func (r *authorizeRequest) fail(code oauth.ErrorCode, description string) error 
 	return &redirectError{r, &oauth.Error{Code: code, Description: description}}
 }
 
-// redirect sends the browser back to the client with iss (RFC 9207) and with the
-// client's state, if it sent one.
-func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req *authorizeRequest, params url.Values) {
+// redirect sends the browser back to the client.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req *authorizeRequest, params url.Values) error {
+	to, err := s.response(req, params)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+// response is the redirect URI with the parameters, with iss (RFC 9207) and with
+// the client's state, if it sent one.
+func (s *Server) response(req *authorizeRequest, params url.Values) (string, error) {
 	u, err := url.Parse(req.redirectURI)
-	if err != nil { // it was parsed at registration
-		http.Error(w, "bad redirect URI", http.StatusInternalServerError)
-		return
+	if err != nil {
+		return "", fmt.Errorf("redirect URI of client %s: %w", req.client.ID, err)
 	}
 	q := u.Query()
 	for name, v := range params {
@@ -131,8 +151,30 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req *authorize
 		q.Set("state", req.state)
 	}
 	u.RawQuery = q.Encode()
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, u.String(), http.StatusSeeOther)
+	return u.String(), nil
+}
+
+// redirectError tells the client of an error. Anybody can register a redirect
+// URI, so a browser at which nobody has logged in is not sent there unasked: that
+// would make us an open redirector (RFC 9700 §4.11.2).
+func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, back *redirectError) error {
+	params := url.Values{"error": {string(back.err.Code)}, "error_description": {back.err.Description}}
+	if _, ok := s.session(r, s.knownBrowser(r)); ok || back.request.trusted() {
+		return s.redirect(w, r, back.request, params)
+	}
+	to, err := s.response(back.request, params)
+	if err != nil {
+		return err
+	}
+	s.showError(w, r, back.err, to)
+	return nil
+}
+
+// trusted reports whether the redirect goes to the person's own machine, or where
+// the operator said.
+func (r *authorizeRequest) trusted() bool {
+	u, err := url.Parse(r.redirectURI)
+	return err == nil && (r.client.Static || u.Scheme != "https" || isLoopback(u.Hostname()))
 }
 
 // login takes the person that was picked on the login page. It proves nothing,
@@ -145,8 +187,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	subject, err := identity.ParseSubject(r.PostForm.Get("user"))
 	if err != nil || !slices.Contains(s.cfg.InsecureUsers, subject) {
-		s.refuse(r, "login", &oauth.Error{Code: oauth.AccessDenied})
-		return &oauth.Error{Code: oauth.InvalidRequest, Description: "there is no such user"}
+		return &oauth.Error{Code: oauth.AccessDenied, Description: "there is no such user"}
 	}
 	if err := s.notAClient(r.Context(), subject); err != nil {
 		return err
@@ -188,6 +229,12 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return s.showLogin(w, r, req, b)
 	}
+	if person.Subject != req.shownTo { // who became somebody else in another tab, or has not seen the page
+		return s.showConsent(w, r, req, b, person)
+	}
+	if err := s.notAClient(r.Context(), person.Subject); err != nil {
+		return err
+	}
 	e := audit.Event{Kind: audit.Consent, Subject: person.Subject.String(), Client: req.client.ID.String(), Resource: req.resource.String(),
 		Scope: req.scope.String(), Source: web.Source(r), Decision: "allow"}
 	switch r.PostForm.Get("decision") {
@@ -197,7 +244,10 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		return s.showLogin(w, r, req, b)
 	default:
 		e.Decision, e.Reason = "deny", "declined"
-		return errors.Join(s.record(r.Context(), e), req.fail(oauth.AccessDenied, "the person declined"))
+		if err := s.record(r.Context(), e); err != nil {
+			return err
+		}
+		return &redirectError{req, &oauth.Error{Code: oauth.AccessDenied, Description: "the person declined", Cause: errDeclined}}
 	}
 	if err := s.record(r.Context(), e); err != nil {
 		return err
@@ -206,8 +256,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.redirect(w, r, req, url.Values{"code": {code}})
-	return nil
+	return s.redirect(w, r, req, url.Values{"code": {code}})
 }
 
 // newCode has fosite issue the code for what was consented to.
@@ -227,7 +276,7 @@ func (s *Server) newCode(ctx context.Context, req *authorizeRequest, person logi
 	ar.SetRequestedAudience(fosite.Arguments{req.resource.String()})
 	ar.GrantAudience(req.resource.String())
 	ses := &session{scope: req.scope, challenge: req.challenge}
-	if req.query.Has("redirect_uri") { // OAuth 2.1 §4.1.3: compared at the token endpoint only if it was sent here
+	if req.query.Get("redirect_uri") != "" { // OAuth 2.1 §4.1.3: compared at the token endpoint only if it was sent here
 		ses.redirectURI = req.redirectURI
 	}
 	ses.authorization = Authorization{ClientID: c.ID, Subject: person.Subject, Resource: req.resource.String(), Scope: req.scope.String(), AuthTime: person.time()}

@@ -16,9 +16,6 @@ import (
 // pendingLifetime is how long a login or consent page may stay open.
 const pendingLifetime = 15 * time.Minute
 
-// freshLogin is how recent a login must be to satisfy prompt=login.
-const freshLogin = time.Minute
-
 // login is the login session, sealed in a cookie.
 type login struct {
 	Subject identity.Subject `json:"sub"`
@@ -28,14 +25,14 @@ type login struct {
 
 func (l login) time() time.Time { return time.Unix(l.At, 0) }
 
-func (s *Server) fresh(l login) bool { return s.cfg.Now().Sub(l.time()) < freshLogin }
-
-// pendingRequest is what the hidden field of a page carries, sealed: the request
-// and the browser that it was shown to, so that no other site can post it (CSRF).
+// pendingRequest is what the hidden field of a page carries, sealed: the request,
+// the browser that it was shown to, so that no other site can post it (CSRF), and
+// whom the consent page was shown to, so that nobody else consents by it.
 type pendingRequest struct {
-	Query   string `json:"q"`
-	Browser string `json:"b"`
-	Expires int64  `json:"e"`
+	Query   string           `json:"q"`
+	Browser string           `json:"b"`
+	Subject identity.Subject `json:"s,omitzero"` // none on the login page
+	Expires int64            `json:"e"`
 }
 
 func (s *Server) cookieName(name string) string {
@@ -51,12 +48,20 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value string, maxAge int
 
 // browser returns the random name of this browser, giving it one if need be.
 func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
-	if c, err := r.Cookie(s.cookieName("browser")); err == nil && len(c.Value) == 26 {
-		return c.Value
+	if b := s.knownBrowser(r); b != "" {
+		return b
 	}
 	b := rand.Text()
 	s.setCookie(w, "browser", b, 0)
 	return b
+}
+
+// knownBrowser is the name that the browser has, or "".
+func (s *Server) knownBrowser(r *http.Request) string {
+	if c, err := r.Cookie(s.cookieName("browser")); err == nil && len(c.Value) == 26 {
+		return c.Value
+	}
+	return ""
 }
 
 func (s *Server) seal(v any) string {
@@ -109,9 +114,15 @@ func (s *Server) pending(r *http.Request, browser string) (*authorizeRequest, er
 	if err != nil {
 		return nil, err
 	}
-	return s.parseAuthorize(r.Context(), q)
+	req, err := s.parseAuthorize(r.Context(), q)
+	if err != nil {
+		return nil, err
+	}
+	req.shownTo = p.Subject
+	return req, nil
 }
 
-func (s *Server) sealPending(req *authorizeRequest, browser string) string {
-	return s.seal(pendingRequest{Query: req.query.Encode(), Browser: browser, Expires: s.cfg.Now().Add(pendingLifetime).Unix()})
+// sealPending is for a page that is shown to the subject, who is nobody on the login page.
+func (s *Server) sealPending(req *authorizeRequest, browser string, subject identity.Subject) string {
+	return s.seal(pendingRequest{Query: req.query.Encode(), Browser: browser, Subject: subject, Expires: s.cfg.Now().Add(pendingLifetime).Unix()})
 }

@@ -13,10 +13,7 @@ import (
 )
 
 // credentials is what a request says of its client.
-type credentials struct {
-	id, secret string
-	basic      bool
-}
+type credentials struct{ id, secret string }
 
 // authenticate finds the client and has it prove who it is (RFC 6749 §2.3). All
 // failures look alike: unknown client, wrong secret, wrong method. A confidential
@@ -53,18 +50,26 @@ func (c Client) secretIs(secret string) bool {
 // Basic header with an empty secret is what some public clients send first.
 func parseCredentials(r *http.Request, form url.Values) (credentials, error) {
 	body := credentials{id: form.Get("client_id"), secret: form.Get("client_secret")}
-	if r.Header.Get("Authorization") == "" {
+	header := r.Header.Get("Authorization") != ""
+	if form.Get("client_assertion") != "" && (header || body.secret != "") {
+		return credentials{}, errTwoWays()
+	}
+	if !header {
 		return body, nil
 	}
 	id, secret, ok := r.BasicAuth()
 	if !ok {
 		return credentials{}, errInvalidClient(errors.New("not Basic"))
 	}
-	basic := credentials{id: unescape(id), secret: unescape(secret), basic: true}
-	if body.secret != "" || body.id != "" && body.id != basic.id || form.Get("client_assertion") != "" {
-		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the client authenticated in more than one way"}
+	basic := credentials{id: unescape(id), secret: unescape(secret)}
+	if body.secret != "" || body.id != "" && body.id != basic.id {
+		return credentials{}, errTwoWays()
 	}
 	return basic, nil
+}
+
+func errTwoWays() error {
+	return &oauth.Error{Code: oauth.InvalidRequest, Description: "the client authenticated in more than one way"}
 }
 
 // unescape undoes the form encoding of RFC 6749 §2.3.1, which many clients leave

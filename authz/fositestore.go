@@ -64,7 +64,7 @@ func (s *fositeStore) GetAuthorizeCodeSession(ctx context.Context, sig string, _
 	switch {
 	case err != nil:
 		return nil, err
-	case !c.Used.IsZero() && a.ClientID == stateOf(ctx).client.ID:
+	case !c.Used.IsZero() && a.Revoked.IsZero() && a.ClientID == stateOf(ctx).client.ID:
 		stateOf(ctx).reused = a.ID
 		return r, fosite.ErrInvalidatedAuthorizeCode
 	case !c.Used.IsZero(), !s.cfg.Now().Before(c.Expires), !a.Revoked.IsZero():
@@ -140,12 +140,21 @@ func (s *fositeStore) GetRefreshTokenSession(ctx context.Context, sig string, _ 
 // DeleteRefreshTokenSession does nothing: used tokens stay, so that reuse is seen.
 func (*fositeStore) DeleteRefreshTokenSession(context.Context, string) error { return nil }
 
-// RotateRefreshToken is where exactly one of several refreshers wins.
+// RotateRefreshToken is where exactly one of several refreshers wins, unless the
+// family was revoked since fosite looked.
 func (s *fositeStore) RotateRefreshToken(ctx context.Context, _ string, sig string) error {
-	return s.spent(ctx, s.cfg.Store.RotateRefreshToken(ctx, []byte(sig), s.cfg.Now()), fosite.ErrInactiveToken, func() (Authorization, error) {
+	find := func() (Authorization, error) {
 		_, a, err := s.cfg.Store.RefreshToken(ctx, []byte(sig))
 		return a, err
-	})
+	}
+	if err := s.spent(ctx, s.cfg.Store.RotateRefreshToken(ctx, []byte(sig), s.cfg.Now()), fosite.ErrInactiveToken, find); err != nil {
+		return err
+	}
+	a, err := find()
+	if err == nil && !a.Revoked.IsZero() {
+		err = fosite.ErrNotFound
+	}
+	return err
 }
 
 // RevokeRefreshToken does nothing: the endpoint revokes the family itself, outside

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
@@ -40,20 +41,24 @@ func sha256Sum(s string) []byte {
 // pageFunc is a handler whose errors are for a person, or for the client by redirect.
 type pageFunc func(w http.ResponseWriter, r *http.Request) error
 
-func (s *Server) page(h pageFunc) http.Handler {
+func (s *Server) page(action string, h pageFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		var back *redirectError
-		switch {
-		case err == nil:
-		case web.Wire(err).Code == oauth.ServerError:
+		if err == nil {
+			return
+		}
+		if code := web.Wire(err).Code; code != oauth.ServerError && !errors.Is(err, errDeclined) {
+			s.refuse(r, action, err)
+		}
+		if back := (*redirectError)(nil); errors.As(err, &back) {
+			err = s.redirectError(w, r, back)
+		} else if wire := web.Wire(err); wire.Code != oauth.ServerError {
+			s.showError(w, r, wire, "")
+			return
+		}
+		if err != nil {
 			s.cfg.Log.ErrorContext(r.Context(), "page failed", "path", r.URL.Path, "request_id", web.RequestID(r.Context()), "error", err)
-			s.showError(w, r, &oauth.Error{Code: oauth.ServerError, Description: "something went wrong on our side; the operator finds the reason in the log under the request id below"})
-		case errors.As(err, &back):
-			s.redirect(w, r, back.request, url.Values{"error": {string(back.err.Code)}, "error_description": {back.err.Description}})
-		default:
-			s.refuse(r, "authorize", err)
-			s.showError(w, r, web.Wire(err))
+			s.showError(w, r, &oauth.Error{Code: oauth.ServerError, Description: "something went wrong on our side; the operator finds the reason in the log under the request id below"}, "")
 		}
 	})
 }
@@ -68,13 +73,14 @@ type pageData struct {
 	Scopes                         []scopeText
 	Users                          []string
 	Error                          *oauth.Error
+	Back                           string // where the person may take the error to
 }
 
 type scopeText struct{ Name, Text string }
 
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string) error {
 	d := requestData(req)
-	d.Title, d.Request = "Sign in", s.sealPending(req, browser)
+	d.Title, d.Request = "Sign in", s.sealPending(req, browser, identity.Subject{})
 	for _, u := range s.cfg.InsecureUsers {
 		d.Users = append(d.Users, u.String())
 	}
@@ -83,7 +89,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, req *authoriz
 
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string, l login) error {
 	d := requestData(req)
-	d.Title, d.Request, d.Subject = "Allow access?", s.sealPending(req, browser), l.Subject.String()
+	d.Title, d.Request, d.Subject = "Allow access?", s.sealPending(req, browser, l.Subject), l.Subject.String()
 	target := "'self'" // browsers hold the redirect after a form to form-action as well
 	if u, err := url.Parse(req.redirectURI); err == nil {
 		target += " " + u.Scheme + "://" + u.Host
@@ -91,15 +97,18 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *author
 	return s.render(w, http.StatusOK, "consent.html", d, target)
 }
 
-func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Error) {
-	d := pageData{Title: "That did not work", Error: e, RequestID: web.RequestID(r.Context())}
+func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Error, back string) {
+	d := pageData{Title: "That did not work", Error: e, RequestID: web.RequestID(r.Context()), Back: back}
+	if u, err := url.Parse(back); err == nil {
+		d.RedirectHost = u.Host
+	}
 	if err := s.render(w, e.Status(), "error.html", d, "'none'"); err != nil {
 		s.cfg.Log.Error("render error page", "error", err)
 	}
 }
 
 func requestData(req *authorizeRequest) pageData {
-	d := pageData{Client: req.client.Name, ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	d := pageData{Client: strings.TrimSpace(req.client.Name), ClientID: req.client.ID.String(), Resource: req.resource.String()}
 	if d.Client == "" {
 		d.Client = "An application without a name"
 	}

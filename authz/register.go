@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,13 +25,9 @@ const (
 	maxClientName   = 100 // characters
 )
 
-// registration is the request and, with the issued fields, the response of RFC
-// 7591 §2 and §3.2.1. Unknown metadata is ignored, as §2 asks.
-type registration struct {
-	ClientID     string   `json:"client_id,omitempty"`
-	ClientSecret string   `json:"client_secret,omitempty"`
-	IssuedAt     int64    `json:"client_id_issued_at,omitzero"`
-	ExpiresAt    *int64   `json:"client_secret_expires_at,omitempty"`
+// clientMetadata is what a client says of itself (RFC 7591 §2). Unknown metadata
+// is ignored, as §2 asks.
+type clientMetadata struct {
 	Name         string   `json:"client_name,omitempty"`
 	RedirectURIs []string `json:"redirect_uris"`
 	GrantTypes   []string `json:"grant_types,omitempty"`
@@ -42,17 +37,19 @@ type registration struct {
 	AppType      string   `json:"application_type,omitempty"`
 }
 
+// registration is the response (RFC 7591 §3.2.1): what was issued, which is never
+// the client's to say, and what was registered.
+type registration struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret,omitempty"`
+	IssuedAt     int64  `json:"client_id_issued_at"`
+	ExpiresAt    *int64 `json:"client_secret_expires_at,omitempty"` // 0: never
+	clientMetadata
+}
+
 // register is dynamic client registration (RFC 7591 §3).
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
-	var req registration
-	if err := json.Unmarshal(body, &req); err != nil {
-		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "the body must be one JSON object with the metadata of RFC 7591", Cause: err}
-	}
-	c, err := s.newClient(&req)
+	c, resp, err := s.parseRegistration(r)
 	if err != nil {
 		s.refuse(r, "register", err)
 		return err
@@ -64,11 +61,23 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err := s.cfg.Store.InsertClient(r.Context(), c); err != nil {
 		return fmt.Errorf("register client: %w", err)
 	}
-	return web.WriteJSON(w, http.StatusCreated, req)
+	return web.WriteJSON(w, http.StatusCreated, resp)
+}
+
+func (s *Server) parseRegistration(r *http.Request) (Client, registration, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return Client{}, registration{}, err
+	}
+	var req clientMetadata
+	if err := json.Unmarshal(body, &req); err != nil {
+		return Client{}, registration{}, &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "the body must be one JSON object with the metadata of RFC 7591", Cause: err}
+	}
+	return s.newClient(req)
 }
 
 // newClient checks the metadata and completes it to the response.
-func (s *Server) newClient(req *registration) (Client, error) {
+func (s *Server) newClient(req clientMetadata) (Client, registration, error) {
 	if req.AuthMethod == "" {
 		req.AuthMethod = oauth.AuthBasic // RFC 7591 §2
 	}
@@ -83,21 +92,20 @@ func (s *Server) newClient(req *registration) (Client, error) {
 		return g != oauth.GrantAuthorizationCode && g != oauth.GrantRefreshToken
 	})
 	if err := s.checkMetadata(req); err != nil {
-		return Client{}, err
+		return Client{}, registration{}, err
 	}
 	now := s.cfg.Now()
+	resp := registration{clientMetadata: req, ClientID: newSecret("wg_c_")[:27], IssuedAt: now.Unix()}
 	c := Client{Name: req.Name, RedirectURIs: req.RedirectURIs, GrantTypes: req.GrantTypes, AuthMethod: req.AuthMethod, Created: now}
 	if c.Confidential() {
-		req.ClientSecret, req.ExpiresAt = newSecret("wg_cs_"), new(int64)
-		sum := sha256.Sum256([]byte(req.ClientSecret))
-		c.SecretHash = sum[:]
+		resp.ClientSecret, resp.ExpiresAt = newSecret("wg_cs_"), new(int64)
+		c.SecretHash = hash(resp.ClientSecret)
 	}
-	req.ClientID, req.IssuedAt = newSecret("wg_c_")[:27], now.Unix()
-	c.ID = identity.MustClientID(req.ClientID)
-	return c, nil
+	c.ID = identity.MustClientID(resp.ClientID)
+	return c, resp, nil
 }
 
-func (s *Server) checkMetadata(req *registration) error {
+func (s *Server) checkMetadata(req clientMetadata) error {
 	if !slices.Contains([]string{oauth.AuthNone, oauth.AuthBasic, oauth.AuthPost}, req.AuthMethod) {
 		return badMetadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
 	}
@@ -133,15 +141,28 @@ func checkRedirectURI(s string, custom []string) error {
 		return nil
 	}
 	u, err := url.Parse(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case strings.Contains(s, "#"), u.User != nil, u.Host == "", u.Opaque != "", len(s) > 2048, strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
-		return errors.New("fragment, user information, odd characters, or no host")
+	}
+	switch _, err := url.ParseQuery(u.RawQuery); {
+	case err != nil: // or it would lose what is malformed on the way back
+		return err
+	case strings.Contains(s, "#"), u.User != nil, u.Opaque != "", len(s) > 2048, strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }):
+		return errors.New("fragment, user information or odd characters")
+	case !validHost(u.Hostname()):
+		return errors.New("no host, or one of odd characters")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
 		return nil
 	}
 	return errors.New("neither https nor loopback http")
+}
+
+// validHost keeps to what names and addresses are made of: the host goes into a
+// Content-Security-Policy, where ; and * mean something.
+func validHost(host string) bool {
+	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._:", r))
+	})
 }
 
 func isLoopback(host string) bool {
@@ -159,7 +180,7 @@ func matchRedirect(registered []string, sent string) (string, bool) {
 		return sent, true
 	}
 	u, err := url.Parse(sent)
-	if err != nil || checkRedirectURI(sent, nil) != nil || u.Scheme != "http" {
+	if err != nil || checkRedirectURI(sent, nil) != nil || !strings.HasPrefix(sent, "http://") {
 		return "", false
 	}
 	return sent, slices.ContainsFunc(registered, func(r string) bool {

@@ -19,8 +19,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +75,7 @@ type Config struct {
 	Resources oauth.Resources
 	Store     Store
 	Minter    *token.Minter
-	Grants    map[string]Grant // further grant types, e.g. RFC 8693
+	Grants    map[string]Grant // further grant types, each an absolute URI (RFC 6749 §4.5)
 	Audit     audit.Recorder
 	Refusals  Refusals
 	Sealer    Sealer
@@ -116,6 +118,9 @@ func New(cfg Config) (*Server, error) {
 	s.grants[oauth.GrantRefreshToken] = flow
 	s.grants[oauth.GrantClientCredentials] = clientCredentials{s}
 	for name, g := range cfg.Grants {
+		if !strings.Contains(name, ":") { // so that nobody brings password back, or replaces a grant of ours
+			return nil, fmt.Errorf("grant type %q: want an absolute URI", name)
+		}
 		s.grants[name] = g
 	}
 	return s, nil
@@ -124,10 +129,7 @@ func New(cfg Config) (*Server, error) {
 // GrantTypes lists what the token endpoint answers, for the metadata.
 func (s *Server) GrantTypes() []string {
 	types := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantClientCredentials}
-	for name := range s.cfg.Grants {
-		types = append(types, name)
-	}
-	return types
+	return append(types, slices.Sorted(maps.Keys(s.cfg.Grants))...)
 }
 
 // Register adds the endpoints to mux. sameSite is put around what only our own
@@ -136,14 +138,16 @@ func (s *Server) Register(mux *http.ServeMux, sameSite func(http.Handler) http.H
 	open := func(limit int64, h web.HandlerFunc) http.Handler {
 		return web.Public(web.LimitBody(limit, web.JSON(s.cfg.Log, h)))
 	}
-	page := func(h pageFunc) http.Handler { return sameSite(web.LimitBody(maxForm, s.page(h))) }
+	page := func(action string, h pageFunc) http.Handler {
+		return sameSite(web.LimitBody(maxForm, s.page(action, h)))
+	}
 	mux.Handle("POST "+PathToken, open(maxForm, s.token))
 	mux.Handle("OPTIONS "+PathToken, open(0, nil))
 	mux.Handle("POST "+PathRegister, open(maxRegistration, s.register))
 	mux.Handle("OPTIONS "+PathRegister, open(0, nil))
-	mux.Handle("GET "+PathAuthorize, s.page(s.authorize)) // a link from anywhere may lead here
-	mux.Handle("POST "+pathLogin, page(s.login))
-	mux.Handle("POST "+pathConsent, page(s.consent))
+	mux.Handle("GET "+PathAuthorize, s.page("authorize", s.authorize)) // a link from anywhere may lead here
+	mux.Handle("POST "+pathLogin, page("login", s.login))
+	mux.Handle("POST "+pathConsent, page("consent", s.consent))
 }
 
 // PutStatic stores the clients of the configuration.

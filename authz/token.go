@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"mime"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	form, err := parseForm(r)
 	if err != nil {
+		s.refuse(r, "token", err)
 		return err
 	}
 	client, err := s.authenticate(r.Context(), r, form)
@@ -32,7 +34,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	resp, err := s.issue(r.Context(), client, form, web.Source(r))
 	if err != nil {
-		return errors.Join(err, s.denied(r, client, form, err))
+		return s.denied(r, client, form, err)
 	}
 	return web.WriteJSON(w, http.StatusOK, resp)
 }
@@ -84,13 +86,22 @@ func (s *Server) refuse(r *http.Request, action string, err error) {
 	}
 }
 
-// denied notes a request that an authenticated client made in vain.
+// denied notes a request that was made in vain, and returns what to answer.
 func (s *Server) denied(r *http.Request, c Client, form url.Values, err error) error {
-	if web.Wire(err).Code == oauth.ServerError {
-		return nil // logged where it is rendered; it may be the audit log itself that failed
+	code := web.Wire(err).Code
+	if code == oauth.ServerError {
+		return err // logged where it is rendered; it may be the audit log itself that failed
 	}
-	return s.record(r.Context(), audit.Event{Kind: audit.Denial, Action: "token", Client: c.ID.String(), Source: web.Source(r),
-		Scope: knownGrant(s.grants, form.Get("grant_type")), Decision: "deny", Reason: string(web.Wire(err).Code)})
+	if !c.Confidential() { // it has proven nothing: anybody can send its client_id
+		s.refuse(r, "token", err)
+		return err
+	}
+	e := audit.Event{Kind: audit.Denial, Action: knownGrant(s.grants, form.Get("grant_type")), Client: c.ID.String(), Source: web.Source(r),
+		Decision: "deny", Reason: string(code)}
+	if failed := s.record(r.Context(), e); failed != nil {
+		return fmt.Errorf("%w; it was for: %v", failed, err)
+	}
+	return err
 }
 
 // knownGrant keeps what a client may write into the audit log to our own words.
@@ -176,6 +187,13 @@ func (g fositeGrant) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.Tok
 }
 
 func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	secret := "code"
+	if r.Form.Get("grant_type") == oauth.GrantRefreshToken {
+		secret = "refresh_token"
+	}
+	if r.Form.Get(secret) == "" {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "code or refresh_token is missing"}
+	}
 	form := maps.Clone(r.Form)
 	form.Del("scope") // ours to narrow; fosite ignores it on refresh
 	ar, err := g.s.fosite.NewAccessRequest(ctx, &http.Request{Method: http.MethodPost, PostForm: form, Form: form, Header: http.Header{}}, &session{})
@@ -224,8 +242,9 @@ func (g fositeGrant) narrow(ses *session, form url.Values) error {
 }
 
 // revoke ends the family of a code or refresh token that came twice (RFC 6749
-// §4.1.2, OAuth 2.1 §4.3.1).
+// §4.1.2, OAuth 2.1 §4.3.1). Whoever sent it cannot prevent that by hanging up.
 func (s *Server) revoke(ctx context.Context, id, source string) error {
+	ctx = context.WithoutCancel(ctx)
 	c := stateOf(ctx).client.ID.String()
 	if err := s.cfg.Store.RevokeAuthorization(ctx, id, s.cfg.Now()); err != nil {
 		return err
@@ -248,7 +267,8 @@ func wireError(err error) error {
 		return err
 	}
 	switch {
-	case theirs.ErrorField == fosite.ErrInvalidGrant.ErrorField:
+	case theirs.ErrorField == fosite.ErrInvalidGrant.ErrorField,
+		errors.Is(err, fosite.ErrNotFound): // it was there when fosite first looked, and ended since
 		return &oauth.Error{Code: oauth.InvalidGrant, Description: "the code or refresh token, its redirect_uri or its code_verifier is wrong, expired or used", Cause: err}
 	case theirs.ErrorField == fosite.ErrInvalidRequest.ErrorField:
 		return &oauth.Error{Code: oauth.InvalidRequest, Description: "a parameter is missing or malformed", Cause: err}
@@ -257,5 +277,5 @@ func wireError(err error) error {
 	case theirs.ErrorField == fosite.ErrInvalidClient.ErrorField:
 		return &oauth.Error{Code: oauth.InvalidClient, Description: "the client is unknown or did not prove who it is", Cause: err}
 	}
-	return err
+	return fmt.Errorf("fosite: %s: %w", theirs.DebugField, err) // its Error has the code only, not the cause
 }

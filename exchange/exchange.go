@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -80,6 +81,7 @@ type request struct {
 	subject   token.Access
 	scope     token.CallScope
 	arguments jsontext.Value
+	digest    string // of the arguments
 }
 
 // Issue answers the token-exchange grant: one tool token, for the server's public
@@ -95,19 +97,15 @@ func (e *Exchanger) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.Toke
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidScope, Description: "this tool cannot be granted with these arguments",
 			Cause: fmt.Errorf("policy: %s", d.Reason)}
 	}
-	digest, err := token.Digest(q.arguments)
-	if err != nil {
-		return oauth.TokenResponse{}, errDetails(err)
-	}
 	ev := audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: q.subject.Subject().String(), Client: q.client.String(),
 		Actors: q.subject.Actors().Chain(), Txn: q.subject.Txn(), TokenID: q.subject.ID(), Source: r.Source, Server: q.server, Tool: q.scope.Tool(),
-		Resource: q.resource.String(), Scope: q.scope.String(), ArgumentsDigest: digest, DefinitionDigest: definition, PolicyDigest: d.PolicyDigest,
+		Resource: q.resource.String(), Scope: q.scope.String(), ArgumentsDigest: q.digest, DefinitionDigest: definition, PolicyDigest: d.PolicyDigest,
 		Decision: "allow", Reason: string(d.Reason), Rule: d.Rule}
 	if err := e.cfg.Audit.Record(ctx, ev); err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("record exchange: %w", err)
 	}
 	call, err := e.cfg.Minter.Call(q.subject, token.CallSpec{Audience: q.resource.String(), Presenter: q.client, Scope: q.scope,
-		Details: token.Details{Server: q.server, ArgumentsDigest: digest, DefinitionDigest: definition, PolicyDigest: d.PolicyDigest}})
+		Details: token.Details{Server: q.server, ArgumentsDigest: q.digest, DefinitionDigest: definition, PolicyDigest: d.PolicyDigest}})
 	if err != nil {
 		return oauth.TokenResponse{}, mintError(err)
 	}
@@ -134,11 +132,23 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 	if q.subject, err = e.subjectToken(ctx, r.Form.Get("subject_token"), q); err != nil {
 		return request{}, err
 	}
-	if q.scope, err = token.ParseToolScope(r.Form.Get("scope")); err != nil || !q.subject.Scope().Covers(q.scope) {
+	if q.scope, err = token.ParseToolScope(r.Form.Get("scope")); err != nil || !q.subject.Scope().Covers(q.scope) || !mayAsk(r.Client, q.scope) {
 		return request{}, &oauth.Error{Code: oauth.InvalidScope, Description: "scope must be one tool:NAME that the subject_token covers", Cause: err}
 	}
-	q.arguments, err = parseDetails(r.Form.Get("authorization_details"), q)
-	return q, err
+	if q.arguments, err = parseDetails(r.Form.Get("authorization_details"), q); err != nil {
+		return request{}, err
+	}
+	if q.digest, err = token.Digest(q.arguments); err != nil {
+		return request{}, errDetails(err)
+	}
+	return q, nil
+}
+
+// mayAsk holds the client to its own scope, which may have been narrowed since
+// the subject_token was issued. A client without one is bound by its tokens only.
+func mayAsk(c oauth.Client, s token.CallScope) bool {
+	scope, err := token.ParseScope(strings.Join(c.Scope, " "))
+	return len(c.Scope) == 0 || err == nil && scope.Covers(s)
 }
 
 // checkTypes holds the request to what is supported (RFC 8693 §2.1).
@@ -210,8 +220,15 @@ func (e *Exchanger) decide(ctx context.Context, q request) (string, policies.Dec
 	if !ok {
 		return "", policies.Decision{}
 	}
-	return definition, e.cfg.PDP.Decide(ctx, policies.Request{Subject: q.subject.Subject(), ClientID: q.subject.ClientID(), Action: policies.ActionCallTool,
-		Server: q.server, Tool: q.scope.Tool(), Arguments: q.arguments, DefinitionDigest: definition, Time: e.cfg.Now()})
+	return definition, e.cfg.PDP.Decide(ctx, policies.Request{Subject: q.subject.Subject(), ClientID: q.subject.ClientID(), Actors: actingClients(q.subject.Actors()),
+		Action: policies.ActionCallTool, Server: q.server, Tool: q.scope.Tool(), Arguments: q.arguments, DefinitionDigest: definition, Time: e.cfg.Now()})
+}
+
+func actingClients(a *token.Actor) (ids []identity.ClientID) {
+	for ; a != nil; a = a.Act {
+		ids = append(ids, a.ClientID)
+	}
+	return ids
 }
 
 func mintError(err error) error {

@@ -7,8 +7,10 @@
 package metadata
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -54,7 +56,8 @@ type Config struct {
 	JWKS      func() any // the current key set
 }
 
-// Register adds the documents to mux. Every other well-known path answers 404.
+// Register adds the documents to mux. Every other well-known path answers 404. It
+// fails for resources that cannot be told apart by their paths.
 func Register(mux *http.ServeMux, cfg Config) error {
 	server, err := json.Marshal(cfg.Server)
 	if err != nil {
@@ -62,19 +65,12 @@ func Register(mux *http.ServeMux, cfg Config) error {
 	}
 	get(mux, "/.well-known/oauth-authorization-server", document(server))
 	get(mux, "/.well-known/openid-configuration", document(server))
-	for _, r := range cfg.Resources {
-		doc, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		u, err := url.Parse(r.Resource)
-		if err != nil {
-			return err
-		}
-		get(mux, "/.well-known/oauth-protected-resource"+strings.TrimSuffix(u.Path, "/"), document(doc))
-		if len(cfg.Resources) == 1 { // with several, the root form would name the wrong one
-			get(mux, "/.well-known/oauth-protected-resource", document(doc))
-		}
+	resources, err := resourceDocuments(cfg.Resources)
+	if err != nil {
+		return err
+	}
+	for at, doc := range resources {
+		get(mux, at, document(doc))
 	}
 	get(mux, PathJWKS, func(w http.ResponseWriter, _ *http.Request) {
 		doc, err := json.Marshal(cfg.JWKS())
@@ -85,6 +81,32 @@ func Register(mux *http.ServeMux, cfg Config) error {
 		write(w, doc)
 	})
 	return nil
+}
+
+const pathResource = "/.well-known/oauth-protected-resource"
+
+// resourceDocuments are the documents of the resources by their paths (RFC 9728 §3.1).
+func resourceDocuments(resources []ProtectedResource) (map[string][]byte, error) {
+	docs := map[string][]byte{}
+	for _, r := range resources {
+		doc, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		u, err := url.Parse(r.Resource)
+		if err != nil {
+			return nil, fmt.Errorf("resource %q: %w", r.Resource, err)
+		}
+		at := pathResource + strings.TrimSuffix(u.EscapedPath(), "/")
+		if docs[at] != nil || path.Clean(at) != at { // the mux would panic
+			return nil, fmt.Errorf("resource %q: its metadata would be at %s, which is taken or no clean path", r.Resource, at)
+		}
+		docs[at] = doc
+		if len(resources) == 1 { // with several, the root form would name the wrong one
+			docs[pathResource] = doc
+		}
+	}
+	return docs, nil
 }
 
 func get(mux *http.ServeMux, path string, h http.HandlerFunc) {

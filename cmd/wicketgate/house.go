@@ -123,7 +123,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err := as.PutStatic(ctx, cfg.Static...); err != nil {
 		return err
 	}
-	h.closers = append(h.closers, sweep(store, cfg.Log))
+	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", deleteExpired(store)))
 	return h.mount(cfg, as, ring, refusals)
 }
 
@@ -141,7 +141,8 @@ func (h *house) openAudit(ctx context.Context, cfg houseConfig, store *sqlite.St
 	}
 	h.closers = append(h.closers, log.Close)
 	refusals := audit.NewRefusals(log, time.Minute, time.Now, 256)
-	h.closers = append(h.closers, func() error { return refusals.Close(context.Background()) })
+	h.closers = append(h.closers, func() error { return refusals.Close(context.Background()) },
+		every(time.Minute, cfg.Log, "record refusals", refusals.Flush))
 	return log, refusals, nil
 }
 
@@ -214,25 +215,36 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 	return doc
 }
 
-// sweep deletes from the store what expired long ago, now and then, until the
-// returned function is called, which waits for it.
-func sweep(store *sqlite.Store, log *slog.Logger) func() error {
+// every calls f now and then until the returned function is called, which waits
+// for it.
+func every(d time.Duration, log *slog.Logger, what string, f func(context.Context) error) func() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t := time.NewTicker(10 * time.Minute)
+		t := time.NewTicker(d)
 		defer t.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-t.C:
-				if _, err := store.DeleteExpired(ctx, time.Now()); err != nil && ctx.Err() == nil {
-					log.Warn("delete expired rows", "error", err)
+				if err := f(ctx); err != nil && ctx.Err() == nil {
+					log.Error(what, "error", err)
 				}
 			}
 		}
 	}()
 	return func() error { cancel(); <-done; return nil }
+}
+
+// deleteExpired removes from the store what expired long ago, all of it.
+func deleteExpired(store *sqlite.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for {
+			if n, err := store.DeleteExpired(ctx, time.Now()); err != nil || n == 0 {
+				return err
+			}
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -105,9 +106,10 @@ func (c *ClientID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// notPrintable reports control characters, spaces and invisible format
-// characters: two names that look alike in a log must be alike.
+// notPrintable reports control characters, spaces and what is invisible: two
+// names that differ in nothing that a log shows must be one name. It does not
+// tell letters of different scripts apart.
 func notPrintable(r rune) bool {
-	return r <= ' ' || r == 0x7f || (r >= 0x80 && r <= 0xa0) || (r >= 0x200b && r <= 0x200f) ||
-		(r >= 0x2028 && r <= 0x202e) || (r >= 0x2060 && r <= 0x206f) || r == 0xfeff || r == utf8.RuneError
+	return r == ' ' || r == utf8.RuneError || !unicode.IsPrint(r) || // IsPrint: no other spaces, controls and format characters
+		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

@@ -18,6 +18,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +71,12 @@ func (KEK) String() string { return "key-encryption key" }
 
 // GoString redacts.
 func (k KEK) GoString() string { return k.String() }
+
+// Format redacts for the verbs that do not ask String.
+func (k KEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// MarshalText redacts in JSON and in slog.
+func (k KEK) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // ErrWrongKEK is returned when the key-encryption key does not open a stored key.
 var ErrWrongKEK = errors.New("the key-encryption key does not open the stored keys: it is not the one they were wrapped with")
@@ -145,15 +154,18 @@ func generate(u Use, kek KEK, now time.Time) (Record, error) {
 			return Record{}, err
 		}
 	}
-	var err error
-	r.Wrapped, err = wrap(kek, r.KeyID, private)
-	return r, err
+	r.Wrapped = newSealer(kek[:], wrapping(r)).Seal(private)
+	return r, nil
 }
 
+// wrapping is the purpose that a key is sealed for: a stored key cannot be given
+// the id, use or algorithm of another.
+func wrapping(r Record) string { return "key " + r.KeyID + " " + string(r.Use) + " " + r.Algorithm }
+
 func (s *ringState) add(r Record, kek KEK) error {
-	private, err := unwrap(kek, r.KeyID, r.Wrapped)
-	if err != nil {
-		return err
+	private, ok := newSealer(kek[:], wrapping(r)).Open(r.Wrapped)
+	if !ok {
+		return ErrWrongKEK
 	}
 	if r.Use == UseSession {
 		s.secret = private
@@ -184,7 +196,7 @@ func (r *Ring) Key(_ context.Context, kid string) (token.PublicKey, error) {
 	return k.key, nil
 }
 
-// JWKS is the public half of the token keys (RFC 7517 §5).
+// JWKS is the public half of the token keys (RFC 7517 §5), in the order of kid.
 func (r *Ring) JWKS() jose.JSONWebKeySet {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for kid, k := range r.state.Load().public {
@@ -192,6 +204,7 @@ func (r *Ring) JWKS() jose.JSONWebKeySet {
 			set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.key.Key, KeyID: kid, Algorithm: k.key.Algorithm, Use: "sig"})
 		}
 	}
+	slices.SortFunc(set.Keys, func(a, b jose.JSONWebKey) int { return strings.Compare(a.KeyID, b.KeyID) })
 	return set
 }
 
@@ -234,18 +247,6 @@ type AuditVerifier struct{ key *ecdsa.PublicKey }
 func (v AuditVerifier) Verify(message, signature []byte) bool {
 	sum := sha256.Sum256(message)
 	return v.key != nil && ecdsa.VerifyASN1(v.key, sum[:], signature)
-}
-
-func wrap(kek KEK, kid string, private []byte) ([]byte, error) {
-	return newSealer(kek[:], "key "+kid).Seal(private), nil
-}
-
-func unwrap(kek KEK, kid string, wrapped []byte) ([]byte, error) {
-	private, ok := newSealer(kek[:], "key "+kid).Open(wrapped)
-	if !ok {
-		return nil, ErrWrongKEK
-	}
-	return private, nil
 }
 
 // Sealer is authenticated encryption for one purpose. It is safe for concurrent use.

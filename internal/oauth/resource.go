@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"errors"
+	"maps"
 	"net/url"
 	"strings"
 )
@@ -17,7 +18,7 @@ type Resource struct{ uri string }
 // spellings are two resources, and Resources maps the known aliases.
 func ParseResource(s string) (Resource, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") ||
+	if err != nil || u.Hostname() == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") ||
 		strings.Contains(s, "#") || len(s) > 2048 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return Resource{}, ErrBadResource
 	}
@@ -38,16 +39,20 @@ type Resources struct {
 	internal map[string]bool
 }
 
-// NewResources makes the registry.
+// NewResources makes the registry. What is given as both is internal; a spelling
+// that is a resource of its own is no alias.
 func NewResources(public, internal []Resource) Resources {
 	r := Resources{map[string]Resource{}, map[string]bool{}}
 	for _, p := range public {
-		r.public[p.uri] = p
 		r.public[alias(p.uri)] = p
+	}
+	for _, p := range public {
+		r.public[p.uri] = p
 	}
 	for _, i := range internal {
 		r.internal[i.uri] = true
 	}
+	maps.DeleteFunc(r.public, func(s string, p Resource) bool { return p.IsZero() || r.internal[s] || r.internal[p.uri] })
 	return r
 }
 
@@ -60,7 +65,7 @@ func (r Resources) Public(s string) (Resource, bool) {
 }
 
 // Internal reports whether s is exactly an internal resource.
-func (r Resources) Internal(s Resource) bool { return r.internal[s.uri] }
+func (r Resources) Internal(s Resource) bool { return !s.IsZero() && r.internal[s.uri] }
 
 // One resolves the resource parameters of a request (RFC 8707 §2), of which we
 // honour exactly one. It returns invalid_target, worded alike for a missing, an

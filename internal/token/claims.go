@@ -13,10 +13,9 @@
 package token
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -40,7 +39,7 @@ const (
 // Actor is one link of the delegation chain, newest outermost (RFC 8693 §4.1).
 type Actor struct {
 	Issuer   string            `json:"iss,omitempty"`
-	Subject  identity.Subject  `json:"sub"`
+	Subject  identity.Subject  `json:"sub,omitzero"` // absent for a client_id too long for a subject
 	ClientID identity.ClientID `json:"client_id,omitzero"`
 	Act      *Actor            `json:"act,omitempty"`
 }
@@ -49,9 +48,23 @@ type Actor struct {
 func (a *Actor) Chain() []string {
 	var out []string
 	for ; a != nil; a = a.Act {
-		out = append(out, a.Subject.String())
+		if a.Subject.IsZero() {
+			out = append(out, a.ClientID.String())
+		} else {
+			out = append(out, a.Subject.String())
+		}
 	}
 	return out
+}
+
+// named reports whether every actor of the chain is somebody.
+func (a *Actor) named() bool {
+	for ; a != nil; a = a.Act {
+		if a.Subject.IsZero() && a.ClientID.IsZero() {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Actor) depth() (n int) {
@@ -85,6 +98,16 @@ type claims struct {
 	Txn      string            `json:"txn,omitempty"` // the root grant; draft-ietf-oauth-transaction-tokens
 	Act      *Actor            `json:"act,omitempty"`
 	Details  []Details         `json:"authorization_details,omitempty"`
+
+	// Claims that restrict a token and that nothing here enforces: we mint none,
+	// and a token with one is refused rather than taken for an unrestricted one.
+	Confirmation jsontext.Value `json:"cnf,omitzero"`     // RFC 7800 §3.1
+	MayAct       jsontext.Value `json:"may_act,omitzero"` // RFC 8693 §4.4
+	NotBefore    jsontext.Value `json:"nbf,omitzero"`     // RFC 7519 §4.1.5
+}
+
+func (c claims) restricted() bool {
+	return c.Confirmation != nil || c.MayAct != nil || c.NotBefore != nil
 }
 
 // audience is exactly one value; RFC 7519 §4.1.3 allows the array spelling too.
@@ -129,7 +152,7 @@ type Access struct{ verified }
 // Call is a verified or freshly minted call token. The zero value is good for nothing.
 type Call struct {
 	verified
-	raw string
+	raw *string // not a string: fmt prints the unexported fields of whatever holds a Call, and asks no String there
 }
 
 // Details says what the call is.
@@ -143,13 +166,21 @@ func (c Call) Details() Details {
 // Bearer returns the token itself, for the Authorization header of the one
 // request that it was minted for and the one answer of the token endpoint. It
 // must not be logged.
-func (c Call) Bearer() string { return c.raw }
+func (c Call) Bearer() string {
+	if c.raw == nil {
+		return ""
+	}
+	return *c.raw
+}
 
 // String redacts.
 func (c Call) String() string { return "call token " + c.c.ID }
 
 // GoString redacts.
 func (c Call) GoString() string { return c.String() }
+
+// LogValue redacts.
+func (c Call) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Actors lists who acted for the subject, outermost first, by the rule that
 // holds for every token: where it names no actor and its client is not its
@@ -163,16 +194,4 @@ func (a Access) Actors() *Actor {
 		return &Actor{Issuer: a.c.Issuer, ClientID: a.c.ClientID}
 	}
 	return &Actor{Issuer: a.c.Issuer, Subject: sub, ClientID: a.c.ClientID}
-}
-
-// Digest is the SHA-256 of the RFC 8785 (JCS) form of a JSON value, base64url:
-// neither key order nor number spelling changes it, any other bit does. It fails
-// for what is not strict JSON.
-func Digest(v jsontext.Value) (string, error) {
-	c := v.Clone()
-	if err := c.Canonicalize(); err != nil {
-		return "", fmt.Errorf("canonicalize: %w", err)
-	}
-	sum := sha256.Sum256(c)
-	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }

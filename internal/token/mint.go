@@ -2,10 +2,18 @@ package token
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync"
+	"io"
+	"log/slog"
+	"math/big"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -23,9 +31,18 @@ var (
 // SigningKey is a private key with the algorithm it is for.
 type SigningKey struct {
 	KeyID     string
-	Algorithm string // ES256 or EdDSA
-	Key       crypto.Signer
+	Algorithm string        // ES256 or EdDSA
+	Key       crypto.Signer `json:"-"`
 }
+
+// String redacts.
+func (k SigningKey) String() string { return "signing key " + k.KeyID }
+
+// Format redacts for every verb, also for those that do not ask String.
+func (k SigningKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// LogValue redacts.
+func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // Signer knows which key signs now. It must be safe for concurrent use.
 type Signer interface {
@@ -40,16 +57,10 @@ type MinterConfig struct {
 }
 
 // Minter builds and signs tokens. It is safe for concurrent use.
-type Minter struct {
-	cfg MinterConfig
-
-	mu     sync.Mutex // guards kid and signer, which belong together
-	kid    string
-	signer jose.Signer
-}
+type Minter struct{ cfg MinterConfig }
 
 // NewMinter makes a Minter.
-func NewMinter(cfg MinterConfig) *Minter { return &Minter{cfg: cfg} }
+func NewMinter(cfg MinterConfig) *Minter { return &Minter{cfg} }
 
 // AccessSpec is what a grant gave.
 type AccessSpec struct {
@@ -124,38 +135,66 @@ func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
 	if err != nil {
 		return Call{}, err
 	}
-	return Call{verified{c, Scope{c.Scope}}, raw}, nil
+	return Call{verified{c, Scope{c.Scope}}, &raw}, nil
 }
 
+// sign writes the compact serialization (RFC 7515 §7.1).
 func (m *Minter) sign(c claims) (string, error) {
+	k := m.cfg.Signer.SigningKey()
+	h, err := json.Marshal(header{Algorithm: k.Algorithm, KeyID: k.KeyID, Type: typAccess})
+	if err != nil {
+		return "", fmt.Errorf("encode header: %w", err)
+	}
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return "", fmt.Errorf("encode claims: %w", err)
 	}
-	signer, err := m.joseSigner()
+	b64 := base64.RawURLEncoding
+	raw := make([]byte, 0, b64.EncodedLen(len(h))+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+2)
+	raw = append(b64.AppendEncode(raw, h), '.')
+	raw = b64.AppendEncode(raw, payload)
+	signature, err := k.sign(raw)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("sign with key %s: %w", k.KeyID, err)
 	}
-	jws, err := signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("sign token: %w", err)
+	raw = b64.AppendEncode(append(raw, '.'), signature)
+	if len(raw) > maxToken { // no verifier would take it
+		return "", fmt.Errorf("token would be longer than %d bytes", maxToken)
 	}
-	return jws.CompactSerialize()
+	return string(raw), nil
 }
 
-// joseSigner keeps the signer of the key that signs now.
-func (m *Minter) joseSigner() (jose.Signer, error) {
-	k := m.cfg.Signer.SigningKey()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.signer != nil && m.kid == k.KeyID {
-		return m.signer, nil
+// sign makes the signature value of a JWS (RFC 7518 §3.4, RFC 8037 §3.1). It is
+// not go-jose's because that costs 10 µs and 50 allocations more on every call.
+func (k SigningKey) sign(input []byte) ([]byte, error) {
+	if k.Key == nil {
+		return nil, errors.New("there is no key")
 	}
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(k.Algorithm), Key: jose.JSONWebKey{Key: k.Key, KeyID: k.KeyID}},
-		(&jose.SignerOptions{}).WithType(typAccess))
+	switch pub := k.Key.Public().(type) {
+	case *ecdsa.PublicKey:
+		if k.Algorithm == string(jose.ES256) && pub.Curve == elliptic.P256() {
+			return signES256(k.Key, input)
+		}
+	case ed25519.PublicKey:
+		if k.Algorithm == string(jose.EdDSA) {
+			return k.Key.Sign(rand.Reader, input, crypto.Hash(0))
+		}
+	}
+	return nil, errors.New("key and algorithm do not belong together")
+}
+
+func signES256(k crypto.Signer, input []byte) ([]byte, error) {
+	sum := sha256.Sum256(input)
+	der, err := k.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
-		return nil, fmt.Errorf("use signing key %s: %w", k.KeyID, err)
+		return nil, err
 	}
-	m.kid, m.signer = k.KeyID, s
-	return s, nil
+	var v struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &v); err != nil {
+		return nil, err
+	}
+	out := make([]byte, 64)
+	v.R.FillBytes(out[:32])
+	v.S.FillBytes(out[32:])
+	return out, nil
 }

@@ -17,6 +17,7 @@ const (
 	scopeSession = "mcp:session"
 	toolPrefix   = "tool:"
 	mcpPrefix    = "mcp:"
+	maxScope     = 4096 // bytes
 )
 
 // Scope is a set of scope tokens (RFC 6749 §3.3), in the order they were given
@@ -25,19 +26,19 @@ type Scope struct{ s string }
 
 // ParseScope checks and makes a Scope from the space-separated form. It returns ErrBadScope.
 func ParseScope(s string) (Scope, error) {
+	if len(s) > maxScope {
+		return Scope{}, ErrBadScope
+	}
+	for i := range len(s) { // other white space than the space is no separator
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' || s[i] == '\\' {
+			return Scope{}, ErrBadScope
+		}
+	}
 	var out []string
 	for _, t := range strings.Fields(s) {
-		for i := range len(t) {
-			if t[i] < '!' || t[i] > '~' || t[i] == '"' || t[i] == '\\' {
-				return Scope{}, ErrBadScope
-			}
-		}
 		if !slices.Contains(out, t) {
 			out = append(out, t)
 		}
-	}
-	if strings.ContainsAny(s, "\t\n\v\f\r\u0085\u00a0") || len(s) > 4096 {
-		return Scope{}, ErrBadScope
 	}
 	return Scope{strings.Join(out, " ")}, nil
 }

@@ -119,17 +119,23 @@ func (m Middleware) Wrap(h http.Handler) http.Handler {
 	})
 }
 
-// finish recovers from a panic and writes the access log line.
+// finish recovers from a panic and writes the access log line. A response that
+// had begun is aborted, so that nobody takes the half of it for the whole.
 func (m Middleware) finish(w *statusWriter, r *http.Request, start time.Time) {
-	if p := recover(); p != nil && p != http.ErrAbortHandler {
+	p := recover()
+	abort := p == http.ErrAbortHandler || p != nil && w.status != 0
+	if p != nil && p != http.ErrAbortHandler {
 		m.Log.ErrorContext(r.Context(), "panic", "value", p, "path", r.URL.Path, "request_id", RequestID(r.Context()), "stack", string(debug.Stack()))
-		if w.status == 0 {
+		if !abort {
 			_ = WriteJSON(w, http.StatusInternalServerError, &oauth.Error{Code: oauth.ServerError})
 		}
 	}
 	if m.Log.Enabled(r.Context(), slog.LevelDebug) {
 		m.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", w.status,
 			"duration", time.Since(start), "source", Source(r), "request_id", RequestID(r.Context()))
+	}
+	if abort {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -138,14 +144,14 @@ func (m Middleware) finish(w *statusWriter, r *http.Request, start time.Time) {
 // For the accepted ones it answers CORS, preflights included.
 func (m Middleware) SameSite(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		origin := r.Header.Get("Origin")
-		if origin != "" && !slices.Contains(m.Origins, origin) {
+		w.Header().Add("Vary", "Origin")
+		origins := r.Header.Values("Origin") // one, or none where no page asks
+		if len(origins) > 1 || len(origins) == 1 && !slices.Contains(m.Origins, origins[0]) {
 			m.refuse(w, r, "origin", http.StatusForbidden)
 			return
 		}
-		if origin != "" {
-			allowOrigin(w.Header(), origin)
-			w.Header().Add("Vary", "Origin")
+		if len(origins) == 1 {
+			allowOrigin(w.Header(), origins[0])
 		}
 		if preflight(w, r) {
 			return
@@ -154,11 +160,12 @@ func (m Middleware) SameSite(h http.Handler) http.Handler {
 	})
 }
 
+// refuse tells the caller no more than the status does.
 func (m Middleware) refuse(w http.ResponseWriter, r *http.Request, reason string, status int) {
 	if m.Refused != nil {
 		m.Refused(r, reason)
 	}
-	_ = WriteJSON(w, status, &oauth.Error{Code: oauth.InvalidRequest, Description: "this server does not answer to that " + reason})
+	_ = WriteJSON(w, status, &oauth.Error{Code: oauth.InvalidRequest, Description: "this server does not answer to that Host or Origin"})
 }
 
 // Public lets every origin read: for documents that are the same for everybody.
