@@ -181,6 +181,7 @@ func TestRedirectURIOffByOneCharacter(t *testing.T) {
 		{"empty query on localhost with another port", local, "http://localhost:9999/callback?"},
 		{"user information on localhost", local, "http://evil@localhost:9999/callback"},
 		{"fragment on localhost", local, "http://localhost:9999/callback#x"},
+		{"empty fragment on localhost", local, "http://localhost:9999/callback#"},
 		{"encoded letter on localhost", local, "http://localhost:9999/%63allback"},
 		{"localhost as a label", local, "http://localhost.evil.example:9999/callback"},
 		{"case of localhost", local, "http://LOCALHOST:9999/callback"},

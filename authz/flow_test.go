@@ -141,8 +141,8 @@ func TestClientCredentials(t *testing.T) {
 	w.wantOK(a)
 	got := payload(t, a.AccessToken)
 	now := float64(began.Unix())
-	want := map[string]any{"iss": w.url, "sub": "agent", "aud": w.mail(), "client_id": "agent", "scope": "mcp:tools", "iat": now, "exp": now + 300, "jti": got["jti"]}
-	if diff := cmp.Diff(want, got); diff != "" {
+	want := map[string]any{"iss": w.url, "sub": "agent", "aud": w.mail(), "client_id": "agent", "scope": "mcp:tools", "iat": now, "exp": now + 300, "jti": got["jti"], "txn": got["txn"]}
+	if diff := cmp.Diff(want, got); diff != "" || got["txn"] == nil {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
 	if a.RefreshToken != "" {

@@ -86,6 +86,15 @@ func TestRefreshTokenReuseRevokesTheFamily(t *testing.T) {
 	w.wantError(w.token(&c, refreshForm(second.RefreshToken)), 400, "invalid_grant")
 }
 
+func TestRefreshTokenReuseRevokesWhateverElseIsWrong(t *testing.T) {
+	w := newWorld(t)
+	c := w.public()
+	first := w.tokens(c)
+	second := w.token(&c, refreshForm(first.RefreshToken))
+	w.wantError(w.token(&c, refreshForm(first.RefreshToken, change{"scope": {"tool:x"}, "resource": {w.files()}})), 400, "invalid_grant")
+	w.wantError(w.token(&c, refreshForm(second.RefreshToken)), 400, "invalid_grant")
+}
+
 func TestReuseOfAnotherClientsRefreshTokenRevokesNothing(t *testing.T) {
 	w := newWorld(t)
 	c, other := w.public(), w.public()

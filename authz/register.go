@@ -185,8 +185,7 @@ func matchRedirect(registered []string, sent string) (string, bool) {
 	}
 	return sent, slices.ContainsFunc(registered, func(r string) bool {
 		v, err := url.Parse(r)
-		return err == nil && v.Scheme == "http" && isLoopback(v.Hostname()) && v.Hostname() == u.Hostname() &&
-			withoutPort(v) == withoutPort(u)
+		return err == nil && withoutPort(v) == withoutPort(u)
 	})
 }
 

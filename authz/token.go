@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -133,12 +134,13 @@ func (g clientCredentials) Issue(ctx context.Context, r oauth.TokenRequest) (oau
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	e := audit.Event{Kind: audit.Token, Action: oauth.GrantClientCredentials, Subject: subject.String(), Client: c.ID.String(),
+	txn := rand.Text() // there is no authorization behind it: the transaction begins here
+	e := audit.Event{Kind: audit.Token, Action: oauth.GrantClientCredentials, Subject: subject.String(), Client: c.ID.String(), Txn: txn,
 		Resource: resource.String(), Scope: scope.String(), Source: r.Source, Decision: "allow"}
 	if err := g.s.record(ctx, e); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Lifetime: g.s.cfg.AccessLifetime})
+	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.cfg.AccessLifetime})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}

@@ -46,6 +46,7 @@ type world struct {
 	url      string // the issuer
 	data     string // folder of the store and the audit log
 	server   *authz.Server
+	handler  http.Handler
 	clock    *clock
 	store    *hookedStore
 	audit    *hookedRecorder
@@ -79,7 +80,8 @@ func newWorld(t testing.TB, options ...func(*authz.Config)) *world {
 	mux := http.NewServeMux()
 	m := web.Middleware{Hosts: []string{host}, Origins: []string{cfg.Issuer}, Log: log}
 	w.server.Register(mux, m.SameSite)
-	srv.Config.Handler = m.Wrap(mux)
+	w.handler = m.Wrap(mux)
+	srv.Config.Handler = w.handler
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return w

@@ -36,6 +36,22 @@ func Digest(v jsontext.Value) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
 }
 
+// DigestDefinition is the digest of a tool's definition: Digest, but where that
+// would be ErrInexact, numbers count as they are spelled. A schema may well say
+// "maximum": 9223372036854775807, and pinning only has to notice that it changes.
+func DigestDefinition(v jsontext.Value) (string, error) {
+	d, err := Digest(v)
+	if !errors.Is(err, ErrInexact) {
+		return d, err
+	}
+	c := v.Clone()
+	if err := c.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
+		return "", fmt.Errorf("canonicalize: %w", err)
+	}
+	sum := sha256.Sum256(append([]byte("numbers as spelled\n"), c...)) // no JSON text begins so: never the digest of another value
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
+
 // mayBeLarge is the cheap question: a number of 2^53 or more has 16 digits in a
 // row or an exponent. Text can look like one; that costs only time.
 func mayBeLarge(v jsontext.Value) bool {

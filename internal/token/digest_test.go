@@ -110,3 +110,25 @@ func TestDigestLeavesItsInputAlone(t *testing.T) {
 		t.Errorf("input is now %s (%v)", in, err)
 	}
 }
+
+func TestDefinitionWithALargeNumberIsPinnedToTheLastDigit(t *testing.T) {
+	digest := func(s string) string {
+		t.Helper()
+		d, err := token.DigestDefinition(jsontext.Value(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	large := digest(`{"maximum":9223372036854775807,"minimum":1}`)
+	if other := digest(`{"minimum":1, "maximum":9223372036854775806}`); other == large {
+		t.Error("another maximum has the same digest")
+	}
+	if reordered := digest(`{"minimum":1, "maximum":9223372036854775807}`); reordered != large {
+		t.Error("the order of the members changes the digest")
+	}
+	small := `{"maximum":1e2}`
+	if plain, err := token.Digest(jsontext.Value(small)); err != nil || plain != digest(small) {
+		t.Errorf("an ordinary definition: %s, error %v; want the digest of RFC 8785", digest(small), err)
+	}
+}
