@@ -1,27 +1,33 @@
 .DEFAULT_GOAL := help
 GO       ?= go
 FUZZTIME ?= 10s
-PACKAGES  = ./...
+TEST      = $(GO) test -mod=readonly -race -shuffle=on
 
-.PHONY: help dev check test test-tools fuzz bench
+.PHONY: help dev check test lint unit e2e test-tools fuzz bench
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 dev: ## run everything on this machine, with a demo mail server behind it
 	$(GO) run ./cmd/wicketgate dev
 
-check: ## formatting, static analysis, module hashes, fuzzing
+check: lint unit fuzz ## static analysis, the packages' tests with race detector in random order, fuzzing
+
+test: unit e2e ## every test; installs what they need
+
+lint: ## formatting, module hashes, vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'gofmt: the files above'; exit 1; }
 	$(GO) mod verify
-	$(GO) vet -mod=readonly $(PACKAGES)
-	$$(tools/build.sh staticcheck honnef.co/go/tools/cmd/staticcheck) -checks inherit,ST1005,ST1016,ST1020,ST1021,ST1022 $(PACKAGES)
-	$(MAKE) --no-print-directory fuzz
+	$(GO) vet -mod=readonly ./...
+	$$(tools/build.sh staticcheck honnef.co/go/tools/cmd/staticcheck) -checks all ./...
 
-test: test-tools ## every test, with the race detector and in random order; installs what they need
-	WICKETGATE_REQUIRE_E2E=1 $(GO) test -mod=readonly -race -shuffle=on $(PACKAGES)
+unit: ## the packages' own tests
+	WICKETGATE_REQUIRE_E2E=1 $(TEST) $$($(GO) list ./... | grep -v /e2e)
 
-test-tools: ## what the tests need: the TypeScript client, a Chromium
+e2e: test-tools ## the real binary with real clients and a real browser
+	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
+
+test-tools: ## what the end-to-end tests need: the TypeScript client, a Chromium
 	@tools/npm-ci.sh e2e/ts
 	@tools/chromium.sh
 

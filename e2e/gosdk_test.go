@@ -25,6 +25,11 @@ type goClient struct{ session *mcp.ClientSession }
 // consent all happen because the first request is answered with 401.
 func goLogin(t *testing.T, h *house, r *robot) (goClient, visit) {
 	t.Helper()
+	return goLoginAt(t, h.resource(), r)
+}
+
+func goLoginAt(t *testing.T, endpoint string, r *robot) (goClient, visit) {
+	t.Helper()
 	var seen visit
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		RedirectURL: callback,
@@ -48,7 +53,7 @@ func goLogin(t *testing.T, h *house, r *robot) (goClient, visit) {
 		t.Fatal(err)
 	}
 	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
-	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: h.resource(), OAuthHandler: handler}, nil)
+	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, nil)
 	if err != nil {
 		t.Fatalf("connect as %s: %v", r.user, err)
 	}

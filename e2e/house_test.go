@@ -88,11 +88,11 @@ func startHouse(t *testing.T) *house {
 
 // startHouseWith starts a house and returns once it serves. It is stopped at the
 // end of the test.
-func startHouseWith(t *testing.T, data, port string) *house {
+func startHouseWith(t *testing.T, data, port string, flags ...string) *house {
 	t.Helper()
 	h := &house{data: data, stdout: newOutput(), exited: make(chan struct{})}
 	stderr := newOutput()
-	h.cmd = exec.Command(binary, "dev", "--listen", "127.0.0.1:"+port, "--data", data)
+	h.cmd = exec.Command(binary, append([]string{"dev", "--listen", "127.0.0.1:" + port, "--data", data}, flags...)...)
 	h.cmd.Stdout, h.cmd.Stderr = h.stdout, stderr
 	if err := h.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", binary, err)
