@@ -64,8 +64,8 @@ func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
 	if t.broken != nil {
 		return token.CallSpec{}, errUnavailable("schema_unusable", t.broken)
 	}
-	if err := t.check(c.arguments); err != nil {
-		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name + ": " + problem(err), reason: "schema", cause: err}
+	if err := t.input.Check(c.arguments); err != nil {
+		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name + ": " + err.Error(), reason: "schema", cause: err}
 	}
 	digest, err := token.Digest(c.arguments)
 	if err != nil {
@@ -90,11 +90,7 @@ func (t *tool) finish(_ context.Context, result jsontext.Value) (jsontext.Value,
 		return nil, outcome{}, errUnavailable("upstream_malformed", err)
 	}
 	if t.output != nil && !r.IsError {
-		var v any
-		if err := json.Unmarshal(r.Structured, &v); err != nil {
-			return nil, outcome{}, errUnavailable("upstream_output_schema", err)
-		}
-		if err := t.output.Validate(v); err != nil {
+		if err := t.output.Check(r.Structured); err != nil {
 			return nil, outcome{}, errUnavailable("upstream_output_schema", err)
 		}
 	}

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -23,11 +25,31 @@ func (g *Gateway) Discover(ctx context.Context, own token.Access, server string)
 	}
 	p := &passage{g: g, up: up, access: own, event: audit.Event{
 		Subject: own.Subject().String(), Client: own.ClientID().String(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
-	p.event.Kind, p.event.Decision, p.event.Reason = audit.Intent, audit.Allow, "the gateway reads definitions"
-	if err := g.cfg.Audit.Record(ctx, p.event); err != nil {
-		return fmt.Errorf("record discovery: %w", err)
+	return p.recorded(ctx, "the gateway reads definitions", p.discover)
+}
+
+// recorded does what the gateway does of its own accord, between an intent and an
+// outcome in the audit log.
+func (p *passage) recorded(ctx context.Context, why string, do func(context.Context) error) error {
+	e := p.event
+	e.Kind, e.Call, e.Decision, e.Reason = audit.Intent, rand.Text(), audit.Allow, why
+	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
+		return fmt.Errorf("record intent: %w", err)
 	}
-	call, err := g.callToken(ctx, own, p.sessionSpec())
+	err := do(ctx)
+	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Server: e.Server, Action: e.Action, Status: "ok"}
+	if err != nil {
+		out.Status, out.Reason = "error", "definitions_unavailable"
+	}
+	if recErr := p.g.cfg.Audit.Record(ctx, out); recErr != nil {
+		return errors.Join(err, fmt.Errorf("record outcome: %w", recErr))
+	}
+	return err
+}
+
+func (p *passage) discover(ctx context.Context) error {
+	g, up := p.g, p.up
+	call, err := g.callToken(ctx, p.access, p.sessionSpec())
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,6 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	upstreams map[string]*upstream
-	client    *http.Client
 	sessions  sessionTokens
 }
 
@@ -106,7 +105,6 @@ var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 // New makes a Gateway.
 func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
-	g.client = &http.Client{Transport: cfg.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)

@@ -40,6 +40,9 @@ func (p *passage) filter(ctx context.Context, result jsontext.Value) (jsontext.V
 			return err
 		}
 		out = append(out, ':')
+		if name == "cacheScope" { // what was filtered for one caller is nobody else's
+			value = jsontext.Value(`"private"`)
+		}
 		if name != "tools" {
 			out = append(out, value...)
 			return nil
@@ -85,7 +88,9 @@ func (p *passage) refresh() error {
 	_, err, _ := c.flight.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
 		defer cancel()
-		return nil, p.relist(ctx)
+		q := *p
+		q.event.Action, q.event.Tool = "tools/list", ""
+		return nil, q.recorded(ctx, "the definitions are older than a minute", q.relist)
 	})
 	return err
 }

@@ -120,7 +120,7 @@ func parseCall(params jsontext.Value) (call, error) {
 
 // members calls f for each member of the object v, in order. Values alias v.
 func members(v jsontext.Value, f func(name string, value jsontext.Value) error) error {
-	d := jsontext.NewDecoder(bytes.NewReader(v))
+	d := jsontext.NewDecoder(bytes.NewBuffer(v))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
 		return errNotJSON
 	}
@@ -154,7 +154,7 @@ func trimValue(v jsontext.Value) jsontext.Value {
 
 // elements calls f for each element of the array v, in order.
 func elements(v jsontext.Value, f func(value jsontext.Value) error) error {
-	d := jsontext.NewDecoder(bytes.NewReader(v))
+	d := jsontext.NewDecoder(bytes.NewBuffer(v))
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '[' {
 		return errNotJSON
 	}

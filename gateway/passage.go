@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"slices"
 
@@ -28,11 +30,12 @@ type passage struct {
 	actors  *token.Actor
 	session session
 	msg     message
+	out     stream
 	event   audit.Event // who, from where, what; each step adds what it finds
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, a token.Access) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, access: a, actors: a.Actors()}
+	p := &passage{g: g, w: w, r: r, up: up, access: a, actors: a.Actors(), out: stream{w: w}}
 	p.event = audit.Event{
 		Subject: a.Subject().String(), Client: a.ClientID().String(), Actors: p.actors.Chain(), Txn: a.Txn(), TokenID: a.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
@@ -42,7 +45,11 @@ func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream
 
 // post is steps 2 to 10 for a message.
 func (p *passage) post() {
-	body, err := io.ReadAll(p.r.Body)
+	if t, _, err := mime.ParseMediaType(p.r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		p.fail(&rpcError{Code: codeInvalidRequest, Message: "Content-Type must be application/json", status: http.StatusUnsupportedMediaType, reason: "content_type"})
+		return
+	}
+	body, err := readAll(p.r.Body, p.r.ContentLength)
 	if err != nil {
 		p.fail(tooLarge(err))
 		return
@@ -138,10 +145,12 @@ func actingClients(a *token.Actor) (ids []identity.ClientID) {
 // effect is what perform does once everything has been decided and recorded.
 type effect func(ctx context.Context, call token.Call) (outcome, *rpcError)
 
-// outcome is what came of an effect, for the audit log.
+// outcome is what came of an effect.
 type outcome struct {
-	status       string
+	status       string // for the audit log, as the next two
 	resultDigest string
+	callTokenID  string
+	answer       func() // tells the client; called once the outcome is recorded
 }
 
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
@@ -158,20 +167,22 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 	defer cancel()
 	out, failure := p.exchangeAndDo(ctx, spec, do)
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool,
-		Status: out.status, ResultDigest: out.resultDigest, Duration: p.g.cfg.Now().Sub(start)}
+		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
-		if failure == nil { // it has happened; the caller must not take it for unrecorded success
+		if failure == nil { // it has happened; nobody may take it for success that left no trace
 			failure = errUnavailable("audit_unavailable", err)
 		}
 	}
-	if failure != nil && !failure.sent {
-		writeRPC(p.w, p.msg.id, nil, failure)
+	if failure != nil {
+		p.out.fail(p.msg.id, failure)
+		return nil
 	}
+	out.answer()
 	return nil
 }
 
@@ -182,7 +193,9 @@ func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do eff
 	if err != nil {
 		return outcome{}, errUnavailable("exchange_failed", err)
 	}
-	return do(ctx, call)
+	out, failure := do(ctx, call)
+	out.callTokenID = call.ID()
+	return out, failure
 }
 
 // fail records a refusal before perform, and answers it.
@@ -247,8 +260,7 @@ func (p *passage) notify() *rpcError {
 		if resp.StatusCode/100 != 2 {
 			return outcome{}, statusError(resp.StatusCode)
 		}
-		p.w.WriteHeader(http.StatusAccepted)
-		return outcome{status: "accepted"}, nil
+		return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
 	})
 }
 
@@ -270,11 +282,21 @@ func (p *passage) end() {
 				return outcome{}, upstreamError(err)
 			}
 		}
-		p.w.WriteHeader(http.StatusNoContent)
-		return outcome{status: "ended"}, nil
+		return outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}, nil
 	}); err != nil {
 		p.fail(err)
 	}
+}
+
+// readAll reads r, which is bounded, into one piece of memory where its size was
+// announced.
+func readAll(r io.Reader, announced int64) ([]byte, error) {
+	var b bytes.Buffer
+	if announced > 0 && announced <= maxResponse {
+		b.Grow(int(announced) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 func tooLarge(err error) *rpcError {

@@ -24,7 +24,6 @@ type rpcError struct {
 	status  int    // HTTP status; 0 means 200
 	reason  string // for the audit log
 	cause   error
-	sent    bool // the client has been told, on an open stream
 }
 
 func (e *rpcError) Error() string {

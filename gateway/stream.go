@@ -99,13 +99,11 @@ func (s *stream) final(raw []byte) {
 	writeBody(s.w, http.StatusOK, raw)
 }
 
-// failed turns a failure into the last event where a stream is open already; the
-// error it returns is the one to record.
-func (s *stream) failed(id jsontext.Value, e *rpcError) *rpcError {
-	if !s.open {
-		return e
+// fail tells the client of a failure instead.
+func (s *stream) fail(id jsontext.Value, e *rpcError) {
+	if s.open {
+		s.event(rpcBody(id, nil, e))
+		return
 	}
-	s.event(rpcBody(id, nil, e))
-	e.sent = true
-	return e
+	writeRPC(s.w, id, nil, e)
 }

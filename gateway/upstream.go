@@ -30,7 +30,7 @@ func (g *Gateway) send(ctx context.Context, up *upstream, call token.Call, s ses
 		"Authorization": {"Bearer " + call.Bearer()},
 	}
 	s.apply(req.Header)
-	return g.client.Do(req)
+	return g.cfg.Transport.RoundTrip(req) // not a client: no redirect is followed, no cookie kept
 }
 
 // deleteSession ends the session with the upstream; one that knows no DELETE or
@@ -42,7 +42,7 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + call.Bearer()}}
 	s.apply(req.Header)
-	resp, err := g.client.Do(req)
+	resp, err := g.cfg.Transport.RoundTrip(req)
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,14 @@ func upstreamError(err error) *rpcError {
 	return errUnavailable("upstream_unreachable", err)
 }
 
+// answerError tells an upstream that went away from one that talks nonsense.
+func answerError(err error) *rpcError {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errUnavailable("upstream_timeout", err)
+	}
+	return errUnavailable("upstream_malformed", err)
+}
+
 // statusError is what an upstream's HTTP status means to the client.
 func statusError(status int) *rpcError {
 	switch status {
@@ -100,16 +108,15 @@ func (g *Gateway) relay(ctx context.Context, p *passage, call token.Call, finish
 	if resp.StatusCode != http.StatusOK {
 		return outcome{}, statusError(resp.StatusCode)
 	}
-	s := &stream{w: p.w}
-	a, err := readAnswer(resp, p.msg.id, s.notification)
+	a, err := readAnswer(resp, p.msg.id, p.out.notification)
 	if err != nil {
-		return outcome{}, s.failed(p.msg.id, errUnavailable("upstream_malformed", err))
+		return outcome{}, answerError(err)
 	}
 	out := outcome{status: "error_from_upstream"}
 	if a.result != nil {
 		replaced, o, failure := finish(ctx, a.result)
 		if failure != nil {
-			return outcome{}, s.failed(p.msg.id, failure)
+			return outcome{}, failure
 		}
 		if out = o; replaced != nil {
 			a.raw = slices.Concat([]byte(`{"jsonrpc":"2.0","id":`), p.msg.id, []byte(`,"result":`), replaced, []byte(`}`))
@@ -117,7 +124,7 @@ func (g *Gateway) relay(ctx context.Context, p *passage, call token.Call, finish
 	}
 	sum := sha256.Sum256(a.raw)
 	out.resultDigest = base64.RawURLEncoding.EncodeToString(sum[:])
-	s.final(a.raw)
+	out.answer = func() { p.out.final(a.raw) }
 	return out, nil
 }
 
@@ -134,7 +141,7 @@ func readAnswer(resp *http.Response, id jsontext.Value, notify func(raw []byte) 
 	body := http.MaxBytesReader(nil, resp.Body, maxResponse)
 	switch mediaType(resp) {
 	case "application/json":
-		raw, err := io.ReadAll(body)
+		raw, err := readAll(body, resp.ContentLength)
 		if err != nil {
 			return answer{}, err
 		}
@@ -239,9 +246,10 @@ func (p *passage) openUpstream(ctx context.Context, call token.Call, params init
 	if sealErr != nil {
 		return outcome{}, errUnavailable("session_unsealable", sealErr)
 	}
-	p.w.Header().Set("Mcp-Session-Id", handle)
-	writeRPC(p.w, p.msg.id, result, nil)
-	return outcome{status: "ok"}, nil
+	return outcome{status: "ok", answer: func() {
+		p.w.Header().Set("Mcp-Session-Id", handle)
+		writeRPC(p.w, p.msg.id, result, nil)
+	}}, nil
 }
 
 // handshake sends our own initialize and returns what of the answer a client may

@@ -1,0 +1,279 @@
+package gateway_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wicketgate/wicketgate/exchange"
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/sqlite"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+const (
+	issuer   = "https://as.test"
+	resource = issuer + "/mcp/mail"
+)
+
+const accessYAML = `
+version: 1
+roles:
+  reader:
+    who: {users: [alice], clients: [robot]}
+    servers:
+      mail: {tools: [list_messages, read_message]}
+  operator:
+    who: {users: [bob]}
+    servers:
+      mail: {tools: [list_messages, read_message, send_message]}
+  everything:
+    who: {users: [root]}
+    servers:
+      mail: {tools: ["*"]}
+`
+
+var (
+	gatewayClient = identity.MustClientID("gateway")
+	mcpClient     = identity.MustClientID("editor")
+)
+
+// world is a gateway with everything real around it but the upstream, which is a
+// real HTTP server that answers what a test wants.
+type world struct {
+	t      *testing.T
+	now    *clock
+	url    string // of the gateway's /mcp/mail
+	base   string
+	up     *upstream
+	minter *token.Minter
+	ring   *keys.Ring
+	store  *sqlite.Store
+	audit  string // path of the log
+	logs   *bytes.Buffer
+}
+
+// clock is an injected clock.
+type clock struct {
+	mu sync.Mutex // guards t
+	t  time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// newWorld starts a world; change may replace parts of the configuration.
+func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
+	t.Helper()
+	ctx, dir := context.Background(), t.TempDir()
+	w := &world{t: t, now: &clock{t: time.Now()}, up: newUpstream(t), audit: filepath.Join(dir, "audit.jsonl"), logs: &bytes.Buffer{}}
+	w.store = must(sqlite.Open(ctx, filepath.Join(dir, "db")))(t)
+	t.Cleanup(func() { w.store.Close() })
+	w.ring = must(keys.Open(ctx, w.store, keys.KEK{1}, w.now.Now))(t)
+	log := must(audit.Open(ctx, audit.Config{Path: w.audit, Signer: w.ring.AuditSigner(), Heads: w.store, Now: w.now.Now}))(t)
+	t.Cleanup(func() { log.Close() })
+	refusals := audit.NewRefusals(log, time.Minute, w.now.Now, 64)
+	pdp := must(policies.New(ctx, policies.Config{Access: []byte(accessYAML)}))(t)
+	public, internal := must(oauth.ParseResource(resource))(t), must(oauth.ParseResource(w.up.URL))(t)
+	w.minter = token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: w.ring, Now: w.now.Now})
+	verifier := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: w.ring, Now: w.now.Now})
+	ex := exchange.New(exchange.Config{Resources: oauth.NewResources([]oauth.Resource{public}, []oauth.Resource{internal}), Minter: w.minter, Verifier: verifier, PDP: pdp, Audit: log, Now: w.now.Now})
+	cfg := gateway.Config{ClientID: gatewayClient, Upstreams: []gateway.Upstream{{Name: "mail", Resource: public, URL: w.up.URL, Audience: internal}},
+		Verifier: verifier, PDP: pdp, Exchanger: ex, Pins: w.store, TrustFirstUse: true, Audit: log, Refusals: refusals, Sealer: w.ring.Sealer("mcp session"),
+		Transport: http.DefaultTransport, Issuer: issuer, Log: slog.New(slog.NewTextHandler(&syncWriter{w: w.logs}, nil)), Now: w.now.Now}
+	for _, c := range change {
+		c(&cfg)
+	}
+	g := must(gateway.New(cfg))(t)
+	w.serve(g, refusals)
+	return w
+}
+
+// serve mounts the gateway as cmd does.
+func (w *world) serve(g *gateway.Gateway, refusals *audit.Refusals) {
+	srv := httptest.NewUnstartedServer(nil)
+	host := srv.Listener.Addr().String()
+	m := web.Middleware{Hosts: []string{host}, Origins: []string{"http://" + host}, Log: slog.New(slog.DiscardHandler), Refused: func(r *http.Request, reason string) {
+		if err := refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason}); err != nil {
+			w.t.Error(err)
+		}
+	}}
+	mux := http.NewServeMux()
+	g.Register(mux, m.SameSite)
+	srv.Config.Handler = m.Wrap(mux)
+	srv.Start()
+	w.t.Cleanup(srv.Close)
+	w.base, w.url = srv.URL, srv.URL+"/mcp/mail"
+}
+
+type syncWriter struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+func (s *syncWriter) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
+
+// tokenSpec is what a test wants of an access token; zero fields are ordinary.
+type tokenSpec struct {
+	subject, scope, audience string
+	client                   identity.ClientID
+	lifetime                 time.Duration
+}
+
+func (w *world) token(s tokenSpec) string {
+	w.t.Helper()
+	raw, _ := w.access(s)
+	return raw
+}
+
+func (w *world) access(s tokenSpec) (string, token.Access) {
+	w.t.Helper()
+	if s.client.IsZero() {
+		s.client = mcpClient
+	}
+	if s.scope == "" {
+		s.scope = "mcp:tools"
+	}
+	if s.audience == "" {
+		s.audience = resource
+	}
+	if s.lifetime == 0 {
+		s.lifetime = 5 * time.Minute
+	}
+	raw, a, err := w.minter.Access(token.AccessSpec{Subject: must(identity.ParseSubject(s.subject))(w.t), ClientID: s.client, Audience: s.audience,
+		Scope: must(token.ParseScope(s.scope))(w.t), Lifetime: s.lifetime, Txn: "grant-1"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return raw, a
+}
+
+// reply is an HTTP answer, read.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) String() string { return fmt.Sprintf("%d %s", r.status, r.body) }
+
+// do sends a request; headers come as name, value pairs and replace the ordinary ones.
+func (w *world) do(method, url, bearer, body string, headers ...string) reply {
+	w.t.Helper()
+	req := must(http.NewRequest(method, url, strings.NewReader(body)))(w.t)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+			continue
+		}
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp := must(http.DefaultClient.Do(req))(w.t)
+	defer resp.Body.Close()
+	return reply{resp.StatusCode, resp.Header, string(must(io.ReadAll(resp.Body))(w.t))}
+}
+
+const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"sampling":{}},"clientInfo":{"name":"test","version":"1"}}}`
+
+// session is a client with an open MCP session.
+type session struct {
+	*world
+	bearer, id string
+}
+
+func (w *world) session(s tokenSpec) session {
+	w.t.Helper()
+	bearer := w.token(s)
+	r := w.do("POST", w.url, bearer, initialize)
+	id := r.header.Get("Mcp-Session-Id")
+	if r.status != 200 || id == "" {
+		w.t.Fatalf("initialize: %s", r)
+	}
+	return session{w, bearer, id}
+}
+
+// post sends a message in the session.
+func (s session) post(body string, headers ...string) reply {
+	s.t.Helper()
+	return s.do("POST", s.url, s.bearer, body, append([]string{"Mcp-Session-Id", s.id}, headers...)...)
+}
+
+// call sends tools/call with the params given as JSON.
+func (s session) call(params string) reply {
+	s.t.Helper()
+	return s.post(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":` + params + `}`)
+}
+
+// lines reads the audit log.
+func (w *world) lines() []audit.Event {
+	w.t.Helper()
+	f := must(os.Open(w.audit))(w.t)
+	defer f.Close()
+	var events []audit.Event
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		var e audit.Event
+		if err := json.Unmarshal(sc.Bytes(), &e); err != nil {
+			w.t.Fatalf("audit line %q: %v", sc.Text(), err)
+		}
+		if e.Kind != audit.Headed && e.Kind != audit.Start {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// last is the newest audit line.
+func (w *world) last() audit.Event {
+	w.t.Helper()
+	l := w.lines()
+	if len(l) == 0 {
+		w.t.Fatal("the audit log is empty")
+	}
+	return l[len(l)-1]
+}
