@@ -5,6 +5,6 @@ cd "$(dirname "$0")/.."
 grep -rl --include='*_test.go' '^func Fuzz' . | grep -v node_modules | while read -r file; do
   grep -oE '^func Fuzz[A-Za-z0-9_]+' "$file" | sed 's/^func //' | while read -r target; do
     echo "fuzz $(dirname "$file") $target"
-    go test -mod=readonly -run='^$' -fuzz="^$target\$" -fuzztime="$1" "$(dirname "$file")" </dev/null
+    go test -mod=readonly -run='^$' -fuzz="^$target\$" -fuzztime="$1" -fuzzminimizetime=20x "$(dirname "$file")" </dev/null
   done
 done
