@@ -3,7 +3,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 TEST      = $(GO) test -mod=readonly -race -shuffle=on
 
-.PHONY: help dev check test lint unit e2e test-tools fuzz bench
+.PHONY: help dev check test lint unit e2e unit-tools test-tools fuzz bench
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,11 +21,14 @@ lint: ## formatting, module hashes, vet, staticcheck
 	$(GO) vet -mod=readonly ./...
 	$$(tools/build.sh staticcheck honnef.co/go/tools/cmd/staticcheck) -checks all ./...
 
-unit: ## the packages' own tests
+unit: unit-tools ## the packages' own tests
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) $$($(GO) list ./... | grep -v /e2e)
 
 e2e: test-tools ## the real binary with real clients and a real browser
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
+
+unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer
+	@tools/postgres.sh
 
 test-tools: ## what the end-to-end tests need: the TypeScript client, a Chromium
 	@tools/npm-ci.sh e2e/ts

@@ -36,6 +36,8 @@ var allowed = map[string][]string{
 
 	"migrations":         {},
 	"internal/sqlite":    {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/postgres":  {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/pgtest":    {"internal/postgres"},
 	"internal/storetest": {"authz", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 }

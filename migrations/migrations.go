@@ -9,8 +9,11 @@ import (
 	"io/fs"
 )
 
-//go:embed sqlite/*.sql
+//go:embed sqlite/*.sql postgres/*.sql
 var files embed.FS
 
 // SQLite returns the migrations of the SQLite store.
 func SQLite() (fs.FS, error) { return fs.Sub(files, "sqlite") }
+
+// Postgres returns the migrations of the PostgreSQL store.
+func Postgres() (fs.FS, error) { return fs.Sub(files, "postgres") }

@@ -100,7 +100,7 @@ func takeOverClient(t *testing.T, s Stores) {
 
 func raceClients(t *testing.T, s Stores) {
 	var won atomic.Int32
-	for _, err := range race(t, spread(t, s, func(ctx context.Context, s Store, _ int) error {
+	for _, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, _ int) error {
 		return s.InsertClient(ctx, someClient("c1"))
 	})) {
 		if err == nil {

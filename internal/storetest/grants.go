@@ -31,23 +31,23 @@ var grantTests = []test{
 var onceTests = []test{
 	{"a code is redeemed once by 16 parallel requests", func(t *testing.T, s Stores) {
 		must(t, s.InsertCode(t.Context(), someAuthorization("a1"), someCode("code")))
-		wantOneWinner(t, race(t, spread(t, s, func(ctx context.Context, s Store, _ int) error {
+		wantOneWinner(t, race(t.Context(), spread(t, s, func(ctx context.Context, s Store, _ int) error {
 			return s.RedeemCode(ctx, hashOf("code"), at)
 		})))
 	}},
 	{"a code is redeemed once by 16 parallel transactions", func(t *testing.T, s Stores) {
 		must(t, s.InsertCode(t.Context(), someAuthorization("a1"), someCode("code")))
-		wantOneWinner(t, race(t, spread(t, s, redeemInTx)))
+		wantOneWinner(t, race(t.Context(), spread(t, s, redeemInTx)))
 	}},
 	{"a refresh token is rotated once by 16 parallel requests", func(t *testing.T, s Stores) {
 		insertFamily(t, s, "a1", "refresh")
-		wantOneWinner(t, race(t, spread(t, s, func(ctx context.Context, s Store, _ int) error {
+		wantOneWinner(t, race(t.Context(), spread(t, s, func(ctx context.Context, s Store, _ int) error {
 			return s.RotateRefreshToken(ctx, hashOf("refresh"), at)
 		})))
 	}},
 	{"a refresh token has one successor after 16 parallel refreshes", func(t *testing.T, s Stores) {
 		insertFamily(t, s, "a1", "refresh")
-		wantOneWinner(t, race(t, spread(t, s, rotateInTx)))
+		wantOneWinner(t, race(t.Context(), spread(t, s, rotateInTx)))
 		wantSuccessors(t, s, 1)
 	}},
 	{"a redeemed code cannot be redeemed again, now or later", func(t *testing.T, s Stores) {
@@ -156,13 +156,11 @@ func codeBothOrNone(t *testing.T, s Stores) {
 }
 
 func refreshNeedsAuthorization(t *testing.T, s Stores) {
-	if err := s.InsertRefreshToken(t.Context(), "nothing", someRefreshToken("refresh")); err == nil {
-		t.Error("InsertRefreshToken without an authorization = nil, want an error")
-	}
+	wantIs(t, "InsertRefreshToken without an authorization",
+		s.InsertRefreshToken(t.Context(), "nothing", someRefreshToken("refresh")), authz.ErrNotFound)
 	insertFamily(t, s, "a1", "refresh")
-	if err := s.InsertRefreshToken(t.Context(), "a1", someRefreshToken("refresh")); err == nil {
-		t.Error("InsertRefreshToken of a known token = nil, want an error")
-	}
+	wantIs(t, "InsertRefreshToken of a known token",
+		s.InsertRefreshToken(t.Context(), "a1", someRefreshToken("refresh")), authz.ErrExists)
 }
 
 func redeemedStays(t *testing.T, s Stores) {

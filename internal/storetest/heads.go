@@ -65,7 +65,7 @@ func forkedHead(t *testing.T, s Stores) {
 }
 
 func raceHeads(t *testing.T, s Stores) {
-	for _, err := range race(t, spread(t, s, func(ctx context.Context, s Store, i int) error {
+	for _, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, i int) error {
 		return s.SaveHead(ctx, someHead("log", uint64(i)))
 	})) {
 		must(t, err)

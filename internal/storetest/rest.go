@@ -191,7 +191,7 @@ func addPinTwice(t *testing.T, s Stores) {
 
 func racePins(t *testing.T, s Stores) {
 	stands := make([]gateway.Pin, 16)
-	for _, err := range race(t, spread(t, s, func(ctx context.Context, s Store, i int) (err error) {
+	for _, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, i int) (err error) {
 		p := somePin("mail", "send")
 		p.Digest = fmt.Sprint("sha-256:", i)
 		stands[i], err = s.AddPin(ctx, p)

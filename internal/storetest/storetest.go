@@ -45,7 +45,7 @@ type Stores struct {
 
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
-	for _, group := range [][]test{clientTests, grantTests, onceTests, txTests, expireTests, keyTests, pinTests, headTests} {
+	for _, group := range [][]test{clientTests, grantTests, onceTests, txTests, expireTests, keyTests, pinTests, headTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}
@@ -66,15 +66,14 @@ var errTest = errors.New("failed on purpose")
 type contender func(ctx context.Context) error
 
 // race starts all at once and returns what each said.
-func race(t *testing.T, all []contender) []error {
-	t.Helper()
+func race(ctx context.Context, all []contender) []error {
 	errs := make([]error, len(all))
 	start := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, f := range all {
 		wg.Go(func() {
 			<-start
-			errs[i] = f(t.Context())
+			errs[i] = f(ctx)
 		})
 	}
 	close(start)

@@ -218,7 +218,7 @@ func failedWrite(t *testing.T, s Stores) {
 
 func checkThenRedeem(t *testing.T, s Stores) {
 	must(t, s.InsertCode(t.Context(), someAuthorization("a1"), someCode("code")))
-	wantOneWinner(t, race(t, spread(t, s, func(ctx context.Context, s Store, _ int) error {
+	wantOneWinner(t, race(t.Context(), spread(t, s, func(ctx context.Context, s Store, _ int) error {
 		return s.InTx(ctx, func(ctx context.Context) error {
 			if _, _, err := s.Code(ctx, hashOf("code")); err != nil {
 				return err

@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/wicketgate/wicketgate/authz"
+)
+
+// authorizationColumns go with columnsOf.
+const authorizationColumns = `a.id, a.client_id, a.subject, a.resource, a.scope, a.auth_time, a.created_at, a.expires_at,
+	a.revoked_at`
+
+func columnsOf(a *authz.Authorization) []any {
+	return []any{&a.ID, text{&a.ClientID}, text{&a.Subject}, &a.Resource, &a.Scope, (*instant)(&a.AuthTime),
+		(*instant)(&a.Created), (*instant)(&a.Expires), (*instant)(&a.Revoked)}
+}
+
+// InsertCode implements authz.Codes.
+func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.Code) error {
+	_, err := s.exec(ctx, `WITH a AS (INSERT INTO authorizations
+			(id, client_id, subject, resource, scope, auth_time, created_at, expires_at, revoked_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id)
+		INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
+		SELECT $10::bytea, a.id, $11::text, $12::text, $13::bigint, $14::bigint FROM a`,
+		a.ID, a.ClientID.String(), a.Subject.String(), a.Resource, a.Scope, micros(a.AuthTime), micros(a.Created),
+		micros(a.Expires), mark(a.Revoked),
+		some(c.Hash), c.RedirectURI, c.Challenge, micros(c.Expires), mark(c.Used))
+	if err != nil {
+		return fmt.Errorf("insert code: %w", err)
+	}
+	return nil
+}
+
+// Code implements authz.Codes.
+func (s *Store) Code(ctx context.Context, hash []byte) (authz.Code, authz.Authorization, error) {
+	var c authz.Code
+	var a authz.Authorization
+	columns := []any{&c.Hash, &c.RedirectURI, &c.Challenge, (*instant)(&c.Expires), (*instant)(&c.Used)}
+	err := s.get(ctx, `SELECT c.hash, c.redirect_uri, c.challenge, c.expires_at, c.used_at, `+authorizationColumns+`
+		FROM codes c JOIN authorizations a ON a.id = c.authorization_id WHERE c.hash = $1`,
+		[]any{some(hash)}, append(columns, columnsOf(&a)...)...)
+	if err != nil {
+		return authz.Code{}, authz.Authorization{}, fmt.Errorf("read code: %w", err)
+	}
+	return c, a, nil
+}
+
+// RedeemCode implements authz.Codes. A code that there is not is ErrSpent too.
+func (s *Store) RedeemCode(ctx context.Context, hash []byte, now time.Time) error {
+	err := s.once(ctx, `UPDATE codes SET used_at = $1 WHERE hash = $2 AND used_at IS NULL`, micros(now), some(hash))
+	if err != nil {
+		return fmt.Errorf("redeem code: %w", err)
+	}
+	return nil
+}
+
+// once runs a statement that changes one row, unless somebody has been first.
+func (s *Store) once(ctx context.Context, query string, args ...any) error {
+	n, err := s.exec(ctx, query, args...)
+	if err == nil && n != 1 {
+		err = authz.ErrSpent
+	}
+	return err
+}
+
+// InsertRefreshToken implements authz.RefreshTokens. It returns ErrNotFound when
+// there is no such authorization.
+func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t authz.RefreshToken) error {
+	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at)
+		VALUES ($1, $2, $3, $4, $5)`,
+		some(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated))
+	if err != nil {
+		return fmt.Errorf("insert refresh token: %w", err)
+	}
+	return nil
+}
+
+// RefreshToken implements authz.RefreshTokens.
+func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshToken, authz.Authorization, error) {
+	var t authz.RefreshToken
+	var a authz.Authorization
+	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated)}
+	err := s.get(ctx, `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, `+authorizationColumns+`
+		FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.hash = $1`,
+		[]any{some(hash)}, append(columns, columnsOf(&a)...)...)
+	if err != nil {
+		return authz.RefreshToken{}, authz.Authorization{}, fmt.Errorf("read refresh token: %w", err)
+	}
+	return t, a, nil
+}
+
+// RotateRefreshToken implements authz.RefreshTokens. A token that there is not is
+// ErrSpent too.
+func (s *Store) RotateRefreshToken(ctx context.Context, hash []byte, now time.Time) error {
+	err := s.once(ctx, `UPDATE refresh_tokens SET rotated_at = $1 WHERE hash = $2 AND rotated_at IS NULL`,
+		micros(now), some(hash))
+	if err != nil {
+		return fmt.Errorf("rotate refresh token: %w", err)
+	}
+	return nil
+}
+
+// RevokeAuthorization implements authz.Store. The first time stands; that there is
+// no such authorization (any more) is no error.
+func (s *Store) RevokeAuthorization(ctx context.Context, id string, now time.Time) error {
+	_, err := s.exec(ctx, `UPDATE authorizations SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL`, micros(now), id)
+	if err != nil {
+		return fmt.Errorf("revoke authorization: %w", err)
+	}
+	return nil
+}
