@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,7 @@ import (
 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{Use: "audit", Short: "Work with the audit log"}
-	var data string
+	var data, config string
 	verify := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that the audit log is whole, offline",
@@ -26,16 +25,27 @@ changed, missing, reordered or cut-off lines. A torn last line is what kill -9
 leaves, and no tampering. Exit code 0: whole; 1: tampered with or unreadable.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return verifyAudit(c.Context(), data, c.OutOrStdout(), c.ErrOrStderr())
+			h := houseConfig{Data: data}
+			if config != "" {
+				s, err := loadConfig(c.Context(), config)
+				if err != nil {
+					return &configError{err}
+				}
+				h = s.house
+			}
+			h.setPaths()
+			return verifyAudit(c.Context(), h, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	verify.Flags().StringVar(&data, "data", ".wicketgate", "`folder` with the store and the audit log")
+	verify.Flags().StringVar(&config, "config", "", "configuration `file` of wicketgate serve, which says where they are")
+	verify.MarkFlagsMutuallyExclusive("data", "config")
 	c.AddCommand(verify)
 	return c
 }
 
-func verifyAudit(ctx context.Context, data string, stdout, stderr io.Writer) (err error) {
-	store, err := sqlite.OpenReadOnly(ctx, filepath.Join(data, fileStore))
+func verifyAudit(ctx context.Context, h houseConfig, stdout, stderr io.Writer) (err error) {
+	store, err := sqlite.OpenReadOnly(ctx, h.Store.SQLite)
 	if err != nil {
 		return err
 	}
@@ -44,7 +54,7 @@ func verifyAudit(ctx context.Context, data string, stdout, stderr io.Writer) (er
 	if err != nil {
 		return err
 	}
-	report, err := audit.Verify(ctx, audit.VerifyConfig{Path: filepath.Join(data, fileAudit), Heads: store, Keys: known})
+	report, err := audit.Verify(ctx, audit.VerifyConfig{Path: h.Audit, Heads: store, Keys: known})
 	if errors.Is(err, audit.ErrTampered) {
 		fmt.Fprintln(stderr, report)
 		return errReported

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -95,10 +94,12 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 	defer func() { err = errors.Join(err, h.close()) }()
 	mail := demomail.New(demomail.Config{Resource: d.mail, Issuer: d.house.Issuer, Log: log, Verifier: token.NewVerifier(token.VerifierConfig{
 		Issuer: d.house.Issuer, Keys: demomail.NewRemoteKeys(d.house.Issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
-	return serve(ctx, log, []site{{front, h.handler}, {back, mail}}, func(ctx context.Context) {
-		discover(ctx, h, d.house, log)
-		d.announce(stdout, h.pdp)
-	})
+	return runSites(ctx, sitesConfig{Log: log, Finish: 10 * time.Second, Headers: 10 * time.Second, Idle: 2 * time.Minute,
+		Sites: []site{{listener: front, handler: h.handler}, {listener: back, handler: mail}},
+		Ready: func(ctx context.Context) {
+			discover(ctx, h, d.house, log)
+			d.announce(stdout, h.pdp)
+		}})
 }
 
 // devSetup is development mode, prepared.
@@ -113,7 +114,7 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 	if err := os.MkdirAll(cfg.data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	d := &devSetup{mail: mail, house: houseConfig{Data: cfg.data, Issuer: issuer, Access: filepath.Join(cfg.data, fileAccess), TrustFirstUse: true,
+	d := &devSetup{mail: mail, house: houseConfig{Data: cfg.data, Issuer: issuer, Access: filepath.Join(cfg.data, fileAccess), TrustFirstUse: true, Lifetimes: defaultLifetimes,
 		Origins: []string{"http://localhost:6274", "http://127.0.0.1:6274"}}} // the MCP Inspector's page
 	for _, name := range []string{"alice", "bob", "carol"} {
 		s, err := identity.ParseSubject(name)
@@ -282,46 +283,4 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
 		}
 	}
 	fmt.Fprintln(w, "ready", base)
-}
-
-// site is a handler with its listener.
-type site struct {
-	listener net.Listener
-	handler  http.Handler
-}
-
-// serve runs the sites until ctx is done or one fails, calls ready once they
-// answer, and lets open requests finish for ten seconds.
-func serve(ctx context.Context, log *slog.Logger, sites []site, ready func(context.Context)) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	servers := make([]*http.Server, len(sites))
-	done := make(chan error, len(sites))
-	for i, s := range sites {
-		servers[i] = &http.Server{Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-		go func() {
-			err := servers[i].Serve(s.listener)
-			if !errors.Is(err, http.ErrServerClosed) {
-				stop(err)
-			}
-			done <- err
-		}()
-	}
-	ready(ctx)
-	<-ctx.Done()
-	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var errs []error
-	for _, s := range servers {
-		if err := s.Shutdown(grace); err != nil {
-			errs = append(errs, fmt.Errorf("stop: %w", errors.Join(err, s.Close())))
-		}
-	}
-	for range sites {
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			errs = append(errs, fmt.Errorf("serve: %w", err))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
-	"github.com/wicketgate/wicketgate/internal/sqlite"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -38,6 +37,9 @@ var gatewayID = identity.MustClientID("wicketgate-gateway")
 // houseConfig is what a process is built from.
 type houseConfig struct {
 	Data          string // folder; holds the store, the key-encryption key and the audit log
+	Store         storeConfig
+	KEK, Audit    string // paths; see setPaths
+	AuditSync     bool   // fsync the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
 	Upstreams     []gateway.Upstream
@@ -45,7 +47,27 @@ type houseConfig struct {
 	Users         []identity.Subject // who may log in by a click: development only
 	Static        []authz.Client
 	Origins       []string // further origins whose pages may call the gateway
+	Lifetimes     lifetimes
+	Metrics       *metrics    // may be nil
+	Proxies       web.Proxies // whose word counts for where a request came from
 	Log           *slog.Logger
+}
+
+// lifetimes are those of package authz.
+type lifetimes struct {
+	Access, Refresh, Grant, Login time.Duration
+}
+
+// defaultLifetimes are those of development mode; wicketgate.yaml says the same.
+var defaultLifetimes = lifetimes{5 * time.Minute, 14 * 24 * time.Hour, 90 * 24 * time.Hour, 12 * time.Hour}
+
+// setPaths puts into the data folder what has no place of its own.
+func (c *houseConfig) setPaths() {
+	for path, name := range map[*string]string{&c.Store.SQLite: fileStore, &c.KEK: fileKEK, &c.Audit: fileAudit} {
+		if *path == "" {
+			*path = filepath.Join(c.Data, name)
+		}
+	}
 }
 
 // house is a built process.
@@ -54,6 +76,9 @@ type house struct {
 	gateway *gateway.Gateway
 	minter  *token.Minter
 	pdp     *policies.PDP
+	store   storage
+	ring    *keys.Ring
+	audit   *watchedAudit
 	closers []func() error // in the order of building
 }
 
@@ -76,12 +101,16 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 }
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
-	store, err := sqlite.Open(ctx, filepath.Join(cfg.Data, fileStore))
+	cfg.setPaths()
+	store, err := openStore(ctx, cfg.Store)
 	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, store.Close)
-	kek, err := keys.LoadKEK(filepath.Join(cfg.Data, fileKEK))
+	h.store, h.closers = store, append(h.closers, store.Close)
+	if err := separate(ctx, store, cfg); err != nil {
+		return err
+	}
+	kek, err := keys.LoadKEK(cfg.KEK)
 	if err != nil {
 		return err
 	}
@@ -89,6 +118,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
+	h.ring = ring
 	h.pdp, err = policies.Load(ctx, cfg.Access)
 	if err != nil {
 		return err
@@ -111,12 +141,12 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err := authz.New(authz.Config{Issuer: cfg.Issuer, Resources: resources, Store: store, Minter: h.minter,
+	as, err := authz.New(authz.Config{Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
 		CustomSchemes:  []string{"cursor://anysphere.cursor-mcp/oauth/callback"},
-		AccessLifetime: 5 * time.Minute, CodeLifetime: time.Minute, RefreshLifetime: 14 * 24 * time.Hour, AbsoluteLifetime: 90 * 24 * time.Hour,
-		LoginLifetime: 12 * time.Hour})
+		AccessLifetime: cfg.Lifetimes.Access, CodeLifetime: time.Minute, RefreshLifetime: cfg.Lifetimes.Refresh,
+		AbsoluteLifetime: cfg.Lifetimes.Grant, LoginLifetime: cfg.Lifetimes.Login})
 	if err != nil {
 		return err
 	}
@@ -134,12 +164,17 @@ func (f definitions) Definition(ctx context.Context, server, tool string) (strin
 	return f(ctx, server, tool)
 }
 
-func (h *house) openAudit(ctx context.Context, cfg houseConfig, store *sqlite.Store, ring *keys.Ring) (*audit.Log, *audit.Refusals, error) {
-	log, err := audit.Open(ctx, audit.Config{Path: filepath.Join(cfg.Data, fileAudit), Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
+func (h *house) openAudit(ctx context.Context, cfg houseConfig, store audit.Heads, ring *keys.Ring) (audit.Recorder, *audit.Refusals, error) {
+	file, err := audit.Open(ctx, audit.Config{Path: cfg.Audit, Sync: cfg.AuditSync, Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
 	if err != nil {
 		return nil, nil, err
 	}
-	h.closers = append(h.closers, log.Close)
+	h.closers = append(h.closers, file.Close)
+	log, err := watchAudit(file, cfg.Audit, cfg.Metrics)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.audit = log
 	refusals := audit.NewRefusals(log, time.Minute, time.Now, 256)
 	h.closers = append(h.closers, func() error { return refusals.Close(context.Background()) },
 		every(time.Minute, cfg.Log, "record refusals", refusals.Flush))
@@ -191,7 +226,12 @@ func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusa
 	if err := metadata.Register(mux, documents(cfg, as, ring)); err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
-	h.handler = m.Wrap(mux)
+	proxies := cfg.Proxies
+	proxies.Refused = m.Refused
+	h.handler = proxies.Wrap(m.Wrap(mux))
+	if cfg.Metrics != nil {
+		h.handler = cfg.Metrics.observe(proxies.Wrap(m.Wrap(cfg.Metrics.name(mux))))
+	}
 	return nil
 }
 
@@ -239,7 +279,7 @@ func every(d time.Duration, log *slog.Logger, what string, f func(context.Contex
 }
 
 // deleteExpired removes from the store what expired long ago, all of it.
-func deleteExpired(store *sqlite.Store) func(context.Context) error {
+func deleteExpired(store storage) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for {
 			if n, err := store.DeleteExpired(ctx, time.Now()); err != nil || n == 0 {

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+func (c configCheck) servers(origin *url.URL) {
+	names, audiences := map[string]bool{}, map[string]string{}
+	for i, s := range c.s.Servers {
+		at := fmt.Sprintf("servers[%d]", i)
+		if names[s.Name] {
+			c.refuse(at+".name", "server %s is there twice: give each a name of its own", s.Name)
+		}
+		names[s.Name] = true
+		if !c.serverURL(at, s, origin) {
+			continue
+		}
+		field := at + ".audience"
+		if s.Audience == "" {
+			s.Audience, field = s.URL, at+".url"
+		}
+		audience, err := oauth.ParseResource(s.Audience)
+		switch {
+		case err != nil:
+			c.refuse(field, "%s is %s: %v", field, shown(s.Audience), err)
+		case within(s.Audience, origin):
+			c.refuse(field, "%s is %s, which is Wicketgate's own: name the server as it names itself", field, shown(s.Audience))
+		case audiences[s.Audience] != "":
+			c.refuse(field, "%s is that of server %s too: a call token for one would be good at the other", field, audiences[s.Audience])
+		}
+		audiences[s.Audience] = s.Name
+		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
+			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience})
+		}
+	}
+	if len(c.s.Servers) == 0 {
+		c.note("no server is configured: there is nothing to call")
+	}
+}
+
+// serverURL checks where a server is.
+func (c configCheck) serverURL(at string, s ServerConfig, origin *url.URL) bool {
+	if !c.good(at + ".url") {
+		return false
+	}
+	at += ".url"
+	u, err := url.Parse(s.URL)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Fragment != "":
+		c.refuse(at, "%s is not an http or https URL without user information: write for example https://mail.internal/mcp", at)
+	case within(s.URL, origin):
+		c.refuse(at, "%s is %s, which is Wicketgate itself", at, shown(s.URL))
+	case u.Scheme == "http" && !isLoopback(u.Hostname()) && !s.InsecurePlaintext:
+		c.refuse(at, "%s is http on another machine: whoever is on the way reads calls and tokens; write https, or insecure_plaintext: true", at)
+	default:
+		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			c.note("server %s is reached in the clear (insecure_plaintext): whoever is on the way reads calls and call tokens", s.Name)
+		}
+		return true
+	}
+	return false
+}
+
+// within reports whether the URL is below the origin.
+func within(raw string, origin *url.URL) bool {
+	u, err := url.Parse(raw)
+	return err == nil && origin != nil && u.Scheme == origin.Scheme && strings.EqualFold(u.Host, origin.Host)
+}
+
+func (c configCheck) clients() {
+	ids, hashes := map[string]bool{}, map[string]string{}
+	for i, cl := range c.s.Clients {
+		at := fmt.Sprintf("clients[%d]", i)
+		id, err := identity.ParseClientID(cl.ID)
+		if err == nil {
+			_, err = id.Subject()
+		}
+		switch {
+		case !c.good(at + ".id"):
+		case err != nil:
+			c.refuse(at+".id", "%s.id is %s: %v", at, shown(cl.ID), err)
+		case ids[cl.ID]:
+			c.refuse(at+".id", "client %s is there twice: keep one", cl.ID)
+		case id == gatewayID || cl.ID == devAgent:
+			c.refuse(at+".id", "%s.id is %s, which is Wicketgate's own: choose another", at, cl.ID)
+		}
+		ids[cl.ID] = true
+		sum := c.secret(at, cl)
+		if other := hashes[string(sum)]; other != "" && len(sum) > 0 {
+			c.refuse(at, "%s has the secret of client %s: give each its own", at, other)
+		}
+		hashes[string(sum)] = cl.ID
+		c.grants(at, cl)
+		c.s.house.Static = append(c.s.house.Static, authz.Client{ID: id, Name: cl.Name, AuthMethod: oauth.AuthBasic, SecretHash: sum, GrantTypes: cl.GrantTypes, Scope: cl.Scopes})
+	}
+	if len(c.s.Clients) == 0 {
+		c.note("no client is configured: nobody gets a token")
+	}
+}
+
+// secret returns the hash of the client's secret.
+func (c configCheck) secret(at string, cl ClientConfig) []byte {
+	file := at + ".secret_file"
+	switch {
+	case !c.good(at+".secret_sha256") || !c.good(file):
+		return nil
+	case (cl.SecretSHA256 == "") == (cl.SecretFile == ""):
+		c.refuse(at, "%s needs either secret_sha256 or secret_file, one of the two", at)
+		return nil
+	case cl.SecretSHA256 != "":
+		sum, err := hex.DecodeString(cl.SecretSHA256)
+		if none := sha256.Sum256(nil); err != nil || string(sum) == string(none[:]) {
+			c.refuse(at+".secret_sha256", "%s.secret_sha256 is the hash of nothing: hash the secret", at)
+		}
+		return sum
+	}
+	path := c.file(cl.SecretFile)
+	if err := privateFile(path); err != nil {
+		c.refuse(file, "%s: %v", file, err)
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		c.refuse(file, "%s: %v", file, err)
+		return nil
+	}
+	secret := strings.TrimSpace(string(b))
+	if len(secret) < minSecret {
+		c.refuse(file, "%s: %s has fewer than %d characters: openssl rand -hex 32 makes a secret", file, path, minSecret)
+	}
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// grants checks what the client may ask for.
+func (c configCheck) grants(at string, cl ClientConfig) {
+	for i, g := range cl.GrantTypes {
+		if g != oauth.GrantClientCredentials && g != oauth.GrantTokenExchange {
+			c.refuse(fmt.Sprintf("%s.grant_types[%d]", at, i), "%s.grant_types[%d] is %s: write %s or %s", at, i, shown(g), oauth.GrantClientCredentials, oauth.GrantTokenExchange)
+		}
+	}
+	for i, s := range cl.Scopes {
+		if _, err := token.ParseToolScope(s); err != nil && !slices.Contains(oauth.DefaultScopes(), s) {
+			c.refuse(fmt.Sprintf("%s.scopes[%d]", at, i), "%s.scopes[%d] is %s: write %s or tool:NAME", at, i, shown(s), strings.Join(oauth.DefaultScopes(), ", "))
+		}
+	}
+}
+
+func (c configCheck) origins() {
+	for i, o := range c.s.AllowedOrigins {
+		at := fmt.Sprintf("allowed_origins[%d]", i)
+		u, err := url.Parse(o)
+		if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != o || strings.Contains(o, "*") || o != strings.ToLower(o) ||
+			u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+			c.refuse(at, "%s is %s: write https://HOST[:PORT] in lower case, without path and without *; http only for this machine", at, shown(o))
+		}
+	}
+	c.s.house.Origins = c.s.AllowedOrigins
+}
+
+func (c configCheck) lifetimes() {
+	l := c.s.Lifetimes
+	if l.RefreshToken > l.Grant {
+		c.refuse("lifetimes.refresh_token", "lifetimes.refresh_token is longer than lifetimes.grant: no refresh goes beyond the grant")
+	}
+	c.s.house.Lifetimes = lifetimes{Access: time.Duration(l.AccessToken), Refresh: time.Duration(l.RefreshToken), Grant: time.Duration(l.Grant), Login: time.Duration(l.Login)}
+}
+
+// policy compiles access.yaml; its mistakes have their own places.
+func (c configCheck) policy(ctx context.Context) {
+	if !c.good("policy") {
+		return
+	}
+	h := &c.s.house
+	h.Access = c.file(c.s.Policy)
+	if _, err := os.Stat(h.Access); err != nil {
+		c.refuse("policy", "policy: %v", err)
+		return
+	}
+	pdp, err := policies.Load(ctx, h.Access)
+	if err != nil {
+		c.further = append(c.further, strings.Split(err.Error(), "\n")...)
+		return
+	}
+	for _, s := range c.s.Servers {
+		if !pdp.Names(s.Name) {
+			c.note("no role in %s names server %s: nobody may call its tools", h.Access, s.Name)
+		}
+	}
+}

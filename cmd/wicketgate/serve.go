@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	_ "embed"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
+
+	"github.com/wicketgate/wicketgate/internal/web"
+)
+
+//go:embed config.schema.json
+var configSchema []byte
+
+// serveFlags is the flags of wicketgate serve.
+type serveFlags struct {
+	config string // path of wicketgate.yaml
+	check  bool   // check and exit
+	schema bool   // print the JSON Schema and exit
+}
+
+func serveCommand() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the authorization server and the gateway, as a configuration file says",
+		Long: `Runs the authorization server and the gateway. Everything is in the configuration
+file; docs/operate.md explains it, and --print-schema has every field.
+
+There is no login for people yet: only workloads get tokens, by client_credentials.
+
+Exit codes: 0 ended as asked; 1 failed, or calls had to be cut off; 2 the
+configuration is wrong, and nothing was started; 128+N ended by a second signal N.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return serve(c.Context(), f, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&f.config, "config", "wicketgate.yaml", "configuration `file`")
+	c.Flags().BoolVar(&f.check, "check-config", false, "check the configuration and the files that it names, and exit; nothing is changed, nothing listens")
+	c.Flags().BoolVar(&f.schema, "print-schema", false, "print the JSON Schema of the configuration, and exit")
+	return c
+}
+
+// serve runs the real thing until ctx is done.
+func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) error {
+	if f.schema {
+		_, err := stdout.Write(configSchema)
+		return err
+	}
+	s, err := loadConfig(ctx, f.config)
+	if err != nil {
+		return &configError{err}
+	}
+	if f.check {
+		for _, n := range s.notes {
+			fmt.Fprintln(stdout, "note:", n)
+		}
+		fmt.Fprintln(stdout, f.config+": ok")
+		return nil
+	}
+	log := s.logger(stderr)
+	for _, n := range s.notes {
+		log.Warn(n)
+	}
+	return s.run(ctx, log, stdout)
+}
+
+// run builds the house and serves it.
+func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) (err error) {
+	front, admin, err := s.listen()
+	if err != nil {
+		return err
+	}
+	defer front.Close()
+	defer admin.Close()
+	if err := os.MkdirAll(s.house.Data, 0o700); err != nil { // one that is there has been checked
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	m := newMetrics()
+	s.house.Log, s.house.Metrics, s.house.Proxies = log, m, s.proxies
+	h, err := build(ctx, s.house)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
+	checks, err := h.checks(s.house)
+	if err != nil {
+		return err
+	}
+	health := &web.Health{Checks: checks, Log: log}
+	return runSites(ctx, sitesConfig{Log: log, Headers: time.Duration(s.Limits.Headers), Idle: time.Duration(s.Limits.Idle),
+		Sites: []site{{listener: front, handler: h.handler, tls: s.tls(log, m)}, {listener: admin, handler: operators(health, m)}},
+		Ready: func(ctx context.Context) {
+			log.Info("serving", "issuer", s.Issuer, "listen", front.Addr().String(), "tls", s.certificate != nil, "admin", admin.Addr().String(), "version", version())
+			fmt.Fprintln(stdout, "ready", s.Issuer)
+			discover(ctx, h, s.house, log)
+		},
+		Stopping: func() {
+			log.Info("stopping: a second signal ends at once")
+			health.Stopping()
+		},
+		Drain: time.Duration(s.Stop.Drain), Finish: time.Duration(s.Stop.Finish)})
+}
+
+// listen opens both listeners. What was checked to be loopback must be: localhost
+// may be anything in a hosts file.
+func (s *settings) listen() (front, admin net.Listener, err error) {
+	if front, err = listenAs(s.Listen); err != nil {
+		return nil, nil, err
+	}
+	if admin, err = listenAs(s.Admin.Listen); err != nil {
+		return nil, nil, errors.Join(err, front.Close())
+	}
+	return netutil.LimitListener(front, s.Limits.Connections), admin, nil
+}
+
+func listenAs(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if tcp, ok := l.Addr().(*net.TCPAddr); err != nil || isLoopback(host) && (!ok || !tcp.IP.IsLoopback()) {
+		return nil, errors.Join(fmt.Errorf("listen: %s resolves to %s, which is not this machine alone", addr, l.Addr()), l.Close())
+	}
+	return l, nil
+}
+
+// tls is nil without a certificate.
+func (s *settings) tls(log *slog.Logger, m *metrics) *tls.Config {
+	if s.certificate == nil {
+		return nil
+	}
+	s.certificate.log = log
+	m.watch(s.certificate)
+	c := &tls.Config{GetCertificate: s.certificate.get, MinVersion: tls.VersionTLS12}
+	if s.TLS.MinVersion == "1.3" {
+		c.MinVersion = tls.VersionTLS13
+	}
+	return c
+}
+
+// operators is the handler of the admin listener.
+func operators(health *web.Health, m *metrics) http.Handler {
+	mux := http.NewServeMux()
+	health.Register(mux)
+	mux.Handle("GET /metrics", m.handler())
+	return mux
+}
+
+func (s *settings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.Log.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if s.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

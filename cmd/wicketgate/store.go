@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/sqlite"
+)
+
+// storage is all that a process remembers.
+type storage interface {
+	authz.Store
+	gateway.Pins
+	keys.Store
+	audit.Heads
+	// DeleteExpired removes some of what expired long ago, and returns how many.
+	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
+	Close() error
+}
+
+// storeConfig picks one store; PostgreSQL goes beside it.
+type storeConfig struct {
+	SQLite string // path
+}
+
+func openStore(ctx context.Context, cfg storeConfig) (storage, error) {
+	return sqlite.Open(ctx, cfg.SQLite)
+}
+
+// separate keeps data of development mode and of serve apart. In development mode
+// anybody becomes anybody; a login session of then, sealed with the same keys,
+// would be good now. The agent of development mode marks its data, before there
+// are keys.
+func separate(ctx context.Context, store storage, cfg houseConfig) error {
+	development := len(cfg.Users) > 0
+	records, err := store.Keys(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = store.Client(ctx, identity.MustClientID(devAgent))
+	marked := err == nil
+	switch {
+	case err != nil && !errors.Is(err, authz.ErrNotFound):
+		return err
+	case marked && !development:
+		return fmt.Errorf("the data in %s was made by wicketgate dev, where anybody may log in as anybody: give serve a folder of its own", cfg.Data)
+	case !marked && development && len(records) > 0:
+		return fmt.Errorf("the data in %s was made by wicketgate serve: give dev a folder of its own", cfg.Data)
+	case !marked && development:
+		return store.PutClient(ctx, authz.Client{ID: identity.MustClientID(devAgent), AuthMethod: "none", Static: true, Created: time.Now()})
+	}
+	return nil
+}
+
+// configuredClients hides static clients that the configuration no longer has, so
+// that removing one there is enough.
+type configuredClients struct {
+	authz.Store
+	ids map[identity.ClientID]bool
+}
+
+func configured(store authz.Store, static []authz.Client) authz.Store {
+	ids := map[identity.ClientID]bool{}
+	for _, c := range static {
+		ids[c.ID] = true
+	}
+	return configuredClients{store, ids}
+}
+
+// Client implements authz.Clients.
+func (c configuredClients) Client(ctx context.Context, id identity.ClientID) (authz.Client, error) {
+	found, err := c.Store.Client(ctx, id)
+	if err == nil && found.Static && !c.ids[id] {
+		return authz.Client{}, fmt.Errorf("client %s was removed from the configuration: %w", id, authz.ErrNotFound)
+	}
+	return found, err
+}

@@ -1,0 +1,93 @@
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// checkTimeout is how long all checks together may take.
+const checkTimeout = 2 * time.Second
+
+// Check is something without which no request can be served. Do must be safe for
+// concurrent use; its error is told to operators, so it holds no secret.
+type Check struct {
+	Name string
+	Do   func(ctx context.Context) error
+}
+
+// Health answers whether the process lives (/healthz) and whether it can serve
+// (/readyz). It is for a listener of operators, not for clients.
+type Health struct {
+	Checks []Check
+	Log    *slog.Logger
+
+	stopping atomic.Bool
+	mu       sync.Mutex // guards failing
+	failing  map[string]bool
+}
+
+// Stopping makes the process not ready, for good.
+func (h *Health) Stopping() { h.stopping.Store(true) }
+
+// Register adds the endpoints to mux.
+func (h *Health) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_ = WriteJSON(w, http.StatusOK, readiness{Status: "ok"})
+	})
+	mux.HandleFunc("GET /readyz", h.ready)
+}
+
+type readiness struct {
+	Status string   `json:"status"`
+	Checks []result `json:"checks,omitempty"`
+}
+
+type result struct {
+	Name  string `json:"name"`
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
+	if h.stopping.Load() {
+		_ = WriteJSON(w, http.StatusServiceUnavailable, readiness{Status: "stopping"})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	status, answer := http.StatusOK, readiness{Status: "ready"}
+	for _, c := range h.Checks {
+		res := h.result(ctx, c)
+		if !res.OK {
+			status, answer.Status = http.StatusServiceUnavailable, "not ready"
+		}
+		answer.Checks = append(answer.Checks, res)
+	}
+	_ = WriteJSON(w, status, answer)
+}
+
+// result does one check, and logs when it begins or ceases to fail.
+func (h *Health) result(ctx context.Context, c Check) result {
+	err := c.Do(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failing == nil {
+		h.failing = map[string]bool{}
+	}
+	if failing := err != nil; failing != h.failing[c.Name] {
+		h.failing[c.Name] = failing
+		if failing {
+			h.Log.Error("not ready", "check", c.Name, "error", err)
+		} else {
+			h.Log.Info("ready again", "check", c.Name)
+		}
+	}
+	if err != nil {
+		return result{Name: c.Name, Error: err.Error()}
+	}
+	return result{Name: c.Name, OK: true}
+}
