@@ -115,6 +115,10 @@ func TestReadyzFailsWhileTheStoreOrTheAuditLogIsGone(t *testing.T) {
 		if status, _ := w.get(w.admin + "/healthz"); status != http.StatusOK {
 			t.Errorf("healthz: %d", status)
 		}
+		replaceFile(t, path, nil) // another file in its place is no better
+		if status, body := w.get(w.admin + "/readyz"); status != http.StatusServiceUnavailable {
+			t.Errorf("with another %s: %d %s", name, status, body)
+		}
 		if err := os.Rename(path+".away", path); err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +303,13 @@ store: {sqlite: {path: db/w.db}}
 
 func TestFloodOfConnectionsWaits(t *testing.T) {
 	w := newWorld(t, nil)
-	w.start(w.config(withTLS + "limits: {connections: 16}\n"))
+	w.start(w.write("wicketgate.yaml", `issuer: `+serveIssuer+`
+admin: {listen: "127.0.0.1:0"}
+data: data
+policy: access.yaml
+limits: {connections: 16, headers: 1m}
+log: {format: json}
+`+withTLS)) // without a server, which would ask for keys
 	conf := &tls.Config{ServerName: serveHost, RootCAs: w.client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
 	var last *tls.Conn
 	for range 16 {

@@ -9,3 +9,6 @@ func CheckURL(url string) error {
 	_, err := parse(url)
 	return err
 }
+
+// ExecMode is how the store sends its statements.
+func (s *Store) ExecMode() string { return s.pool.Config().ConnConfig.DefaultQueryExecMode.String() }

@@ -246,6 +246,19 @@ func TestClosedStoreAnswersWithAnError(t *testing.T) {
 	}
 }
 
+func TestStatementsArePreparedOnlyWhereNothingIsInBetween(t *testing.T) {
+	direct := pgtest.Migrated(t)
+	for url, want := range map[string]string{
+		direct:                                   "cache statement",
+		direct + "&default_query_exec_mode=exec": "exec",
+		pgtest.Bounced(t, direct):                "exec",
+	} {
+		if got := open(t, url).ExecMode(); got != want {
+			t.Errorf("%s: statements are sent by %s, want %s", url, got, want)
+		}
+	}
+}
+
 // TestKeptPlansDoNotScanTables: a plan that was made while a table was small is
 // still in use when it has grown.
 func TestKeptPlansDoNotScanTables(t *testing.T) {
