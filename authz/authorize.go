@@ -55,6 +55,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if len(s.cfg.InsecureUsers) == 0 {
+		return &oauth.Error{Code: oauth.AccessDenied, Description: "nobody can log in here, because login is not configured on this server: ask its operator (workloads use client_credentials)"}
+	}
 	b := s.browser(w, r)
 	login, ok := s.session(r, b)
 	switch {
