@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh TIME: run every fuzz target of the module for TIME.
+# fuzz.sh TIME: run every fuzz target of the module for TIME, or for as many inputs as 5000x says (a time that ends on a busy machine may fail a run for nothing).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 grep -rl --include='*_test.go' '^func Fuzz' . | grep -v node_modules | while read -r file; do
