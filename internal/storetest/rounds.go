@@ -11,7 +11,7 @@ import (
 
 const (
 	rounds   = 1000
-	fighters = 6 // in each round and process
+	fighters = 4 // in each round and process
 )
 
 // contest is a thing that exactly one may win in each round, over all replicas.
