@@ -113,6 +113,7 @@ type Store interface {
 	RefreshTokens
 	// RevokeAuthorization ends a family, durably; a second time is no error.
 	RevokeAuthorization(ctx context.Context, id string, now time.Time) error
-	// InTx runs f in one transaction: all of it, or nothing when f fails.
+	// InTx runs f in one transaction: all of it, or nothing when f fails. A store
+	// that lost a race with itself may run f again.
 	InTx(ctx context.Context, f func(ctx context.Context) error) error
 }
