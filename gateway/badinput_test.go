@@ -14,6 +14,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -257,6 +258,23 @@ func TestSessionHandleOfAnotherIsNotFound(t *testing.T) {
 	alice.bearer = w.token(tokenSpec{subject: "alice"})
 	if r := alice.post(ping); r.status != 404 {
 		t.Errorf("after its absolute lifetime: %s", r)
+	}
+}
+
+func TestSessionHandleOfAnotherServerIsNotFound(t *testing.T) {
+	other := must(oauth.ParseResource(issuer + "/mcp/other"))(t)
+	w := newWorld(t, func(c *gateway.Config) {
+		u := c.Upstreams[0]
+		u.Name, u.Resource = "other", other
+		c.Upstreams = append(c.Upstreams, u)
+	})
+	alice := w.session(tokenSpec{subject: "alice"})
+	bearer := w.token(tokenSpec{subject: "alice", audience: other.String()})
+	if r := w.do("POST", w.base+"/mcp/other", bearer, initialize); r.status != 200 {
+		t.Fatalf("the other server: %s", r)
+	}
+	if r := w.do("POST", w.base+"/mcp/other", bearer, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, "Mcp-Session-Id", alice.id); r.status != 404 {
+		t.Errorf("with the handle of the first: %s", r)
 	}
 }
 
