@@ -27,11 +27,13 @@ unit: unit-tools ## the packages' own tests
 e2e: test-tools ## the real binary with real clients and a real browser
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
 
-unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer
+unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider
 	@tools/postgres.sh
+	@tools/npm-ci.sh e2e/idp
 
-test-tools: ## what the end-to-end tests need: the TypeScript client, a Chromium
+test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, a Chromium
 	@tools/npm-ci.sh e2e/ts
+	@tools/npm-ci.sh e2e/clients .bin/node
 	@tools/chromium.sh
 
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)

@@ -73,6 +73,7 @@ type house struct {
 
 	cmd    *exec.Cmd
 	stdout *output
+	stderr *output
 	exited chan struct{} // closed after err was set
 	err    error         // of cmd.Wait
 }
@@ -90,10 +91,9 @@ func startHouse(t *testing.T) *house {
 // end of the test.
 func startHouseWith(t *testing.T, data, port string, flags ...string) *house {
 	t.Helper()
-	h := &house{data: data, stdout: newOutput(), exited: make(chan struct{})}
-	stderr := newOutput()
+	h := &house{data: data, stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	h.cmd = exec.Command(binary, append([]string{"dev", "--listen", "127.0.0.1:" + port, "--data", data}, flags...)...)
-	h.cmd.Stdout, h.cmd.Stderr = h.stdout, stderr
+	h.cmd.Stdout, h.cmd.Stderr = h.stdout, h.stderr
 	if err := h.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", binary, err)
 	}
@@ -104,7 +104,7 @@ func startHouseWith(t *testing.T, data, port string, flags ...string) *house {
 	t.Cleanup(func() {
 		h.end()
 		if t.Failed() {
-			t.Logf("stdout of the house:\n%s\nstderr:\n%s", h.stdout, stderr)
+			t.Logf("stdout of the house:\n%s\nstderr:\n%s", h.stdout, h.stderr)
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), startWithin)

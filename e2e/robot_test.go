@@ -66,11 +66,27 @@ func (r *robot) authorize(ctx context.Context, authorizeURL string) (visit, erro
 	if err != nil {
 		return visit{}, err
 	}
-	w := walk{robot: r, origin: origin(u), client: &http.Client{Jar: r.jar, CheckRedirect: stay}}
-	if w.redirectURI, err = url.Parse(u.Query().Get("redirect_uri")); err != nil {
+	return r.authorizeTo(ctx, authorizeURL, u.Query().Get("redirect_uri"))
+}
+
+// authorizeTo is authorize for a URL that does not name the redirect_uri, because
+// the client has pushed it (RFC 9126).
+func (r *robot) authorizeTo(ctx context.Context, authorizeURL, redirectURI string) (visit, error) {
+	u, err := url.Parse(authorizeURL)
+	if err != nil {
+		return visit{}, err
+	}
+	to, err := url.Parse(redirectURI)
+	if err != nil {
 		return visit{}, fmt.Errorf("redirect_uri: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, authorizeURL, nil)
+	return r.walk(ctx, &walk{origin: origin(u), redirectURI: to}, authorizeURL)
+}
+
+// walk goes from the URL to the walk's end.
+func (r *robot) walk(ctx context.Context, w *walk, from string) (visit, error) {
+	w.robot, w.client = r, &http.Client{Jar: r.jar, CheckRedirect: stay}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	for range maxSteps {
 		if err != nil {
 			return w.visit, err
@@ -91,6 +107,7 @@ type walk struct {
 	client      *http.Client
 	origin      string
 	redirectURI *url.URL
+	userCode    string   // that a device shows; empty: the walk ends at the redirect URI
 	formOnly    []string // form-action of the page whose form was posted last
 }
 
@@ -128,7 +145,7 @@ func (w *walk) follow(req *http.Request, resp *http.Response) (*http.Request, er
 		return nil, fmt.Errorf("redirect with status %d, which would repeat a post", resp.StatusCode)
 	}
 	switch {
-	case origin(to) == origin(w.redirectURI) && to.Path == w.redirectURI.Path:
+	case w.redirectURI != nil && origin(to) == origin(w.redirectURI) && to.Path == w.redirectURI.Path:
 		w.redirect = to
 		return nil, nil
 	case origin(to) == w.origin:
@@ -140,6 +157,11 @@ func (w *walk) follow(req *http.Request, resp *http.Response) (*http.Request, er
 
 // answer fills in the form that the page has.
 func (r *robot) answer(ctx context.Context, w *walk, p page) (*http.Request, error) {
+	if w.userCode != "" {
+		if req, done, err := w.enter(ctx, p); done {
+			return req, err
+		}
+	}
 	for _, choice := range []struct{ name, value string }{{"user", r.user}, {"decision", r.decision}} {
 		for form := range forms(p.root) {
 			if values, ok := fill(form, choice.name, choice.value); ok {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,14 @@ func tsLogin(t *testing.T, h *house, r *robot) (tsClient, visit) {
 	ctx := deadline(t)
 	cmd := exec.CommandContext(ctx, "node", "client.mjs", h.resource(), tsClientName, callback)
 	cmd.Dir = "ts"
+	c, seen, _ := startTS(ctx, t, cmd, r)
+	return c, seen
+}
+
+// startTS starts a process that speaks as ts/client.mjs does, and logs in. It
+// returns the process's standard error as well.
+func startTS(ctx context.Context, t *testing.T, cmd *exec.Cmd, r *robot) (tsClient, visit, *output) {
+	t.Helper()
 	stderr := newOutput()
 	cmd.Stderr = stderr
 	in, inErr := cmd.StdinPipe()
@@ -68,7 +77,7 @@ func tsLogin(t *testing.T, h *house, r *robot) (tsClient, visit) {
 	})
 	c := tsClient{in, bufio.NewScanner(out)}
 	c.out.Buffer(nil, 4<<20)
-	return c, c.login(ctx, t, r)
+	return c, c.login(ctx, t, r), stderr
 }
 
 func (c tsClient) login(ctx context.Context, t *testing.T, r *robot) visit {
@@ -161,11 +170,17 @@ func TestTypeScriptClientGoesOnAfterARefresh(t *testing.T) {
 	checkReader(t, c)
 }
 
-// Whoever installs uses their own registry; npm writes none where ts/.npmrc says so.
-func TestPackageLockNamesNoRegistry(t *testing.T) {
+// Whoever installs uses their own registry; npm writes none where .npmrc says so.
+func TestPackageLocksNameNoRegistry(t *testing.T) {
 	t.Parallel()
-	if lock := readFile(t, "ts/package-lock.json"); strings.Contains(lock, `"resolved"`) || strings.Contains(lock, "registry.") {
-		t.Error("ts/package-lock.json has the addresses of a registry: make it again with npm install --package-lock-only in e2e/ts")
+	locks, err := filepath.Glob("*/package-lock.json")
+	if err != nil || len(locks) < 2 {
+		t.Fatalf("package locks: %v, error %v, want those of ts and clients", locks, err)
+	}
+	for _, name := range locks {
+		if lock := readFile(t, name); strings.Contains(lock, `"resolved"`) || strings.Contains(lock, "registry.") {
+			t.Errorf("%s has the addresses of a registry: make it again with npm install --package-lock-only in e2e/%s", name, filepath.Dir(name))
+		}
 	}
 }
 
