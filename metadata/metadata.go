@@ -2,8 +2,11 @@
 // protected resource metadata (RFC 9728), authorization server metadata (RFC
 // 8414, and the same at OpenID Connect's address) and the JWKS (RFC 7517).
 //
-// It knows nothing of how tokens are issued: what it says is handed in. It
-// fetches nothing yet (client ID metadata documents).
+// It also fetches what clients point at (client ID metadata documents, jwks_uri):
+// Fetcher is the only way to a URL that a stranger wrote.
+//
+// It knows nothing of how tokens are issued: what it says is handed in, and what
+// it fetches it does not read.
 package metadata
 
 import (
@@ -14,20 +17,24 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
-
-	"github.com/wicketgate/wicketgate/internal/oauth"
-	"github.com/wicketgate/wicketgate/internal/web"
 )
 
 // PathJWKS is where the keys are, below the issuer.
 const PathJWKS = "/oauth2/jwks"
 
-// AuthorizationServer is the document of RFC 8414 §2.
+// AuthorizationServer is the document of RFC 8414 §2. What is absent is unsupported.
+//
+// The same bytes are at OpenID Connect's address, for clients that look only there
+// (RFC 8414 §5). They say what is true and no more: OpenID Connect Discovery 1.0 §3
+// also requires subject_types_supported and id_token_signing_alg_values_supported,
+// but we issue no ID tokens and have nothing to put there. openid-client does not
+// miss them. The MCP TypeScript SDK does at that address, which it asks only where
+// RFC 8414's, asked first, does not answer: ours does.
 type AuthorizationServer struct {
 	Issuer                 string   `json:"issuer"`
 	AuthorizationEndpoint  string   `json:"authorization_endpoint"`
 	TokenEndpoint          string   `json:"token_endpoint"`
-	RegistrationEndpoint   string   `json:"registration_endpoint"`
+	RegistrationEndpoint   string   `json:"registration_endpoint,omitempty"`
 	JWKSURI                string   `json:"jwks_uri"`
 	ScopesSupported        []string `json:"scopes_supported"`
 	ResponseTypes          []string `json:"response_types_supported"`
@@ -37,6 +44,31 @@ type AuthorizationServer struct {
 	CodeChallengeMethods   []string `json:"code_challenge_methods_supported"`
 	AuthorizationDetails   []string `json:"authorization_details_types_supported"`          // RFC 9396 §10
 	IssInResponseSupported bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 §3
+
+	RevocationEndpoint       string       `json:"revocation_endpoint,omitempty"` // RFC 7009
+	RevocationAuthMethods    []string     `json:"revocation_endpoint_auth_methods_supported,omitempty"`
+	RevocationSigningAlgs    []string     `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"` // required beside private_key_jwt
+	IntrospectionEndpoint    string       `json:"introspection_endpoint,omitempty"`                                // RFC 7662
+	IntrospectionAuthMethods []string     `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	IntrospectionSigningAlgs []string     `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"` // required beside private_key_jwt
+	TokenAuthSigningAlgs     []string     `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`         // required beside private_key_jwt
+	PAREndpoint              string       `json:"pushed_authorization_request_endpoint,omitempty"`                    // RFC 9126 §5
+	RequirePAR               bool         `json:"require_pushed_authorization_requests,omitzero"`                     // RFC 9126 §5
+	DeviceEndpoint           string       `json:"device_authorization_endpoint,omitempty"`                            // RFC 8628 §4
+	CIMDSupported            bool         `json:"client_id_metadata_document_supported,omitzero"`                     // draft-ietf-oauth-client-id-metadata-document-02 §6
+	ACRValues                []string     `json:"acr_values_supported,omitempty"`                                     // RFC 9470 §7
+	PromptValues             []string     `json:"prompt_values_supported,omitempty"`                                  // Initiating User Registration via OpenID Connect 1.0 §5
+	MTLSAliases              *MTLSAliases `json:"mtls_endpoint_aliases,omitempty"`                                    // RFC 8705 §5
+	ServiceDocumentation     string       `json:"service_documentation,omitempty"`
+}
+
+// MTLSAliases is where a client with a certificate goes instead (RFC 8705 §5).
+type MTLSAliases struct {
+	TokenEndpoint         string `json:"token_endpoint,omitempty"`
+	RevocationEndpoint    string `json:"revocation_endpoint,omitempty"`
+	IntrospectionEndpoint string `json:"introspection_endpoint,omitempty"`
+	PAREndpoint           string `json:"pushed_authorization_request_endpoint,omitempty"`
+	DeviceEndpoint        string `json:"device_authorization_endpoint,omitempty"`
 }
 
 // ProtectedResource is the document of RFC 9728 §2.
@@ -56,30 +88,28 @@ type Config struct {
 	JWKS      func() any // the current key set
 }
 
-// Register adds the documents to mux. Every other well-known path answers 404. It
-// fails for resources that cannot be told apart by their paths.
+// Register adds the documents to mux, each at the addresses where clients look for
+// it; the issuer has no path. Every other path under /.well-known/ answers 404, for
+// a client that gets anything else does not try its next one. Put Exact around mux,
+// which would answer some of them itself. Register fails for resources that cannot
+// be told apart by their paths.
 func Register(mux *http.ServeMux, cfg Config) error {
 	server, err := json.Marshal(cfg.Server)
 	if err != nil {
 		return err
 	}
-	get(mux, "/.well-known/oauth-authorization-server", document(server))
-	get(mux, "/.well-known/openid-configuration", document(server))
 	resources, err := resourceDocuments(cfg.Resources)
 	if err != nil {
 		return err
 	}
+	serve(mux, "/.well-known/oauth-authorization-server", fixed(server))
+	serve(mux, "/.well-known/openid-configuration", fixed(server))
 	for at, doc := range resources {
-		get(mux, at, document(doc))
+		serve(mux, at, fixed(doc))
+		serve(mux, at+"/{$}", fixed(doc)) // the other spelling of the resource; the document names the one that counts
 	}
-	get(mux, PathJWKS, func(w http.ResponseWriter, _ *http.Request) {
-		doc, err := json.Marshal(cfg.JWKS())
-		if err != nil {
-			_ = web.WriteJSON(w, http.StatusInternalServerError, &oauth.Error{Code: oauth.ServerError})
-			return
-		}
-		write(w, doc)
-	})
+	serve(mux, PathJWKS, func() ([]byte, error) { return json.Marshal(cfg.JWKS()) })
+	serveNothing(mux)
 	return nil
 }
 
@@ -107,20 +137,4 @@ func resourceDocuments(resources []ProtectedResource) (map[string][]byte, error)
 		}
 	}
 	return docs, nil
-}
-
-func get(mux *http.ServeMux, path string, h http.HandlerFunc) {
-	mux.Handle("GET "+path, web.Public(h))
-	mux.Handle("OPTIONS "+path, web.Public(h))
-}
-
-func document(doc []byte) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { write(w, doc) }
-}
-
-// write lets caches keep the document for a minute: a rotated key is known that soon.
-func write(w http.ResponseWriter, doc []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "public, max-age=60")
-	_, _ = w.Write(doc) // fails only when the client has gone
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,13 +44,17 @@ func serve(t *testing.T, cfg metadata.Config) *httptest.Server {
 	return srv
 }
 
-func send(t *testing.T, method, url string) (*http.Response, string) {
+// send sends a request with these headers, and follows no redirect.
+func send(t *testing.T, method, url string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Origin", "https://inspector.example")
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
@@ -74,11 +79,13 @@ const prm = `{"resource":"https://mcp.example.com/mcp/mail","authorization_serve
 func TestDocuments(t *testing.T) {
 	srv := serve(t, config(issuer+"/mcp/mail"))
 	for path, want := range map[string]string{
-		"/.well-known/oauth-authorization-server":        asm,
-		"/.well-known/openid-configuration":              asm,
-		"/.well-known/oauth-protected-resource/mcp/mail": prm,
-		"/.well-known/oauth-protected-resource":          prm,
-		"/oauth2/jwks":                                   `{"keys":[]}`,
+		"/.well-known/oauth-authorization-server":         asm,
+		"/.well-known/openid-configuration":               asm,
+		"/.well-known/oauth-protected-resource/mcp/mail":  prm,
+		"/.well-known/oauth-protected-resource/mcp/mail/": prm,
+		"/.well-known/oauth-protected-resource":           prm,
+		"/.well-known/oauth-protected-resource/":          prm,
+		"/oauth2/jwks":                                    `{"keys":[]}`,
 	} {
 		t.Run(path, func(t *testing.T) {
 			resp, body := send(t, "GET", srv.URL+path)
