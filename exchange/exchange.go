@@ -221,7 +221,8 @@ func (e *Exchanger) decide(ctx context.Context, q request) (string, policies.Dec
 		return "", policies.Decision{}
 	}
 	return definition, e.cfg.PDP.Decide(ctx, policies.Request{Subject: q.subject.Subject(), ClientID: q.subject.ClientID(), Actors: actingClients(q.subject.Actors()),
-		Action: policies.ActionCallTool, Server: q.server, Tool: q.scope.Tool(), Arguments: q.arguments, DefinitionDigest: definition, Time: e.cfg.Now()})
+		Action: policies.ActionCallTool, Server: q.server, Tool: q.scope.Tool(), Arguments: q.arguments, DefinitionDigest: definition, Time: e.cfg.Now(),
+		Groups: q.subject.Groups(), Claims: q.subject.Claims(), ACR: q.subject.ACR(), AuthTime: q.subject.AuthTime()})
 }
 
 func actingClients(a *token.Actor) (ids []identity.ClientID) {

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -284,6 +285,46 @@ func TestExchangesThatAreGranted(t *testing.T) {
 				t.Errorf("claims %v", c)
 			}
 		})
+	}
+}
+
+// TestExchangeDecidesByTheLoginOfItsOwnSubjectToken: two tokens of alice in agent,
+// of which one has the group and the claim, are two questions.
+func TestExchangeDecidesByTheLoginOfItsOwnSubjectToken(t *testing.T) {
+	w := newWorld(t)
+	var err error
+	w.pdp.PDP, err = policies.New(t.Context(), policies.Config{Access: []byte("version: 1\nroles:\n  reader:\n    who: {groups: [staff]}\n" +
+		"    when: {department: finance}\n    servers: {mail: {tools: [read_message]}}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	grant := func(groups []string, department string) string {
+		raw, _ := w.grant(t, func(s *token.AccessSpec) {
+			s.Groups, s.Claims, s.ACR, s.AuthTime = groups, map[string]any{"department": department}, "mfa", now
+		})
+		return raw
+	}
+	good, noGroup, noClaim := grant([]string{"staff"}, "finance"), grant(nil, "finance"), grant([]string{"staff"}, "sales")
+	for range 2 {
+		resp, err := w.Issue(t.Context(), request(good))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"groups", "claims", "acr", "auth_time"} {
+			if c := claimsOf(t, resp.AccessToken); c[name] != nil {
+				t.Errorf("the call token has %s: %v", name, c[name])
+			}
+		}
+		for _, raw := range []string{noGroup, noClaim} {
+			var oe *oauth.Error
+			if _, err := w.Issue(t.Context(), request(raw)); !errors.As(err, &oe) || oe.Code != oauth.InvalidScope {
+				t.Errorf("Issue = %v, want %s", err, oauth.InvalidScope)
+			}
+		}
+	}
+	q := w.pdp.requests[0]
+	if q.ACR != "mfa" || !q.AuthTime.Equal(now) {
+		t.Errorf("the PDP was asked with acr %q, auth_time %v", q.ACR, q.AuthTime)
 	}
 }
 

@@ -128,6 +128,7 @@ func (p *passage) decide(action policies.Action, tool string, arguments jsontext
 	d := p.g.cfg.PDP.Decide(p.r.Context(), policies.Request{
 		Subject: p.access.Subject(), ClientID: p.access.ClientID(), Actors: actingClients(p.actors), Action: action,
 		Server: p.up.Name, Tool: tool, Arguments: arguments, DefinitionDigest: p.event.DefinitionDigest, Time: p.g.cfg.Now(),
+		Groups: p.access.Groups(), Claims: p.access.Claims(), ACR: p.access.ACR(), AuthTime: p.access.AuthTime(),
 	})
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)

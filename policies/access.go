@@ -24,9 +24,10 @@ type document struct {
 }
 
 type role struct {
-	name           string
-	users, clients []string
-	servers        []server
+	name                   string
+	users, clients, groups []string
+	when                   map[string][]any // a claim and the values, one of which it must have
+	servers                []server
 }
 
 type server struct {
@@ -127,15 +128,16 @@ func (p *parser) role(e entry) role {
 	if !roleName.MatchString(r.name) {
 		p.errorf(e.key, "role name %s: use 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", shown(e.key))
 	}
-	f := p.fields(e.value, "a role", "who", "servers")
+	f := p.fields(e.value, "a role", "who", "when", "servers")
 	if f == nil {
 		return r
 	}
 	if f["who"] == nil {
-		p.errorf(e.key, "role %s has no who: add who: {users: [NAME]} or who: {clients: [CLIENT_ID]}", shown(e.key))
+		p.errorf(e.key, "role %s has no who: add who: {users: [NAME]}, {clients: [CLIENT_ID]} or {groups: [GROUP]}", shown(e.key))
 	} else {
-		r.users, r.clients = p.who(f["who"])
+		p.who(f["who"], &r)
 	}
+	r.when = p.when(f["when"])
 	if f["servers"] == nil {
 		p.errorf(e.key, "role %s has no servers: add servers: {SERVER: {tools: [TOOL]}}", shown(e.key))
 		return r
@@ -146,17 +148,17 @@ func (p *parser) role(e entry) role {
 	return r
 }
 
-func (p *parser) who(n *yaml.Node) (users, clients []string) {
-	f := p.fields(n, "who", "users", "clients")
+func (p *parser) who(n *yaml.Node, r *role) {
+	f := p.fields(n, "who", "users", "clients", "groups")
 	if f == nil {
-		return nil, nil
+		return
 	}
 	if len(n.Content) == 0 {
-		p.errorf(n, "who names nobody: add users: [NAME] or clients: [CLIENT_ID]")
+		p.errorf(n, "who names nobody: add users: [NAME], clients: [CLIENT_ID] or groups: [GROUP]")
 	}
-	users = p.names(f["users"], "users", "user", func(s string) error { _, err := identity.ParseSubject(s); return err })
-	clients = p.names(f["clients"], "clients", "client", func(s string) error { _, err := identity.ParseClientID(s); return err })
-	return users, clients
+	r.users = p.names(f["users"], "users", "user", func(s string) error { _, err := identity.ParseSubject(s); return err })
+	r.clients = p.names(f["clients"], "clients", "client", func(s string) error { _, err := identity.ParseClientID(s); return err })
+	r.groups = p.names(f["groups"], "groups", "group", checkName)
 }
 
 func (p *parser) names(n *yaml.Node, list, what string, parse func(string) error) []string {

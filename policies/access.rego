@@ -3,11 +3,11 @@
 # description: |
 #   The one question of Wicketgate (AuthZEN §5): may this caller do this action
 #   with this tool of this server? Every step is a look-up by key, so the cost of
-#   an answer does not grow with the number of people or tools.
+#   an answer does not grow with the number of people, groups or tools.
 #
-#   input: kind ("user" or "client"), name, action, server, tool.
-#   data:  users and clients (name to roles), roles (role to servers to tools),
-#          compiled from access.yaml.
+#   input: kind ("user" or "client"), name, groups, claims, action, server, tool.
+#   data:  users, clients and groups (name to roles), roles (role to its conditions,
+#          and to servers to tools), compiled from access.yaml.
 package wicketgate.access
 
 decision := {"allow": true, "reason": "allowed", "rule": "session"} if {
@@ -17,23 +17,54 @@ decision := {"allow": true, "reason": "allowed", "rule": "session"} if {
 } else := {"allow": true, "reason": "allowed", "rule": min(grants)} if {
 	count(grants) > 0
 } else := {"allow": false, "reason": "not_granted", "rule": ""} if {
-	roles
+	count(roles) > 0
 } else := {"allow": false, "reason": "no_role", "rule": ""}
 
 # A person and a workload of the same name are different callers: each has only
-# the roles of its own kind.
-roles := data.users[input.name] if input.kind == "user"
+# the roles of its own kind. Only people are in groups.
+assigned contains role if {
+	input.kind == "user"
+	some role, _ in data.users[input.name]
+}
 
-roles := data.clients[input.name] if input.kind == "client"
+assigned contains role if {
+	input.kind == "user"
+	some group in input.groups
+	some role, _ in data.groups[group]
+}
 
-# The rules that grant the call. A condition belongs into these bodies, where it
-# can only take a grant away: as a rule of its own it would make one.
+assigned contains role if {
+	input.kind == "client"
+	some role, _ in data.clients[input.name]
+}
+
+# The roles whose conditions all hold. One that names no conditions, not even
+# none, is no role.
+roles contains role if {
+	some role in assigned
+	every claim, values in data.roles[role].when {
+		holds(claim, values)
+	}
+}
+
+# A claim holds if it, or one of the list that it is, equals one of the values. An
+# absent claim does not. Text is not a number: "1" is not 1.
+holds(claim, values) if input.claims[claim] in values
+
+holds(claim, values) if {
+	is_array(input.claims[claim])
+	some value in input.claims[claim]
+	value in values
+}
+
+# The rules that grant the call. A condition belongs into these bodies or above,
+# where it can only take a grant away: as a rule of its own it would make one.
 grants contains server.tools[input.tool].rule if {
-	some role, _ in roles
+	some role in roles
 	server := data.roles[role].servers[input.server]
 }
 
 grants contains server.every_tool.rule if {
-	some role, _ in roles
+	some role in roles
 	server := data.roles[role].servers[input.server]
 }

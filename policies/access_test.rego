@@ -2,25 +2,38 @@ package wicketgate.access_test
 
 import data.wicketgate.access
 
-users := {"alice": {"reader": true}, "bob": {"reader": true, "operator": true}, "eve": {"gone": true}}
+users := {"alice": {"reader": true}, "bob": {"reader": true, "operator": true}, "eve": {"gone": true}, "mallory": {"loose": true}}
 
 clients := {"agent": {"operator": true}}
 
+groups := {"staff": {"reader": true}, "alice": {"operator": true}, "finance": {"payer": true}}
+
 roles := {
-	"reader": {"servers": {"mail": {"tools": {"read": {"rule": "reader/read"}}}}},
-	"operator": {"servers": {
+	"reader": {"when": {}, "servers": {"mail": {"tools": {"read": {"rule": "reader/read"}}}}},
+	"operator": {"when": {}, "servers": {
 		"mail": {"tools": {"read": {"rule": "operator/read"}, "send": {"rule": "operator/send"}}},
 		"files": {"every_tool": {"rule": "operator/*"}, "tools": {}},
 	}},
+	"payer": {
+		"when": {"department": ["finance"], "level": [1, "2"], "staff": [true]},
+		"servers": {"bank": {"tools": {"pay": {"rule": "payer/pay"}}}},
+	},
+	"loose": {"servers": {"mail": {"tools": {"read": {"rule": "loose/read"}}}}},
 }
 
-decide(kind, name, server, tool) := answer if {
-	question := {"kind": kind, "name": name, "action": "tools/call", "server": server, "tool": tool}
+decide(kind, name, server, tool) := ask({"kind": kind, "name": name, "action": "tools/call", "server": server, "tool": tool})
+
+ask(question) := answer if {
 	answer := access.decision with input as question
 		with data.users as users
 		with data.clients as clients
+		with data.groups as groups
 		with data.roles as roles
 }
+
+member(kind, name, of) := ask({"kind": kind, "name": name, "groups": of, "action": "tools/call", "server": "mail", "tool": "read"})
+
+pay(claims) := ask({"kind": "user", "name": "x", "groups": ["finance"], "claims": claims, "action": "tools/call", "server": "bank", "tool": "pay"})
 
 allowed(rule) := {"allow": true, "reason": "allowed", "rule": rule}
 
@@ -44,7 +57,41 @@ test_client_is_not_the_user_of_that_name if decide("client", "alice", "mail", "r
 
 test_unknown_kind if decide("robot", "alice", "mail", "read") == denied("no_role")
 
-test_role_that_does_not_exist if decide("user", "eve", "mail", "read") == denied("not_granted")
+test_role_that_does_not_exist if decide("user", "eve", "mail", "read") == denied("no_role")
+
+test_role_without_when_in_the_data if decide("user", "mallory", "mail", "read") == denied("no_role")
+
+test_group if member("user", "x", ["other", "staff"]) == allowed("reader/read")
+
+test_other_group if member("user", "x", ["other"]) == denied("no_role")
+
+test_workload_in_a_group if member("client", "x", ["staff"]) == denied("no_role")
+
+test_user_is_not_the_group_of_that_name if member("user", "alice", []) == allowed("reader/read")
+
+test_group_is_not_the_user_of_that_name if member("user", "x", ["bob"]) == denied("no_role")
+
+test_groups_that_are_no_list if member("user", "x", "staff") == denied("no_role")
+
+test_all_conditions_hold if pay({"department": "finance", "level": 1, "staff": true, "more": 1}) == allowed("payer/pay")
+
+test_one_of_several_values if pay({"department": "finance", "level": "2", "staff": true}) == allowed("payer/pay")
+
+test_one_of_a_list if pay({"department": ["x", "finance"], "level": 1.0, "staff": true}) == allowed("payer/pay")
+
+test_one_condition_does_not_hold if pay({"department": "sales", "level": 1, "staff": true}) == denied("no_role")
+
+test_one_claim_is_absent if pay({"department": "finance", "level": 1}) == denied("no_role")
+
+test_text_is_not_a_number if pay({"department": "finance", "level": "1", "staff": true}) == denied("no_role")
+
+test_number_is_not_text if pay({"department": "finance", "level": 2, "staff": true}) == denied("no_role")
+
+test_text_is_not_a_boolean if pay({"department": "finance", "level": 1, "staff": "true"}) == denied("no_role")
+
+test_object_is_not_a_list if pay({"department": {"a": "finance"}, "level": 1, "staff": true}) == denied("no_role")
+
+test_no_claims if pay({}) == denied("no_role")
 
 test_session if access.decision == allowed("session") with input as {"action": "session"}
 

@@ -29,7 +29,8 @@ func BenchmarkDecide(b *testing.B) {
 	visible := call(b, "bob", "claude", "mail", "send_message")
 	full := visible
 	full.Arguments = arguments
-	small, big := newPDP(b, example), newPDP(b, large(20_000))
+	small, big, claims := newPDP(b, example), newPDP(b, large(20_000)), newPDP(b, finance)
+	person := pay(b, `{"department":"finance","cost_centre":"4711","email":"erin@example.com"}`, "finance", "staff", "Domain Users", "vpn", "de")
 	for _, bb := range []struct {
 		name   string
 		decide func() policies.Decision
@@ -38,6 +39,8 @@ func BenchmarkDecide(b *testing.B) {
 		{"visible/evaluated", func() policies.Decision { return small.Evaluate(b.Context(), visible) }},
 		{"arguments/cached", func() policies.Decision { return small.Decide(b.Context(), full) }},
 		{"arguments/evaluated", func() policies.Decision { return small.Evaluate(b.Context(), full) }},
+		{"claims/cached", func() policies.Decision { return claims.Decide(b.Context(), person) }},
+		{"claims/evaluated", func() policies.Decision { return claims.Evaluate(b.Context(), person) }},
 		{"20000people/cached", func() policies.Decision { return big.Decide(b.Context(), visible) }},
 		{"20000people/evaluated", func() policies.Decision { return big.Evaluate(b.Context(), visible) }},
 	} {

@@ -1,13 +1,15 @@
 package policies
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"strings"
 	"sync"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
 
-// maxCached bounds a generation of the cache: some 300 bytes an entry.
+// maxCached bounds a generation of the cache: some 350 bytes an entry.
 const maxCached = 8192
 
 // key is all that a cached answer may depend on.
@@ -16,9 +18,50 @@ type key struct {
 	client       identity.ClientID
 	action       Action
 	server, tool string
+	login        [sha256.Size]byte // of what r.login hashes
 }
 
-func keyOf(q Request) key { return key{q.Subject, q.ClientID, q.Action, q.Server, q.Tool} }
+func (r reads) keyOf(q *Request) key {
+	return key{q.Subject, q.ClientID, q.Action, q.Server, q.Tool, r.login(q)}
+}
+
+// login hashes what the policy reads of the subject's login: two tokens of one
+// name may differ in it, and must not share an answer. It is zero where there is
+// nothing to read.
+func (r reads) login(q *Request) (sum [sha256.Size]byte) {
+	if len(q.Groups) == 0 && len(q.Claims) == 0 && q.ACR == "" && q.AuthTime.IsZero() {
+		return sum // as of every workload: it shall cost nothing
+	}
+	b := r.appendLogin(make([]byte, 0, 1<<10), q)
+	if len(b) == 0 {
+		return sum
+	}
+	return sha256.Sum256(b)
+}
+
+// appendLogin writes each part with its name and length before it, so that no two
+// logins run together to the same bytes.
+func (r reads) appendLogin(b []byte, q *Request) []byte {
+	begin := func(name byte, size int) { b = binary.AppendUvarint(append(b, name), uint64(size)) }
+	if r["groups"] {
+		for _, g := range q.Groups {
+			begin('g', len(g))
+			b = append(b, g...)
+		}
+	}
+	if r["claims"] && len(q.Claims) > 0 {
+		begin('c', len(q.Claims))
+		b = append(b, q.Claims...)
+	}
+	if r["acr"] && q.ACR != "" {
+		begin('a', len(q.ACR))
+		b = append(b, q.ACR...)
+	}
+	if r["auth_time"] && !q.AuthTime.IsZero() {
+		b = binary.AppendVarint(append(b, 't'), q.AuthTime.Unix())
+	}
+	return b
+}
 
 // cache holds answers of one PDP, so of one policy. It keeps two generations:
 // when the young one is full it becomes the old one, whose answers are dropped

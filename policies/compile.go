@@ -13,14 +13,16 @@ import (
 
 // data is what access.yaml compiles to, and what access.rego looks up.
 type data struct {
-	Users   map[string]roleSet     `json:"users"`
-	Clients map[string]roleSet     `json:"clients"`
-	Roles   map[string]roleServers `json:"roles"`
+	Users   map[string]roleSet  `json:"users"`
+	Clients map[string]roleSet  `json:"clients"`
+	Groups  map[string]roleSet  `json:"groups"`
+	Roles   map[string]roleData `json:"roles"`
 }
 
 type roleSet map[string]bool
 
-type roleServers struct {
+type roleData struct {
+	When    map[string][]any        `json:"when"` // never null: a role without is no role
 	Servers map[string]serverGrants `json:"servers"`
 }
 
@@ -36,11 +38,12 @@ type grant struct {
 
 // compile returns the data, and for each rule where it is written.
 func compile(file string, doc *document) (data, map[string]string) {
-	d := data{Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Roles: map[string]roleServers{}}
+	d := data{Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Groups: map[string]roleSet{}, Roles: map[string]roleData{}}
 	at := map[string]string{}
 	for _, r := range doc.roles {
 		addRole(d.Users, r.users, r.name)
 		addRole(d.Clients, r.clients, r.name)
+		addRole(d.Groups, r.groups, r.name)
 		servers := map[string]serverGrants{}
 		for _, s := range r.servers {
 			g := serverGrants{Tools: map[string]grant{}}
@@ -55,7 +58,7 @@ func compile(file string, doc *document) (data, map[string]string) {
 			}
 			servers[s.name] = g
 		}
-		d.Roles[r.name] = roleServers{servers}
+		d.Roles[r.name] = roleData{r.when, servers}
 	}
 	return d, at
 }
@@ -69,6 +72,18 @@ func (d *document) servers() map[string]bool {
 		}
 	}
 	return named
+}
+
+// unread are the members of the input that access.rego asks for and no role needs:
+// without them nothing is built, hashed or answered apart for their sake.
+func (d *document) unread() []string {
+	out := []string{"groups", "claims"}
+	for _, r := range d.roles {
+		out = slices.DeleteFunc(out, func(name string) bool {
+			return name == "groups" && len(r.groups) > 0 || name == "claims" && len(r.when) > 0
+		})
+	}
+	return out
 }
 
 func addRole(of map[string]roleSet, names []string, role string) {

@@ -23,11 +23,12 @@ const query = "data.wicketgate.access.decision"
 // source is the Rego of a policy.
 type source struct {
 	modules map[string]string // by file name
+	unread  []string          // members of the input that are left out although a module mentions them
 	options []func(*rego.Rego)
 }
 
-func embedded() source {
-	return source{modules: map[string]string{"policies/access.rego": accessRego}}
+func embedded(doc *document) source {
+	return source{modules: map[string]string{"policies/access.rego": accessRego}, unread: doc.unread()}
 }
 
 // engine is a prepared query over data that never changes.
@@ -65,6 +66,9 @@ func newEngine(ctx context.Context, src source, data []byte) (*engine, error) {
 		return nil, err
 	}
 	r := readsOf(compiler.Modules)
+	for _, name := range src.unread {
+		delete(r, name)
+	}
 	return &engine{query: q, reads: r, members: r.members()}, nil
 }
 

@@ -8,7 +8,9 @@ import (
 
 // NewWithRego makes a PDP of another policy than the embedded one.
 func NewWithRego(ctx context.Context, cfg Config, module string, options ...func(*rego.Rego)) (*PDP, error) {
-	return newPDP(ctx, cfg, source{modules: map[string]string{"test.rego": module}, options: options})
+	return newPDP(ctx, cfg, func(*document) source {
+		return source{modules: map[string]string{"test.rego": module}, options: options}
+	})
 }
 
 // AccessRego is the embedded policy.

@@ -18,6 +18,13 @@ const (
 	maxServer = 63
 	maxTool   = 128
 	maxAction = 64
+	maxName   = 256 // bytes of a group, of a claim's name
+)
+
+// Bounds of what a token says of a person, as package token has them.
+const (
+	maxGroups = 200
+	maxClaims = 4 << 10
 )
 
 // check returns why q is no question, or nothing.
@@ -30,6 +37,8 @@ func (q *Request) check() Reason {
 	case (q.Tool != "" || q.Action == ActionCallTool) && !validTool(q.Tool):
 		return ReasonInvalidRequest
 	case q.Arguments != nil && (!q.Arguments.IsValid() || q.Arguments.Kind() != '{'):
+		return ReasonInvalidRequest
+	case len(q.Groups) > maxGroups || len(q.Claims) > maxClaims:
 		return ReasonInvalidRequest
 	}
 	return ""
@@ -64,14 +73,14 @@ func validTool(s string) bool {
 }
 
 // The members of the input document.
-var inputNames = []string{"kind", "name", "client_id", "actors", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
+var inputNames = []string{"kind", "name", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
 
 // reads is which members of the input a policy mentions: only those are built,
 // and an answer can depend on no others.
 type reads map[string]bool
 
-// onlyKey reports whether the answer to q depends on nothing but keyOf(q).
-func (r reads) onlyKey(q Request) bool {
+// onlyKey reports whether the answer to q depends on nothing but r.keyOf(q).
+func (r reads) onlyKey(q *Request) bool {
 	return !r["actors"] && !r["definition_digest"] && !r["time_ns"] && (!r["arguments"] || q.Arguments == nil)
 }
 
@@ -123,6 +132,10 @@ func (r reads) members() []member {
 		"tool":              text(func(q *Request) string { return q.Tool }),
 		"definition_digest": text(func(q *Request) string { return q.DefinitionDigest }),
 		"actors":            actorsTerm,
+		"groups":            groupsTerm,
+		"claims":            claimsTerm,
+		"acr":               acrTerm,
+		"auth_time":         authTimeTerm,
 		"arguments":         argumentsTerm,
 		"time_ns":           timeTerm,
 	}
@@ -165,13 +178,22 @@ func argumentsTerm(q *Request) (*ast.Term, error) {
 	if q.Arguments == nil {
 		return nil, nil
 	}
-	d := jsontext.NewDecoder(bytes.NewReader(q.Arguments))
-	t, err := termOf(d)
+	t, err := valueTerm(q.Arguments)
 	if err != nil {
 		return nil, fmt.Errorf("arguments: %w", err)
 	}
+	return t, nil
+}
+
+// valueTerm reads one JSON value and nothing after it.
+func valueTerm(b []byte) (*ast.Term, error) {
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	t, err := termOf(d)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("arguments: more than one value")
+		return nil, errors.New("more than one value")
 	}
 	return t, nil
 }

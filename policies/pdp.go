@@ -50,10 +50,10 @@ func Load(ctx context.Context, path string) (*PDP, error) {
 // New makes a PDP. The error names file:line:column and what to do, one line for
 // each mistake.
 func New(ctx context.Context, cfg Config) (*PDP, error) {
-	return newPDP(ctx, cfg, embedded())
+	return newPDP(ctx, cfg, embedded)
 }
 
-func newPDP(ctx context.Context, cfg Config, src source) (*PDP, error) {
+func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (*PDP, error) {
 	if cfg.Name == "" {
 		cfg.Name = "access.yaml"
 	}
@@ -75,6 +75,7 @@ func newPDP(ctx context.Context, cfg Config, src source) (*PDP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
+	src := sourceFor(doc)
 	e, err := newEngine(ctx, src, raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
@@ -116,11 +117,11 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 	if err := ctx.Err(); err != nil {
 		return p.deny(expired(err), err)
 	}
-	if !p.engine.reads.onlyKey(q) {
+	if !p.engine.reads.onlyKey(&q) {
 		d, _ = p.evaluate(ctx, q)
 		return d
 	}
-	k := keyOf(q)
+	k := p.engine.reads.keyOf(&q)
 	if d, ok := p.cache.get(k); ok {
 		return d
 	}

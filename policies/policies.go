@@ -42,6 +42,12 @@ type Request struct {
 	ClientID identity.ClientID   // the client that presented the token
 	Actors   []identity.ClientID // delegation chain, outermost first; may be empty (RFC 8693 §4.1)
 
+	// What the login of a person told of them, by their access token.
+	Groups   []string       // at most 200; a workload is in none, whatever is here
+	Claims   jsontext.Value // one JSON object of strings, numbers, booleans and lists of strings, at most 4 KiB; nil for none
+	ACR      string         // how they logged in (RFC 9470 §3)
+	AuthTime time.Time      // when
+
 	Action       Action
 	Server, Tool string // no tool for a session
 
@@ -61,9 +67,9 @@ const (
 
 	ReasonNoPolicy        Reason = "no_policy"       // nil or zero PDP, or an empty access.yaml
 	ReasonUnauthenticated Reason = "unauthenticated" // no subject or no client
-	ReasonInvalidRequest  Reason = "invalid_request" // a name outside its syntax, or arguments that are not one JSON object
+	ReasonInvalidRequest  Reason = "invalid_request" // a name outside its syntax, or arguments, groups or claims of another form
 	ReasonUnknownAction   Reason = "unknown_action"
-	ReasonNoRole          Reason = "no_role"     // the caller is in no role
+	ReasonNoRole          Reason = "no_role"     // the caller is in no role whose conditions hold
 	ReasonNotGranted      Reason = "not_granted" // none of the caller's roles names the tool
 
 	ReasonCanceled        Reason = "canceled"         // the caller of Decide gave up

@@ -99,12 +99,15 @@ func request(t *testing.T, b []byte) policies.Request {
 		Server    string            `json:"server"`
 		Tool      string            `json:"tool"`
 		Arguments jsontext.Value    `json:"arguments"`
+		Groups    []string          `json:"groups"`
+		Claims    jsontext.Value    `json:"claims"`
 	}
 	if err := json.Unmarshal(b, &r, json.RejectUnknownMembers(true)); err != nil {
 		t.Fatal(err)
 	}
 	return policies.Request{
 		Subject: r.Subject, ClientID: r.ClientID, Action: r.Action, Server: r.Server, Tool: r.Tool, Arguments: r.Arguments,
+		Groups: r.Groups, Claims: r.Claims,
 	}
 }
 

@@ -59,12 +59,21 @@ func (p *parser) fields(n *yaml.Node, name string, allowed ...string) map[string
 			known = known || a == e.key.Value
 		}
 		if !known {
-			p.errorf(e.key, "unknown key %s: %s takes %s", shown(e.key), name, strings.Join(allowed, " and "))
+			p.errorf(e.key, "unknown key %s: %s takes %s", shown(e.key), name, listed(allowed))
 			continue
 		}
 		out[e.key.Value] = e.value
 	}
 	return out
+}
+
+// listed is "a", "a and b" or "a, b and c".
+func listed(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // list returns the strings of a list, each of which names a what and occurs

@@ -68,3 +68,19 @@ func BenchmarkDigest(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkMintAccess(b *testing.B) {
+	workload := person(b)
+	workload.Groups, workload.Claims, workload.ACR = nil, nil, ""
+	for name, s := range map[string]token.AccessSpec{"workload": workload, "person": person(b)} {
+		b.Run(name, func(b *testing.B) {
+			m := newMinter(&now, ecSigner())
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := m.Access(s); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -99,6 +99,8 @@ type claims struct {
 	Act      *Actor            `json:"act,omitempty"`
 	Details  []Details         `json:"authorization_details,omitempty"`
 
+	Attributes *attributes `json:",embed"` // of an access token only; nil costs a workload nothing
+
 	// Claims that restrict a token and that nothing here enforces: we mint none,
 	// and a token with one is refused rather than taken for an unrestricted one.
 	Confirmation jsontext.Value `json:"cnf,omitzero"`     // RFC 7800 §3.1
@@ -148,6 +150,14 @@ func (v verified) Expiry() time.Time           { return time.Unix(v.c.Expiry, 0)
 
 // Access is a verified access token. The zero value names nobody and grants nothing.
 type Access struct{ verified }
+
+// AuthTime is when the person logged in, zero for a workload (RFC 9470 §3).
+func (a Access) AuthTime() time.Time {
+	if a.c.AuthTime == 0 {
+		return time.Time{}
+	}
+	return time.Unix(a.c.AuthTime, 0)
+}
 
 // Call is a verified or freshly minted call token. The zero value is good for nothing.
 type Call struct {

@@ -90,7 +90,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 		{"exp in one second", `"exp":1300`, `"exp":1001`},
 		{"iat five seconds ahead", `"iat":900`, `"iat":1005`},
 		{"eight actors", `"txn"`, `"act":` + nested(8) + `,"txn"`},
-		{"a claim that nobody knows", `"txn"`, `"groups":["x"],"txn"`},
+		{"a claim that nobody knows", `"txn"`, `"email":["x"],"txn"`},
 		{"Sub beside sub, which counts", `"sub"`, `"Sub":"mallory","sub"`},
 	}
 	for _, tt := range tests {

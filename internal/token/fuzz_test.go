@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,12 +10,15 @@ import (
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
+const goodPerson = `{"iss":"https://as.example","sub":"alice","aud":"https://as.example/mcp/mail","client_id":"C","scope":"mcp:tools","jti":"j1","iat":900,` +
+	`"exp":1300,"auth_time":950,"acr":"mfa","groups":["a","b c"],"claims":{"a":"x","b":[],"c":1.5,"d":true}}`
+
 // FuzzParseAccess: header and payload are signed with the right key, so that the
 // fuzzer gets beyond the signature. What is accepted is for us, lives, names
-// somebody and has at most eight actors.
+// somebody, has at most eight actors, and says of a person what a policy can read.
 func FuzzParseAccess(f *testing.F) {
 	for _, header := range []string{goodHeader, `{"alg":"none"}`, `null`, `{"alg":"EdDSA","kid":"ed","typ":"at+jwt"}`} {
-		for _, payload := range []string{goodAccess, goodCall, `{}`, `null`, `[]`, nested(9)} {
+		for _, payload := range []string{goodAccess, goodCall, goodPerson, `{}`, `null`, `[]`, nested(9)} {
 			f.Add(header, payload, "")
 		}
 	}
@@ -33,6 +37,9 @@ func FuzzParseAccess(f *testing.F) {
 		}
 		if a.Audience() != mail || !a.Expiry().After(now) || a.Subject().IsZero() || a.ClientID().IsZero() || len(a.Actors().Chain()) > 8 || tail != "" {
 			t.Errorf("accepted %s %s", header, payload)
+		}
+		if len(a.Groups()) > token.MaxGroups || slices.Contains(a.Groups(), "") || len(a.Claims()) > token.MaxAttributes || a.Claims() != nil && a.Claims().Kind() != '{' {
+			t.Errorf("accepted %s with groups %q, claims %s", payload, a.Groups(), a.Claims())
 		}
 		if s, err := token.ParseScope(a.Scope().String()); err != nil || s != a.Scope() {
 			t.Errorf("scope %q is not what it reads as: %q, %v", a.Scope(), s, err)

@@ -71,14 +71,24 @@ type AccessSpec struct {
 	Txn      string    // the grant
 	AuthTime time.Time // when the person logged in; zero for a workload
 	Lifetime time.Duration
+
+	// What the person's IdP says of them, within the bounds of CheckAttributes.
+	Groups []string
+	Claims map[string]any // strings, numbers, booleans and lists of strings
+	ACR    string         // how they logged in (RFC 9470 §3)
 }
 
 // Access mints an access token (RFC 9068 §2.2).
 func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 	now := m.cfg.Now()
+	attributes, err := newAttributes(s.Groups, s.Claims, s.ACR)
+	if err != nil {
+		return "", Access{}, fmt.Errorf("mint access token: %w", err)
+	}
 	c := claims{
 		Issuer: m.cfg.Issuer, Subject: s.Subject, Audience: audience(s.Audience), ClientID: s.ClientID, Scope: s.Scope.String(),
 		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: now.Add(s.Lifetime).Unix(), Txn: s.Txn,
+		Attributes: attributes,
 	}
 	if !s.AuthTime.IsZero() {
 		c.AuthTime = s.AuthTime.Unix()
@@ -103,8 +113,9 @@ type CallSpec struct {
 
 // Call narrows an access token to one call: the same subject, transaction and
 // chain of actors, one audience, one scope that the parent covers, and at most 60
-// seconds, never beyond the parent's expiry. It returns ErrNotCovered, ErrTooDeep
-// or ErrExpired.
+// seconds, never beyond the parent's expiry. It says nothing else of the person:
+// an upstream need not know their groups, claims or login. It returns
+// ErrNotCovered, ErrTooDeep or ErrExpired.
 func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
 	now, actors := m.cfg.Now(), parent.Actors()
 	expiry := min(now.Add(MaxCallLifetime).Unix(), parent.c.Expiry)
@@ -122,7 +133,7 @@ func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
 	}
 	c := claims{
 		Issuer: m.cfg.Issuer, Subject: parent.c.Subject, Audience: audience(s.Audience), ClientID: s.Presenter, Scope: s.Scope.String(),
-		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: expiry, AuthTime: parent.c.AuthTime, Txn: parent.c.Txn, Act: actors,
+		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: expiry, Txn: parent.c.Txn, Act: actors,
 		Details: []Details{s.Details},
 	}
 	if s.Audience == "" || s.Presenter.IsZero() {

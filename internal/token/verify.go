@@ -33,7 +33,7 @@ const (
 	typAccess   = "at+jwt"        // RFC 9068 §2.1
 	maxToken    = 8 << 10         // bytes
 	clockSkew   = 5 * time.Second // for iat only: exp is never stretched
-	cacheTokens = 4096            // per generation; about 6 MiB at the most
+	cacheTokens = 4096            // per generation; some 6 MiB, ten times that if all tokens are as long as they may be
 )
 
 var algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
@@ -104,6 +104,9 @@ func (v *Verifier) ParseCall(ctx context.Context, raw, audience string) (Call, e
 
 // checkCall holds a call token to its own rules, whoever signed it.
 func checkCall(c claims) error {
+	if c.Attributes != nil {
+		return fmt.Errorf("%w: call token that says what only the gateway need know of a person", ErrMalformed)
+	}
 	if len(c.Details) != 1 || c.Details[0].Server == "" || c.Expiry-c.IssuedAt > int64(MaxCallLifetime/time.Second) { // in seconds: as a Duration it may overflow
 		return fmt.Errorf("%w: call token with several details, no server or too long a life", ErrMalformed)
 	}
@@ -121,6 +124,15 @@ func checkCall(c claims) error {
 }
 
 func (v *Verifier) verify(ctx context.Context, raw, audience string) (verified, error) {
+	t, err := v.read(ctx, raw)
+	if err == nil && string(t.c.Audience) != audience {
+		return verified{}, ErrAudience
+	}
+	return t, err
+}
+
+// read verifies all but the audience.
+func (v *Verifier) read(ctx context.Context, raw string) (verified, error) {
 	if len(raw) > maxToken {
 		return verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxToken)
 	}
@@ -135,8 +147,6 @@ func (v *Verifier) verify(ctx context.Context, raw, audience string) (verified, 
 	}
 	now := v.cfg.Now()
 	switch {
-	case string(t.c.Audience) != audience:
-		return verified{}, ErrAudience
 	case !now.Before(t.Expiry()):
 		return verified{}, ErrExpired
 	case t.IssuedAt().After(now.Add(clockSkew)):
@@ -207,6 +217,9 @@ func (v *Verifier) accept(c claims) (verified, error) {
 	}
 	if c.Act.depth() > maxActors || !c.Act.named() || c.restricted() {
 		return verified{}, fmt.Errorf("%w: act is too long or names nobody, or a claim that cannot be enforced", ErrMalformed)
+	}
+	if err := c.Attributes.check(); err != nil {
+		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return verified{c, scope}, nil
 }
