@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"internal/pgtest":    {"internal/postgres"},
 	"internal/storetest": {"authz", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
+	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -52,6 +53,8 @@ var only = map[string][]string{
 	"github.com/open-policy-agent/opa":       {"policies"},
 	"github.com/modelcontextprotocol/go-sdk": {"internal/demomail"},
 	"github.com/santhosh-tekuri/jsonschema":  {"internal/schema"},
+	"github.com/coreos/go-oidc":              {"internal/oidc"},
+	"golang.org/x/oauth2":                    {"internal/oidc"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

@@ -2,17 +2,17 @@ package authz
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
-	"github.com/ory/fosite"
-
-	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -21,7 +21,7 @@ import (
 
 // authorizeRequest is a checked authorization request (RFC 6749 §4.1.1).
 type authorizeRequest struct {
-	query       url.Values // as it came
+	query       url.Values // as it came, or as it was pushed
 	client      Client
 	redirectURI string // where errors and the code go: registered
 	state       string
@@ -29,7 +29,16 @@ type authorizeRequest struct {
 	scope       token.Scope
 	challenge   string
 	prompt      []string
+	acr         []string      // acr_values: any of these (RFC 9470 §4)
+	maxAge      time.Duration // of the login (RFC 9470 §4), if hasMaxAge
+	hasMaxAge   bool
+	began       time.Time        // when the browser brought it
+	key         string           // a login for this very request carries it
+	id          string           // of the page that was posted
 	shownTo     identity.Subject // who saw the consent page that was posted
+	shown       string           // Digest of the client as it was shown there
+	device      []byte           // hash of the device code that it is for; then there is no redirect
+	userCode    string           // that the device shows
 }
 
 // redirectError is an error that the client's redirect URI is told of (RFC 6749
@@ -51,22 +60,61 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &oauth.Error{Code: oauth.InvalidRequest, Description: "the query is malformed", Cause: err}
 	}
+	if strings.HasPrefix(q.Get("request_uri"), requestURIPrefix) {
+		return s.authorizePushed(w, r, q)
+	}
 	req, err := s.parseAuthorize(r.Context(), q)
 	if err != nil {
 		return err
 	}
-	if len(s.cfg.InsecureUsers) == 0 {
+	s.begin(req)
+	return s.proceed(w, r, req, s.browser(w, r))
+}
+
+// begin notes that a request came, from now on until the person has answered it.
+func (s *Server) begin(req *authorizeRequest) { req.began, req.key = s.cfg.Now(), rand.Text() }
+
+// proceed takes a request one step further: to a page, to the IdP, or back to the
+// client.
+func (s *Server) proceed(w http.ResponseWriter, r *http.Request, req *authorizeRequest, b string) error {
+	if s.cfg.Login == nil && len(s.cfg.InsecureUsers) == 0 {
 		return &oauth.Error{Code: oauth.AccessDenied, Description: "nobody can log in here, because login is not configured on this server: ask its operator (workloads use client_credentials)"}
 	}
-	b := s.browser(w, r)
-	login, ok := s.session(r, b)
-	switch {
-	case slices.Contains(req.prompt, "none"): // consent is asked each time, so this never succeeds
-		return req.fail(oauth.LoginRequired, "login and consent need the person")
-	case !ok, slices.Contains(req.prompt, "login"):
-		return s.showLogin(w, r, req, b)
+	person, ok := s.session(r, b)
+	if err := req.suffices(person, ok); err != nil {
+		switch {
+		case slices.Contains(req.prompt, "none"):
+			return req.fail(oauth.LoginRequired, "the person must log in")
+		case ok && person.For == req.key: // once more would be no better
+			return err
+		}
+		return s.beginLogin(w, r, req, b)
 	}
-	return s.showConsent(w, r, req, b, login)
+	known, err := s.consented(r.Context(), req, person)
+	switch {
+	case err != nil:
+		return err
+	case known && !slices.Contains(req.prompt, "consent"):
+		return s.answer(w, r, req, person)
+	case slices.Contains(req.prompt, "none"):
+		return req.fail(oauth.ConsentRequired, "the person must be asked")
+	}
+	return s.showConsent(w, r, req, b, person)
+}
+
+// suffices reports what is missing in a login for the request: recent enough
+// (max_age, prompt) and good enough (acr_values).
+func (r *authorizeRequest) suffices(person login, ok bool) error {
+	again := slices.Contains(r.prompt, "login") || slices.Contains(r.prompt, "select_account")
+	switch {
+	case !ok, again && person.For != r.key:
+		return r.fail(oauth.LoginRequired, "the person must log in")
+	case r.hasMaxAge && person.AuthTime.Before(r.began.Add(-r.maxAge).Truncate(time.Second)): // auth_time has whole seconds
+		return r.fail(oauth.UnmetAuthenticationRequirements, "the login is older than max_age")
+	case len(r.acr) > 0 && !slices.Contains(r.acr, person.ACR):
+		return r.fail(oauth.UnmetAuthenticationRequirements, "the login is of another kind than acr_values")
+	}
+	return nil
 }
 
 // parseAuthorize checks the request. Until client and redirect URI are known to
@@ -79,17 +127,23 @@ func (s *Server) parseAuthorize(ctx context.Context, q url.Values) (*authorizeRe
 	if err != nil {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is missing or malformed"}
 	}
-	c, err := s.cfg.Store.Client(ctx, id)
+	c, err := s.resolve(ctx, id)
 	if errors.Is(err, ErrNotFound) {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "this application is not registered here: it must register again"}
 	} else if err != nil {
 		return nil, err
 	}
+	return s.parseFor(c, q)
+}
+
+// parseFor is parseAuthorize for a client that is known already.
+func (s *Server) parseFor(c Client, q url.Values) (*authorizeRequest, error) {
 	uri, ok := matchRedirect(c.RedirectURIs, q.Get("redirect_uri"))
 	if !ok {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is not one that this application registered"}
 	}
-	req := &authorizeRequest{query: q, client: c, redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"), prompt: strings.Fields(q.Get("prompt"))}
+	req := &authorizeRequest{query: q, client: c, redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
+		prompt: strings.Fields(q.Get("prompt")), acr: strings.Fields(q.Get("acr_values"))}
 	return req, s.checkAuthorize(req)
 }
 
@@ -97,7 +151,7 @@ func (s *Server) parseAuthorize(ctx context.Context, q url.Values) (*authorizeRe
 func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	q := req.query
 	if q.Has("request") || q.Has("request_uri") {
-		return req.fail(oauth.InvalidRequest, "request objects are not supported")
+		return req.fail(oauth.InvalidRequest, "request objects are not supported: push the request to the endpoint that the metadata names")
 	}
 	if q.Get("response_type") != "code" {
 		return req.fail(oauth.UnsupportedResponseType, "response_type must be code")
@@ -111,6 +165,16 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(req.challenge); q.Get("code_challenge_method") != "S256" || err != nil || len(raw) != 32 ||
 		len(req.challenge) != 43 { // the decoder skips line breaks
 		return req.fail(oauth.InvalidRequest, "PKCE is required: code_challenge with code_challenge_method S256")
+	}
+	if slices.Contains(req.prompt, "none") && len(req.prompt) > 1 {
+		return req.fail(oauth.InvalidRequest, "prompt none must stand alone")
+	}
+	if age := q.Get("max_age"); age != "" {
+		seconds, err := strconv.ParseUint(age, 10, 31)
+		if err != nil {
+			return req.fail(oauth.InvalidRequest, "max_age must be a number of seconds")
+		}
+		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
 	}
 	var err error
 	if req.resource, err = s.cfg.Resources.One(q["resource"]); err != nil {
@@ -132,9 +196,15 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, req *authorize
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	seeOther(w, r, to)
 	return nil
+}
+
+// seeOther redirects with a GET, whatever the request was (RFC 9700 §4.12).
+func seeOther(w http.ResponseWriter, r *http.Request, to string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // response is the redirect URI with the parameters, with iss (RFC 9207) and with
@@ -161,6 +231,10 @@ func (s *Server) response(req *authorizeRequest, params url.Values) (string, err
 // URI, so a browser at which nobody has logged in is not sent there unasked: that
 // would make us an open redirector (RFC 9700 §4.11.2).
 func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, back *redirectError) error {
+	if back.request.device != nil {
+		s.showError(w, r, back.err, "")
+		return nil
+	}
 	params := url.Values{"error": {string(back.err.Code)}, "error_description": {back.err.Description}}
 	if _, ok := s.session(r, s.knownBrowser(r)); ok || back.request.trusted() {
 		return s.redirect(w, r, back.request, params)
@@ -178,114 +252,4 @@ func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, back *red
 func (r *authorizeRequest) trusted() bool {
 	u, err := url.Parse(r.redirectURI)
 	return err == nil && (r.client.Static || u.Scheme != "https" || isLoopback(u.Hostname()))
-}
-
-// login takes the person that was picked on the login page. It proves nothing,
-// which is why only InsecureUsers can be picked.
-func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
-	b := s.browser(w, r)
-	req, err := s.pending(r, b)
-	if err != nil {
-		return err
-	}
-	subject, err := identity.ParseSubject(r.PostForm.Get("user"))
-	if err != nil || !slices.Contains(s.cfg.InsecureUsers, subject) {
-		return &oauth.Error{Code: oauth.AccessDenied, Description: "there is no such user"}
-	}
-	if err := s.notAClient(r.Context(), subject); err != nil {
-		return err
-	}
-	e := audit.Event{Kind: audit.Login, Subject: subject.String(), Client: req.client.ID.String(), Source: web.Source(r), Decision: "allow"}
-	if err := s.record(r.Context(), e); err != nil {
-		return err
-	}
-	s.setSession(w, login{Subject: subject, At: s.cfg.Now().Unix(), Browser: b})
-	req.query.Del("prompt") // login is done
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, PathAuthorize+"?"+req.query.Encode(), http.StatusSeeOther)
-	return nil
-}
-
-// notAClient refuses a person whose name is a client's: policy could not tell
-// them apart.
-func (s *Server) notAClient(ctx context.Context, subject identity.Subject) error {
-	id, err := identity.ParseClientID(subject.String())
-	if err != nil {
-		return nil
-	}
-	if _, err := s.cfg.Store.Client(ctx, id); err == nil {
-		return &oauth.Error{Code: oauth.InvalidRequest, Description: "this user has the name of a client and cannot log in"}
-	} else if !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return nil
-}
-
-// consent takes the decision from the consent page.
-func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
-	b := s.browser(w, r)
-	req, err := s.pending(r, b)
-	if err != nil {
-		return err
-	}
-	person, ok := s.session(r, b)
-	if !ok {
-		return s.showLogin(w, r, req, b)
-	}
-	if person.Subject != req.shownTo { // who became somebody else in another tab, or has not seen the page
-		return s.showConsent(w, r, req, b, person)
-	}
-	if err := s.notAClient(r.Context(), person.Subject); err != nil {
-		return err
-	}
-	e := audit.Event{Kind: audit.Consent, Subject: person.Subject.String(), Client: req.client.ID.String(), Resource: req.resource.String(),
-		Scope: req.scope.String(), Source: web.Source(r), Decision: "allow"}
-	switch r.PostForm.Get("decision") {
-	case "approve":
-	case "switch":
-		s.setSession(w, login{})
-		return s.showLogin(w, r, req, b)
-	default:
-		e.Decision, e.Reason = "deny", "declined"
-		if err := s.record(r.Context(), e); err != nil {
-			return err
-		}
-		return &redirectError{req, &oauth.Error{Code: oauth.AccessDenied, Description: "the person declined", Cause: errDeclined}}
-	}
-	if err := s.record(r.Context(), e); err != nil {
-		return err
-	}
-	code, err := s.newCode(r.Context(), req, person)
-	if err != nil {
-		return err
-	}
-	return s.redirect(w, r, req, url.Values{"code": {code}})
-}
-
-// newCode has fosite issue the code for what was consented to.
-func (s *Server) newCode(ctx context.Context, req *authorizeRequest, person login) (string, error) {
-	c := req.client
-	c.RedirectURIs = []string{req.redirectURI} // the one that matched, with its port
-	ctx = withState(ctx, &requestState{client: c})
-	q := url.Values{"client_id": {c.ID.String()}, "redirect_uri": {req.redirectURI}, "response_type": {"code"}, "scope": {req.scope.String()},
-		"code_challenge": {req.challenge}, "code_challenge_method": {"S256"}, "state": {"ours"}}
-	ar, err := s.fosite.NewAuthorizeRequest(ctx, &http.Request{Method: http.MethodGet, URL: &url.URL{RawQuery: q.Encode()}, Form: q, Header: http.Header{}})
-	if err != nil {
-		return "", wireError(err)
-	}
-	for _, f := range req.scope.Fields() {
-		ar.GrantScope(f)
-	}
-	ar.SetRequestedAudience(fosite.Arguments{req.resource.String()})
-	ar.GrantAudience(req.resource.String())
-	ses := &session{scope: req.scope, challenge: req.challenge}
-	if req.query.Get("redirect_uri") != "" { // OAuth 2.1 §4.1.3: compared at the token endpoint only if it was sent here
-		ses.redirectURI = req.redirectURI
-	}
-	ses.authorization = Authorization{ClientID: c.ID, Subject: person.Subject, Resource: req.resource.String(), Scope: req.scope.String(), AuthTime: person.time()}
-	resp, err := s.fosite.NewAuthorizeResponse(ctx, ar, ses)
-	if err != nil {
-		return "", wireError(err)
-	}
-	return resp.GetParameters().Get("code"), nil
 }

@@ -58,7 +58,7 @@ func TestErrorRedirectCarriesIssAndState(t *testing.T) {
 		"no resource":                  {change{"resource": nil}, "invalid_target"},
 		"scope that is malformed":      {change{"scope": {`"`}}, "invalid_scope"},
 		"prompt none, not logged in":   {change{"prompt": {"none"}}, "login_required"},
-		"prompt none and login":        {change{"prompt": {"login none"}}, "login_required"},
+		"prompt none and login":        {change{"prompt": {"login none"}}, "invalid_request"},
 		"a long state in many scripts": {change{"state": {strings.Repeat("ü+%&= ", 300)}, "resource": nil}, "invalid_target"},
 		"a state that is no UTF-8":     {change{"state": {"\xff\x00"}, "resource": nil}, "invalid_target"},
 		"no state":                     {change{"state": nil, "resource": nil}, "invalid_target"},
@@ -101,8 +101,8 @@ func TestPromptNoneWhileLoggedIn(t *testing.T) {
 	b := w.browser()
 	b.login(w.authorizePath(c), "alice")
 	q := b.get(w.authorizePath(c, change{"prompt": {"none"}})).query(t, c.redirect)
-	if q.Get("error") != "login_required" || q.Has("code") {
-		t.Errorf("redirect with %v, want login_required", q)
+	if q.Get("error") != "consent_required" || q.Has("code") {
+		t.Errorf("redirect with %v, want consent_required", q)
 	}
 }
 

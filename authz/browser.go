@@ -1,8 +1,10 @@
 package authz
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,23 +18,28 @@ import (
 // pendingLifetime is how long a login or consent page may stay open.
 const pendingLifetime = 15 * time.Minute
 
-// login is the login session, sealed in a cookie.
+// login is who is logged in at a browser. The cookie has a random name for it; the
+// store has it sealed.
 type login struct {
-	Subject identity.Subject `json:"sub"`
-	At      int64            `json:"at"` // Unix seconds
-	Browser string           `json:"b"`  // the browser cookie it belongs to
+	Person
+	At      time.Time // when the person logged in here
+	For     string    // the key of the request that it was for
+	Browser string    // the browser cookie it belongs to
 }
-
-func (l login) time() time.Time { return time.Unix(l.At, 0) }
 
 // pendingRequest is what the hidden field of a page carries, sealed: the request,
 // the browser that it was shown to, so that no other site can post it (CSRF), and
 // whom the consent page was shown to, so that nobody else consents by it.
 type pendingRequest struct {
-	Query   string           `json:"q"`
-	Browser string           `json:"b"`
-	Subject identity.Subject `json:"s,omitzero"` // none on the login page
-	Expires int64            `json:"e"`
+	ID       string           `json:"i"` // one page, one answer
+	Query    string           `json:"q"`
+	UserCode string           `json:"u"` // instead of Query: a device code's
+	Browser  string           `json:"b"`
+	Subject  identity.Subject `json:"s,omitzero"` // none on the login page
+	Document string           `json:"d"`          // Digest of the client that the page showed
+	Key      string           `json:"k"`          // authorizeRequest.key
+	Began    int64            `json:"t"`          // Unix microseconds
+	Expires  int64            `json:"e"`          // Unix seconds
 }
 
 func (s *Server) cookieName(name string) string {
@@ -46,6 +53,14 @@ func (s *Server) setCookie(w http.ResponseWriter, name, value string, maxAge int
 	http.SetCookie(w, &http.Cookie{Name: s.cookieName(name), Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteLaxMode})
 }
 
+// cookie returns the value of a cookie of ours, or "".
+func (s *Server) cookie(r *http.Request, name string) string {
+	if c, err := r.Cookie(s.cookieName(name)); err == nil && len(c.Value) == 26 {
+		return c.Value
+	}
+	return ""
+}
+
 // browser returns the random name of this browser, giving it one if need be.
 func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 	if b := s.knownBrowser(r); b != "" {
@@ -57,72 +72,130 @@ func (s *Server) browser(w http.ResponseWriter, r *http.Request) string {
 }
 
 // knownBrowser is the name that the browser has, or "".
-func (s *Server) knownBrowser(r *http.Request) string {
-	if c, err := r.Cookie(s.cookieName("browser")); err == nil && len(c.Value) == 26 {
-		return c.Value
-	}
-	return ""
-}
+func (s *Server) knownBrowser(r *http.Request) string { return s.cookie(r, "browser") }
 
-func (s *Server) seal(v any) string {
+func (s *Server) seal(v any) ([]byte, error) {
 	b, err := json.Marshal(v)
-	if err != nil {
-		return "" // opens as nothing
-	}
-	return base64.RawURLEncoding.EncodeToString(s.cfg.Sealer.Seal(b))
-}
-
-func (s *Server) open(sealed string, v any) bool {
-	b, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil {
-		return false
-	}
-	plain, ok := s.cfg.Sealer.Open(b)
-	return ok && json.Unmarshal(plain, v, json.RejectUnknownMembers(true)) == nil
-}
-
-func (s *Server) setSession(w http.ResponseWriter, l login) {
-	if l.Subject.IsZero() {
-		s.setCookie(w, "session", "", -1)
-		return
-	}
-	s.setCookie(w, "session", s.seal(l), int(s.cfg.LoginLifetime.Seconds()))
-}
-
-// session returns who is logged in at this browser.
-func (s *Server) session(r *http.Request, browser string) (login, bool) {
-	c, err := r.Cookie(s.cookieName("session"))
-	if err != nil {
-		return login{}, false
-	}
-	var l login
-	ok := s.open(c.Value, &l) && l.Browser == browser && !l.Subject.IsZero() && s.cfg.Now().Sub(l.time()) < s.cfg.LoginLifetime
-	return l, ok
-}
-
-// pending reads the posted page's request back and checks it anew.
-func (s *Server) pending(r *http.Request, browser string) (*authorizeRequest, error) {
-	form, err := parseForm(r)
 	if err != nil {
 		return nil, err
 	}
+	return s.cfg.Sealer.Seal(b), nil
+}
+
+func (s *Server) open(sealed []byte, v any) bool {
+	plain, ok := s.cfg.Sealer.Open(sealed)
+	return ok && json.Unmarshal(plain, v, json.RejectUnknownMembers(true)) == nil
+}
+
+// sessionKey is where the store has the session that a cookie names.
+func sessionKey(cookie string) []byte { return TicketKey("session", cookie) }
+
+// endedKey is a ticket that ends a session before its time.
+func endedKey(cookie string) []byte { return TicketKey("signed out", cookie) }
+
+// setSession gives the browser a session under a new name, whatever name somebody
+// may have planted there before (session fixation).
+func (s *Server) setSession(ctx context.Context, w http.ResponseWriter, l login) error {
+	name := rand.Text()
+	sealed, err := s.seal(l)
+	if err != nil {
+		return err
+	}
+	now := s.cfg.Now()
+	if err := s.cfg.Store.InsertTicket(ctx, TicketSession, sessionKey(name), sealed, now, now.Add(s.cfg.LoginLifetime)); err != nil {
+		return err
+	}
+	s.setCookie(w, "session", name, int(s.cfg.LoginLifetime.Seconds()))
+	return nil
+}
+
+// endSession signs the person out, for whoever else may have the cookie too.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
+	name := s.cookie(r, "session")
+	if name == "" {
+		return nil
+	}
+	s.setCookie(w, "session", "", -1)
+	now := s.cfg.Now()
+	err := s.cfg.Store.InsertTicket(r.Context(), TicketAnswer, endedKey(name), nil, now, now.Add(s.cfg.LoginLifetime))
+	if errors.Is(err, ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// session returns who is logged in at this browser: nobody, if the store cannot say.
+func (s *Server) session(r *http.Request, browser string) (login, bool) {
+	name := s.cookie(r, "session")
+	if name == "" || browser == "" {
+		return login{}, false
+	}
+	sealed, err := s.cfg.Store.Ticket(r.Context(), TicketSession, sessionKey(name), s.cfg.Now())
+	if err == nil {
+		_, err = s.cfg.Store.Ticket(r.Context(), TicketAnswer, endedKey(name), s.cfg.Now())
+		if err == nil {
+			return login{}, false // signed out
+		}
+	}
+	if !errors.Is(err, ErrNotFound) {
+		s.cfg.Log.ErrorContext(r.Context(), "read session", "error", err)
+		return login{}, false
+	}
+	var l login
+	ok := sealed != nil && s.open(sealed, &l) && l.Browser == browser && !l.Subject.IsZero() && s.cfg.Now().Sub(l.At) < s.cfg.LoginLifetime
+	return l, ok
+}
+
+// pending reads a page's request back and checks it anew.
+func (s *Server) pending(r *http.Request, sealed, browser string) (*authorizeRequest, error) {
 	var p pendingRequest
-	if !s.open(form.Get("request"), &p) || p.Browser != browser || s.cfg.Now().Unix() >= p.Expires {
+	b, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil || !s.open(b, &p) || p.Browser != browser || s.cfg.Now().Unix() >= p.Expires {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "this page is too old or belongs to another browser: go back to the application and connect again"}
+	}
+	req, err := s.again(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	req.id, req.shownTo, req.shown, req.key, req.began = p.ID, p.Subject, p.Document, p.Key, time.UnixMicro(p.Began)
+	return req, nil
+}
+
+// again checks a pending request anew: much may have changed since.
+func (s *Server) again(ctx context.Context, p pendingRequest) (*authorizeRequest, error) {
+	if p.UserCode != "" {
+		req, err := s.deviceRequest(ctx, p.UserCode)
+		if errors.Is(err, ErrNotFound) {
+			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "this code is too old or was answered before: look at the device"}
+		}
+		return req, err
 	}
 	q, err := url.ParseQuery(p.Query)
 	if err != nil {
 		return nil, err
 	}
-	req, err := s.parseAuthorize(r.Context(), q)
-	if err != nil {
-		return nil, err
-	}
-	req.shownTo = p.Subject
-	return req, nil
+	return s.parseAuthorize(ctx, q)
 }
 
 // sealPending is for a page that is shown to the subject, who is nobody on the login page.
-func (s *Server) sealPending(req *authorizeRequest, browser string, subject identity.Subject) string {
-	return s.seal(pendingRequest{Query: req.query.Encode(), Browser: browser, Subject: subject, Expires: s.cfg.Now().Add(pendingLifetime).Unix()})
+func (s *Server) sealPending(req *authorizeRequest, browser string, subject identity.Subject) (string, error) {
+	b, err := s.seal(pendingRequest{ID: rand.Text(), Query: req.query.Encode(), UserCode: req.userCode, Browser: browser, Subject: subject, Document: req.client.Digest, Key: req.key, Began: req.began.UnixMicro(),
+		Expires: s.cfg.Now().Add(pendingLifetime).Unix()})
+	return base64.RawURLEncoding.EncodeToString(b), err
+}
+
+// sealBrowser is for a form that belongs to no request yet: only the browser that
+// it was shown to can post it (CSRF).
+func (s *Server) sealBrowser(browser string) string {
+	b, err := s.seal(pendingRequest{Browser: browser, Expires: s.cfg.Now().Add(pendingLifetime).Unix()})
+	if err != nil {
+		return "" // opens as nothing
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (s *Server) isBrowser(sealed, browser string) bool {
+	var p pendingRequest
+	b, err := base64.RawURLEncoding.DecodeString(sealed)
+	return err == nil && s.open(b, &p) && p.Browser == browser && p.Query == "" && p.UserCode == "" && s.cfg.Now().Unix() < p.Expires
 }

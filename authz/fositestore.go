@@ -147,7 +147,11 @@ func (s *fositeStore) RotateRefreshToken(ctx context.Context, _ string, sig stri
 		_, a, err := s.cfg.Store.RefreshToken(ctx, []byte(sig))
 		return a, err
 	}
-	if err := s.spent(ctx, s.cfg.Store.RotateRefreshToken(ctx, []byte(sig), s.cfg.Now()), fosite.ErrInactiveToken, find); err != nil {
+	successor, err := sealSuccessor(stateOf(ctx).refresh, stateOf(ctx).rotateTo)
+	if err != nil {
+		return err
+	}
+	if err := s.spent(ctx, s.cfg.Store.RotateRefreshToken(ctx, []byte(sig), successor, s.cfg.Now()), fosite.ErrInactiveToken, find); err != nil {
 		return err
 	}
 	a, err := find()

@@ -66,12 +66,16 @@ func (s *Server) page(action string, h pageFunc) http.Handler {
 // pageData is what the templates show.
 type pageData struct {
 	Title, Request, RequestID      string
+	Action                         string // what takes the form
 	Style                          template.CSS
 	Client, ClientID, RedirectHost string
-	Local                          bool // the redirect goes to the person's own machine
+	ClientHost                     string // of the metadata document that the client is known by
+	Local                          bool   // the redirect goes to the person's own machine
+	Switch                         string // where to sign in as somebody else
 	Resource, Subject              string
 	Scopes                         []scopeText
 	Users                          []string
+	UserCode, Text, Wrong          string
 	Error                          *oauth.Error
 	Back                           string // where the person may take the error to
 }
@@ -79,22 +83,47 @@ type pageData struct {
 type scopeText struct{ Name, Text string }
 
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string) error {
+	sealed, err := s.sealPending(req, browser, identity.Subject{})
+	if err != nil {
+		return err
+	}
 	d := requestData(req)
-	d.Title, d.Request = "Sign in", s.sealPending(req, browser, identity.Subject{})
+	d.Title, d.Request = "Sign in", sealed
 	for _, u := range s.cfg.InsecureUsers {
 		d.Users = append(d.Users, u.String())
 	}
-	return s.render(w, http.StatusOK, "login.html", d, "'self'")
+	return s.render(w, http.StatusOK, "login.html", d, req.formAction())
 }
 
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string, l login) error {
-	d := requestData(req)
-	d.Title, d.Request, d.Subject = "Allow access?", s.sealPending(req, browser, l.Subject), l.Subject.String()
-	target := "'self'" // browsers hold the redirect after a form to form-action as well
-	if u, err := url.Parse(req.redirectURI); err == nil {
-		target += " " + u.Scheme + "://" + u.Host
+	sealed, err := s.sealPending(req, browser, l.Subject)
+	if err != nil {
+		return err
 	}
-	return s.render(w, http.StatusOK, "consent.html", d, target)
+	d := requestData(req)
+	d.Title, d.Request, d.Subject = "Allow access?", sealed, l.Subject.String()
+	d.Action, d.Switch = pathConsent, pathLogin+"?request="+sealed
+	return s.render(w, http.StatusOK, "consent.html", d, req.formAction())
+}
+
+// formAction is where our forms lead: browsers hold the redirects after a form to
+// form-action as well.
+func (r *authorizeRequest) formAction() string {
+	u, err := url.Parse(r.redirectURI)
+	if err != nil || r.redirectURI == "" {
+		return "'self'"
+	}
+	return "'self' " + u.Scheme + "://" + u.Host
+}
+
+// showDevice asks for the code that a device shows.
+func (s *Server) showDevice(w http.ResponseWriter, status int, sealed, code, wrong string) error {
+	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: sealed, UserCode: code, Wrong: wrong}, "'self'")
+}
+
+// showDone is the end of what a person came for.
+func (s *Server) showDone(w http.ResponseWriter, title, text string) error {
+	return s.render(w, http.StatusOK, "done.html", pageData{Title: title, Text: text}, "'none'")
 }
 
 func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Error, back string) {
@@ -108,11 +137,14 @@ func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Erro
 }
 
 func requestData(req *authorizeRequest) pageData {
-	d := pageData{Client: strings.TrimSpace(req.client.Name), ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	d := pageData{UserCode: req.userCode, Client: printable(req.client.Name), ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	if isDocument(req.client.ID) {
+		d.ClientHost = hostOf(d.ClientID)
+	}
 	if d.Client == "" {
 		d.Client = "An application without a name"
 	}
-	if u, err := url.Parse(req.redirectURI); err == nil {
+	if u, err := url.Parse(req.redirectURI); err == nil && req.redirectURI != "" {
 		d.RedirectHost, d.Local = u.Host, isLoopback(u.Hostname())
 		if u.Scheme != "https" && u.Scheme != "http" {
 			d.RedirectHost = u.Scheme + "://" + u.Host
@@ -122,6 +154,17 @@ func requestData(req *authorizeRequest) pageData {
 		d.Scopes = append(d.Scopes, scopeText{f, explain(f)})
 	}
 	return d
+}
+
+// printable leaves out what is not seen, or turns around what is beside it,
+// wherever the name came from.
+func printable(name string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return -1
+		}
+		return r
+	}, name))
 }
 
 // explain says what a scope means to the person who is asked.

@@ -126,7 +126,7 @@ func TestPagesResistClickjackingAndScripts(t *testing.T) {
 	for name, test := range map[string]struct {
 		page   page
 		action string
-	}{"login": {loginPage, "form-action 'self'"}, "consent": {consent, "form-action 'self' https://app.example"}, "error": {failed, "form-action 'none'"}} {
+	}{"login": {loginPage, "form-action 'self' https://app.example"}, "consent": {consent, "form-action 'self' https://app.example"}, "error": {failed, "form-action 'none'"}} {
 		if !strings.HasSuffix(test.page.header.Get("Content-Security-Policy"), test.action) {
 			t.Errorf("%s: %q, want %q at the end", name, test.page.header.Get("Content-Security-Policy"), test.action)
 		}
@@ -156,7 +156,13 @@ func TestSwitchUser(t *testing.T) {
 	w := newWorld(t)
 	c := w.public()
 	b := w.browser()
-	p := b.decide(b.login(w.authorizePath(c), "alice"), "switch")
+	stolen := w.browser()
+	first := b.login(w.authorizePath(c), "alice")
+	stolen.jar.SetCookies(must(url.Parse(w.url))(t), b.jar.Cookies(must(url.Parse(w.url))(t)))
+	p := b.get("/oauth2/login?request=" + first.sealed(t))
+	if again := stolen.get(w.authorizePath(c)); strings.Contains(again.text(), "signed in as") {
+		t.Errorf("a copy of the cookie is still signed in: %s", again.text())
+	}
 	if !strings.Contains(p.text(), "Sign in") {
 		t.Fatalf("after switch: %s", p.text())
 	}

@@ -5,16 +5,17 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
-	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -52,8 +53,10 @@ func newProvider(cfg Config) *fosite.Fosite {
 // requestState is what one request at the token endpoint shares with fosite's
 // callbacks.
 type requestState struct {
-	client Client
-	reused string // the authorization whose code or refresh token came a second time
+	client   Client
+	refresh  string // the refresh token that was presented
+	rotateTo string // the one that it is rotated to
+	reused   string // the authorization whose code or refresh token came a second time
 }
 
 type requestStateKey struct{}
@@ -156,6 +159,7 @@ func (strategy) RefreshTokenSignature(_ context.Context, t string) string { retu
 
 func (s strategy) GenerateRefreshToken(ctx context.Context, _ fosite.Requester) (string, string, error) {
 	t := newSecret(refreshPrefix)
+	stateOf(ctx).rotateTo = t
 	return t, s.RefreshTokenSignature(ctx, t), nil
 }
 
@@ -168,18 +172,22 @@ func (strategy) AccessTokenSignature(context.Context, string) string { return ""
 // GenerateAccessToken mints for the one resource of the authorization.
 func (s strategy) GenerateAccessToken(_ context.Context, r fosite.Requester) (string, string, error) {
 	ses := r.GetSession().(*session)
-	client, err := identity.ParseClientID(r.GetClient().GetID())
-	if err != nil {
-		return "", "", err
+	return mintAccess(s.cfg, ses.authorization, ses.scope)
+}
+
+// mintAccess mints an access token of an authorization, and returns its jti too.
+func mintAccess(cfg Config, a Authorization, scope token.Scope) (raw, id string, err error) {
+	var said personClaims
+	if len(a.Claims) > 0 {
+		if err := json.Unmarshal(a.Claims, &said); err != nil {
+			return "", "", fmt.Errorf("claims of authorization %s: %w", a.ID, err)
+		}
 	}
-	raw, at, err := s.cfg.Minter.Access(token.AccessSpec{
-		Subject: ses.authorization.Subject, ClientID: client, Audience: ses.authorization.Resource, Scope: ses.scope,
-		Txn: ses.authorization.ID, AuthTime: ses.authorization.AuthTime, Lifetime: s.cfg.AccessLifetime,
+	raw, at, err := cfg.Minter.Access(token.AccessSpec{
+		Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID, AuthTime: a.AuthTime, Lifetime: cfg.AccessLifetime,
+		Groups: said.Groups, Claims: said.Claims, ACR: a.ACR,
 	})
-	if err != nil {
-		return "", "", err
-	}
-	return raw, at.ID(), nil
+	return raw, at.ID(), err
 }
 
 // ValidateAccessToken is never asked: package token verifies.

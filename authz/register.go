@@ -8,52 +8,52 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
-	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
 
-const (
-	maxRedirectURIs = 10
-	maxClientName   = 100 // characters
-)
-
-// clientMetadata is what a client says of itself (RFC 7591 §2). Unknown metadata
-// is ignored, as §2 asks.
-type clientMetadata struct {
-	Name         string   `json:"client_name,omitempty"`
-	RedirectURIs []string `json:"redirect_uris"`
-	GrantTypes   []string `json:"grant_types,omitempty"`
-	Responses    []string `json:"response_types,omitempty"`
-	AuthMethod   string   `json:"token_endpoint_auth_method,omitempty"`
-	Scope        string   `json:"scope,omitempty"`
-	AppType      string   `json:"application_type,omitempty"`
-}
-
-// registration is the response (RFC 7591 §3.2.1): what was issued, which is never
-// the client's to say, and what was registered.
+// registration is the response (RFC 7591 §3.2.1, RFC 7592 §3): what was issued,
+// which is never the client's to say, and what was registered.
 type registration struct {
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret,omitempty"`
 	IssuedAt     int64  `json:"client_id_issued_at"`
 	ExpiresAt    *int64 `json:"client_secret_expires_at,omitempty"` // 0: never
+	Token        string `json:"registration_access_token"`
+	URI          string `json:"registration_client_uri"`
 	clientMetadata
+}
+
+// RegistrationOffered reports whether clients may register themselves.
+func (s *Server) RegistrationOffered() bool { return !s.cfg.Registration.Off }
+
+func errRegistrationOff() error {
+	return &oauth.Error{Code: oauth.AccessDenied, Description: "clients cannot register themselves here: ask the operator to configure this client, or use the URL of a client metadata document as client_id if the server metadata offers that"}
 }
 
 // register is dynamic client registration (RFC 7591 §3).
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
-	c, resp, err := s.parseRegistration(r)
+	if ok, err := s.withinQuota(w, r); !ok {
+		return err
+	}
+	m, err := s.parseRegistration(r)
 	if err != nil {
 		s.refuse(r, "register", err)
 		return err
 	}
+	if ok, err := s.room(r.Context()); err != nil {
+		return fmt.Errorf("register client: %w", err)
+	} else if !ok {
+		return s.tooMany(w, r, waitForRoom, &oauth.Error{Code: oauth.TemporarilyUnavailable,
+			Description: "too many clients registered and were never used: try again later, or have the operator configure this client"})
+	}
+	c, resp := s.newClient(m)
 	e := audit.Event{Kind: audit.Registration, Client: c.ID.String(), Source: web.Source(r), Decision: "allow"}
 	if err := s.record(r.Context(), e); err != nil {
 		return err
@@ -64,77 +64,69 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusCreated, resp)
 }
 
-func (s *Server) parseRegistration(r *http.Request) (Client, registration, error) {
+func (s *Server) parseRegistration(r *http.Request) (clientMetadata, error) {
+	var m clientMetadata
+	if !s.RegistrationOffered() {
+		return m, errRegistrationOff()
+	}
+	if err := readMetadata(r, &m); err != nil {
+		return m, err
+	}
+	return s.complete(m)
+}
+
+// readMetadata reads the body into v, which is or embeds a clientMetadata.
+func readMetadata(r *http.Request, v any) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return Client{}, registration{}, err
+		return err
 	}
-	var req clientMetadata
-	if err := json.Unmarshal(body, &req); err != nil {
-		return Client{}, registration{}, &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "the body must be one JSON object with the metadata of RFC 7591", Cause: err}
-	}
-	return s.newClient(req)
-}
-
-// newClient checks the metadata and completes it to the response.
-func (s *Server) newClient(req clientMetadata) (Client, registration, error) {
-	if req.AuthMethod == "" {
-		req.AuthMethod = oauth.AuthBasic // RFC 7591 §2
-	}
-	if len(req.GrantTypes) == 0 {
-		req.GrantTypes = []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken}
-	}
-	req.Responses = []string{"code"}
-	// What we do not offer to clients that register themselves is dropped, so that a
-	// client that lists more than it uses still gets in (RFC 7591 §3.2.1: the
-	// response says what was registered).
-	req.GrantTypes = slices.DeleteFunc(req.GrantTypes, func(g string) bool {
-		return g != oauth.GrantAuthorizationCode && g != oauth.GrantRefreshToken
-	})
-	if err := s.checkMetadata(req); err != nil {
-		return Client{}, registration{}, err
-	}
-	now := s.cfg.Now()
-	resp := registration{clientMetadata: req, ClientID: newSecret("wg_c_")[:27], IssuedAt: now.Unix()}
-	c := Client{Name: req.Name, RedirectURIs: req.RedirectURIs, GrantTypes: req.GrantTypes, AuthMethod: req.AuthMethod, Created: now}
-	if c.Confidential() {
-		resp.ClientSecret, resp.ExpiresAt = newSecret("wg_cs_"), new(int64)
-		c.SecretHash = hash(resp.ClientSecret)
-	}
-	c.ID = identity.MustClientID(resp.ClientID)
-	return c, resp, nil
-}
-
-func (s *Server) checkMetadata(req clientMetadata) error {
-	if !slices.Contains([]string{oauth.AuthNone, oauth.AuthBasic, oauth.AuthPost}, req.AuthMethod) {
-		return badMetadata("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")
-	}
-	if !slices.Contains(req.GrantTypes, oauth.GrantAuthorizationCode) {
-		return badMetadata("grant_types must include authorization_code")
-	}
-	if len(req.RedirectURIs) == 0 || len(req.RedirectURIs) > maxRedirectURIs {
-		return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: "redirect_uris must have one to ten entries"}
-	}
-	for _, u := range req.RedirectURIs {
-		if err := checkRedirectURI(u, s.cfg.CustomSchemes); err != nil {
-			return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: "each of redirect_uris must be https, or http on localhost, 127.0.0.1 or [::1], without fragment and user information", Cause: err}
-		}
-	}
-	if !utf8.ValidString(req.Name) || utf8.RuneCountInString(req.Name) > maxClientName || strings.ContainsFunc(req.Name, unprintable) {
-		return badMetadata("client_name must be at most 100 printable characters")
-	}
-	if _, err := token.ParseScope(req.Scope); err != nil {
-		return badMetadata("scope is malformed")
+	if err := json.Unmarshal(body, v); err != nil {
+		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "the body must be one JSON object with the metadata of RFC 7591", Cause: err}
 	}
 	return nil
 }
 
-func badMetadata(description string) error {
-	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: description}
+// newClient issues what a new client needs.
+func (s *Server) newClient(m clientMetadata) (Client, registration) {
+	c := m.client()
+	c.ID = identity.MustClientID(newSecret("wg_c_")[:27])
+	c.Created = s.cfg.Now()
+	token := newSecret("wg_rat_")
+	c.RegistrationHash = hash(token)
+	secret := ""
+	if c.hasSecret() {
+		secret = s.newClientSecret(&c)
+	}
+	return c, s.registrationOf(c, m, token, secret)
 }
 
-// unprintable also catches characters that turn text around on the consent page.
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+// newClientSecret gives the client a secret, and no other beside it.
+func (s *Server) newClientSecret(c *Client) string {
+	secret := newSecret("wg_cs_")
+	c.SecretHash, c.SecretCreated = hash(secret), s.cfg.Now()
+	c.OldSecretHash, c.OldSecretExpires = nil, time.Time{}
+	return secret
+}
+
+// hasSecret reports whether the client authenticates by a secret.
+func (c Client) hasSecret() bool {
+	return c.AuthMethod == oauth.AuthBasic || c.AuthMethod == oauth.AuthPost
+}
+
+// registrationOf is what the client is told. A secret that it has already is not
+// told again, because only its hash is here.
+func (s *Server) registrationOf(c Client, m clientMetadata, token, secret string) registration {
+	resp := registration{ClientID: c.ID.String(), ClientSecret: secret, IssuedAt: c.Created.Unix(), Token: token,
+		URI: s.cfg.Issuer + PathRegister + "/" + c.ID.String(), clientMetadata: m}
+	if c.hasSecret() {
+		resp.ExpiresAt = new(int64)
+		if s.cfg.SecretMaxAge > 0 {
+			*resp.ExpiresAt = c.SecretCreated.Add(s.cfg.SecretMaxAge).Unix()
+		}
+	}
+	return resp
+}
 
 func checkRedirectURI(s string, custom []string) error {
 	if slices.Contains(custom, s) {

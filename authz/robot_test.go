@@ -228,6 +228,9 @@ func (b *browser) login(path, user string) page {
 // decide answers the consent page.
 func (b *browser) decide(p page, decision string) page {
 	b.w.t.Helper()
+	if p.to != nil { // the person was not asked: consent was remembered
+		return p
+	}
 	return b.post("/oauth2/consent", url.Values{"request": {p.sealed(b.w.t)}, "decision": {decision}})
 }
 
@@ -271,7 +274,7 @@ func (w *world) wantError(a answer, status int, code string) {
 	w.wantWellFormed(a)
 }
 
-var registered = regexp.MustCompile(`^(invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|invalid_redirect_uri|invalid_client_metadata)$`)
+var registered = regexp.MustCompile(`^(authorization_pending|slow_down|expired_token|access_denied|invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|invalid_redirect_uri|invalid_client_metadata)$`)
 
 // wantWellFormed looks for what must never be in an answer.
 func (w *world) wantWellFormed(a answer) {

@@ -3,19 +3,20 @@
 // authentication.
 //
 // OAuth 2.1 only: code with PKCE S256, refresh with rotation, client
-// credentials; no implicit and no password grant, by any configuration. The state
+// credentials, device codes; no implicit and no password grant, by any configuration. The state
 // machines of code, PKCE and refresh are fosite's, behind interfaces of ours;
 // fosite is imported nowhere else. Other grants (RFC 8693) are handed in as
 // [Grant]s. It does NOT decide who may call which tool (package policies does)
 // and does NOT serve its metadata (package metadata does).
 //
-// Not here yet: pushed requests (RFC 9126), revocation (RFC 7009), introspection
-// (RFC 7662), client ID metadata documents, private_key_jwt, mutual TLS, the
-// device grant, OpenID Connect login at the organisation's IdP.
+// It does NOT check what the IdP says (an [IdentityProvider] does), does NOT fetch
+// from addresses that strangers name without a guard (a [Fetcher] is one), and does
+// NOT constrain tokens to their sender yet (RFC 8705 §3, RFC 9449).
 package authz
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,11 +38,17 @@ import (
 
 // Paths of the endpoints, below the issuer.
 const (
-	PathAuthorize = "/oauth2/authorize"
-	PathToken     = "/oauth2/token"
-	PathRegister  = "/oauth2/register"
-	pathLogin     = "/oauth2/login"
-	pathConsent   = "/oauth2/consent"
+	PathAuthorize           = "/oauth2/authorize"
+	PathToken               = "/oauth2/token"
+	PathPAR                 = "/oauth2/par"
+	PathRegister            = "/oauth2/register"
+	PathRevoke              = "/oauth2/revoke"
+	PathIntrospect          = "/oauth2/introspect"
+	PathDeviceAuthorization = "/oauth2/device_authorization"
+	PathDevice              = "/oauth2/device"   // where a person enters a user code
+	PathCallback            = "/oauth2/callback" // where the IdP sends people back to
+	pathLogin               = "/oauth2/login"
+	pathConsent             = "/oauth2/consent"
 )
 
 // Body limits, bytes.
@@ -82,6 +89,29 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 
+	// Verifier reads access tokens that are to be revoked or introspected.
+	Verifier *token.Verifier
+
+	// ResourceServers are the clients that may introspect tokens for the audiences.
+	ResourceServers map[identity.ClientID][]string
+
+	// Login is where people log in; nil: nobody can, unless there are InsecureUsers.
+	Login IdentityProvider
+
+	// Fetcher gets what clients point at: metadata documents and key sets. Nil: clients
+	// with either are not known.
+	Fetcher Fetcher
+
+	// ClientCAs are the authorities for tls_client_auth (RFC 8705 §2.1); nil: nobody
+	// authenticates by a certificate of a PKI.
+	ClientCAs *x509.CertPool
+
+	// Registration bounds dynamic client registration.
+	Registration Registration
+
+	// SecretMaxAge is when a generated client secret stops being good; zero: never.
+	SecretMaxAge time.Duration
+
 	// InsecureUsers may log in by a click, without any proof. It is for
 	// development on loopback only; cmd refuses it elsewhere.
 	InsecureUsers []identity.Subject
@@ -97,12 +127,31 @@ type Config struct {
 	LoginLifetime    time.Duration // of a login session in the browser
 }
 
+// Fetcher gets a document from a URL that somebody else supplied, without letting
+// that reach anything inside. Its errors say nothing that a stranger may learn.
+type Fetcher interface {
+	// Get returns at most maxBytes of JSON, and until when it may be kept.
+	Get(ctx context.Context, url string, maxBytes int64) (body []byte, fresh time.Time, err error)
+}
+
+// Registration bounds dynamic client registration (RFC 7591).
+type Registration struct {
+	Off       bool
+	MaxUnused int           // clients that were never used, at any time; zero: 10000
+	PerMinute int           // registrations from one source address; zero: 60
+	Unused    time.Duration // after which a client that was never used is removed; zero: 7 days
+}
+
 // Server is the authorization server. It is safe for concurrent use.
 type Server struct {
 	cfg    Config
 	fosite *fosite.Fosite
 	grants map[string]Grant
 	secure bool // the issuer is https, so cookies are
+
+	keys    keyCache // of clients
+	guesses *limiter // of user codes
+	quotas  quotas
 }
 
 // New makes a Server.
@@ -111,12 +160,15 @@ func New(cfg Config) (*Server, error) {
 	if err != nil || u.Host == "" || strings.HasSuffix(cfg.Issuer, "/") {
 		return nil, fmt.Errorf("issuer %q: want an absolute URL without trailing slash", cfg.Issuer)
 	}
-	s := &Server{cfg: cfg, secure: u.Scheme == "https", grants: map[string]Grant{}}
+	s := &Server{cfg: cfg, secure: u.Scheme == "https", grants: map[string]Grant{}, guesses: newLimiter(time.Minute, 10)}
+	s.cfg.Registration = cfg.Registration.withDefaults()
+	s.quotas = newQuotas(s.cfg.Registration)
 	s.fosite = newProvider(cfg)
 	flow := fositeGrant{s}
 	s.grants[oauth.GrantAuthorizationCode] = flow
 	s.grants[oauth.GrantRefreshToken] = flow
 	s.grants[oauth.GrantClientCredentials] = clientCredentials{s}
+	s.grants[oauth.GrantDeviceCode] = deviceGrant{s}
 	for name, g := range cfg.Grants {
 		if !strings.Contains(name, ":") { // so that nobody brings password back, or replaces a grant of ours
 			return nil, fmt.Errorf("grant type %q: want an absolute URI", name)
@@ -128,7 +180,7 @@ func New(cfg Config) (*Server, error) {
 
 // GrantTypes lists what the token endpoint answers, for the metadata.
 func (s *Server) GrantTypes() []string {
-	types := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantClientCredentials}
+	types := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantClientCredentials, oauth.GrantDeviceCode}
 	return append(types, slices.Sorted(maps.Keys(s.cfg.Grants))...)
 }
 
@@ -145,7 +197,22 @@ func (s *Server) Register(mux *http.ServeMux, sameSite func(http.Handler) http.H
 	mux.Handle("OPTIONS "+PathToken, open(0, nil))
 	mux.Handle("POST "+PathRegister, open(maxRegistration, s.register))
 	mux.Handle("OPTIONS "+PathRegister, open(0, nil))
+	for _, method := range []string{"GET", "PUT", "DELETE", "OPTIONS"} {
+		mux.Handle(method+" "+PathRegister+"/{id}", open(maxRegistration, s.manage))
+	}
+	mux.Handle("POST "+PathPAR, open(maxPushed, s.push))
+	mux.Handle("OPTIONS "+PathPAR, open(0, nil))
+	mux.Handle("POST "+PathRevoke, open(maxForm, s.revocation))
+	mux.Handle("OPTIONS "+PathRevoke, open(0, nil))
+	mux.Handle("POST "+PathIntrospect, web.LimitBody(maxForm, web.JSON(s.cfg.Log, s.introspection))) // no page has a secret
+	mux.Handle("POST "+PathDeviceAuthorization, open(maxForm, s.deviceAuthorization))
+	mux.Handle("OPTIONS "+PathDeviceAuthorization, open(0, nil))
+	mux.Handle("GET "+PathDevice, s.page("device", s.device))
+	mux.Handle("POST "+PathDevice, page("device", s.enterDevice))
 	mux.Handle("GET "+PathAuthorize, s.page("authorize", s.authorize)) // a link from anywhere may lead here
+	mux.Handle("GET "+PathCallback, s.page("callback", s.callback))    // the IdP leads here
+	mux.Handle("GET "+pathConsent, s.page("consent", s.resumed))
+	mux.Handle("GET "+pathLogin, s.page("login", s.switchPerson))
 	mux.Handle("POST "+pathLogin, page("login", s.login))
 	mux.Handle("POST "+pathConsent, page("consent", s.consent))
 }
@@ -153,7 +220,7 @@ func (s *Server) Register(mux *http.ServeMux, sameSite func(http.Handler) http.H
 // PutStatic stores the clients of the configuration.
 func (s *Server) PutStatic(ctx context.Context, clients ...Client) error {
 	for _, c := range clients {
-		c.Static, c.Created = true, s.cfg.Now()
+		c.Static, c.Created, c.SecretCreated = true, s.cfg.Now(), s.cfg.Now() // the store keeps the older ones
 		if err := s.cfg.Store.PutClient(ctx, c); errors.Is(err, ErrExists) {
 			return fmt.Errorf("static client %s: a client that registered itself has this id", c.ID)
 		} else if err != nil {

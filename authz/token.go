@@ -23,21 +23,31 @@ import (
 // token is the token endpoint (RFC 6749 §3.2): authenticate the client, then hand
 // over to the one grant that answers the grant_type.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
-	form, err := parseForm(r)
+	client, form, err := s.authenticated(r, "token")
 	if err != nil {
-		s.refuse(r, "token", err)
-		return err
-	}
-	client, err := s.authenticate(r.Context(), r, form)
-	if err != nil {
-		s.refuse(r, "token", err)
 		return err
 	}
 	resp, err := s.issue(r.Context(), client, form, web.Source(r))
 	if err != nil {
-		return s.denied(r, client, form, err)
+		return s.denied(r, client, knownGrant(s.grants, form.Get("grant_type")), err)
 	}
 	return web.WriteJSON(w, http.StatusOK, resp)
+}
+
+// authenticated reads the form of an endpoint for clients, and finds the client
+// that proves it is the sender.
+func (s *Server) authenticated(r *http.Request, action string) (Client, url.Values, error) {
+	form, err := parseForm(r)
+	if err != nil {
+		s.refuse(r, action, err)
+		return Client{}, nil, err
+	}
+	client, err := s.authenticate(r.Context(), r, form)
+	if err != nil {
+		s.refuse(r, action, err)
+		return Client{}, nil, err
+	}
+	return client, form, nil
 }
 
 func (s *Server) issue(ctx context.Context, c Client, form url.Values, source string) (oauth.TokenResponse, error) {
@@ -88,16 +98,16 @@ func (s *Server) refuse(r *http.Request, action string, err error) {
 }
 
 // denied notes a request that was made in vain, and returns what to answer.
-func (s *Server) denied(r *http.Request, c Client, form url.Values, err error) error {
+func (s *Server) denied(r *http.Request, c Client, action string, err error) error {
 	code := web.Wire(err).Code
 	if code == oauth.ServerError {
 		return err // logged where it is rendered; it may be the audit log itself that failed
 	}
 	if !c.Confidential() { // it has proven nothing: anybody can send its client_id
-		s.refuse(r, "token", err)
+		s.refuse(r, action, err)
 		return err
 	}
-	e := audit.Event{Kind: audit.Denial, Action: knownGrant(s.grants, form.Get("grant_type")), Client: c.ID.String(), Source: web.Source(r),
+	e := audit.Event{Kind: audit.Denial, Action: action, Client: c.ID.String(), Source: web.Source(r),
 		Decision: "deny", Reason: string(code)}
 	if failed := s.record(r.Context(), e); failed != nil {
 		return fmt.Errorf("%w; it was for: %v", failed, err)
@@ -181,11 +191,16 @@ func grantedScope(wanted string, c Client) (token.Scope, error) {
 type fositeGrant struct{ s *Server }
 
 func (g fositeGrant) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	stateOf(ctx).refresh = r.Form.Get("refresh_token")
 	resp, err := g.redeem(ctx, r)
-	if id := stateOf(ctx).reused; id != "" { // a second use: somebody has a copy
-		return oauth.TokenResponse{}, g.s.revoke(ctx, id, r.Source)
+	id := stateOf(ctx).reused
+	if id == "" {
+		return resp, err
 	}
-	return resp, err
+	if resp, err = g.again(ctx, r); !errors.Is(err, errNoSuccessor) {
+		return resp, err
+	}
+	return oauth.TokenResponse{}, g.s.revoke(ctx, id, r.Source) // somebody has a copy
 }
 
 func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -103,7 +104,7 @@ func (w *world) config(log *slog.Logger) authz.Config {
 		Store:     w.store, Minter: token.NewMinter(token.MinterConfig{Issuer: w.url, Signer: ring, Now: w.clock.Now}),
 		Grants: map[string]authz.Grant{grantEcho: echo{}},
 		Audit:  w.audit, Refusals: audit.NewRefusals(w.audit, window, w.clock.Now, 16),
-		Sealer: ring.Sealer("browser"), Log: log, Now: w.clock.Now,
+		Sealer: ring.Sealer("browser"), Log: log, Now: w.clock.Now, Verifier: w.verifier,
 		InsecureUsers: []identity.Subject{subject(t, "alice"), subject(t, "bob"), subject(t, "carol")},
 		CustomSchemes: []string{cursorScheme}, AccessLifetime: accessLifetime, CodeLifetime: codeLifetime,
 		RefreshLifetime: refreshLifetime, AbsoluteLifetime: absoluteLifetime, LoginLifetime: loginLifetime,
@@ -236,11 +237,11 @@ func (s *hookedStore) RefreshToken(ctx context.Context, hash []byte) (authz.Refr
 	return s.Store.RefreshToken(ctx, hash)
 }
 
-func (s *hookedStore) RotateRefreshToken(ctx context.Context, hash []byte, now time.Time) error {
+func (s *hookedStore) RotateRefreshToken(ctx context.Context, hash, successor []byte, now time.Time) error {
 	if err := s.before(ctx, "RotateRefreshToken"); err != nil {
 		return err
 	}
-	return s.Store.RotateRefreshToken(ctx, hash, now)
+	return s.Store.RotateRefreshToken(ctx, hash, successor, now)
 }
 
 func (s *hookedStore) RevokeAuthorization(ctx context.Context, id string, now time.Time) error {
@@ -248,6 +249,27 @@ func (s *hookedStore) RevokeAuthorization(ctx context.Context, id string, now ti
 		return err
 	}
 	return s.Store.RevokeAuthorization(ctx, id, now)
+}
+
+func (s *hookedStore) InsertTicket(ctx context.Context, kind authz.TicketKind, key, value []byte, now, expires time.Time) error {
+	if err := s.before(ctx, "InsertTicket"); err != nil {
+		return err
+	}
+	return s.Store.InsertTicket(ctx, kind, key, value, now, expires)
+}
+
+func (s *hookedStore) TakeTicket(ctx context.Context, kind authz.TicketKind, key []byte, now time.Time) ([]byte, error) {
+	if err := s.before(ctx, "TakeTicket"); err != nil {
+		return nil, err
+	}
+	return s.Store.TakeTicket(ctx, kind, key, now)
+}
+
+func (s *hookedStore) Ticket(ctx context.Context, kind authz.TicketKind, key []byte, now time.Time) ([]byte, error) {
+	if err := s.before(ctx, "Ticket"); err != nil {
+		return nil, err
+	}
+	return s.Store.Ticket(ctx, kind, key, now)
 }
 
 func (s *hookedStore) InTx(ctx context.Context, f func(context.Context) error) error {
@@ -328,3 +350,34 @@ func noError(t testing.TB, err error) {
 
 func resource(t testing.TB, s string) oauth.Resource  { return must(oauth.ParseResource(s))(t) }
 func subject(t testing.TB, s string) identity.Subject { return must(identity.ParseSubject(s))(t) }
+
+// database is all that the database files hold.
+func (w *world) database() string {
+	w.t.Helper()
+	var all []byte
+	for _, name := range must(filepath.Glob(filepath.Join(w.data, "wicketgate.db*")))(w.t) {
+		all = append(all, must(os.ReadFile(name))(w.t)...)
+	}
+	return string(all)
+}
+
+// together runs f n times at once.
+func together(n int, f func() answer) []answer {
+	out := make([]answer, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { out[i] = f() })
+	}
+	wg.Wait()
+	return out
+}
+
+// redirected counts the answers that lead on.
+func redirected(answers []answer) (n int) {
+	for _, a := range answers {
+		if a.status == http.StatusSeeOther {
+			n++
+		}
+	}
+	return n
+}

@@ -10,12 +10,11 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/keys"
-	"github.com/wicketgate/wicketgate/internal/sqlite"
 )
 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{Use: "audit", Short: "Work with the audit log"}
-	var data, config string
+	var where whereFlags
 	verify := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that the audit log is whole, offline",
@@ -25,27 +24,20 @@ changed, missing, reordered or cut-off lines. A torn last line is what kill -9
 leaves, and no tampering. Exit code 0: whole; 1: tampered with or unreadable.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h := houseConfig{Data: data}
-			if config != "" {
-				s, err := loadConfig(c.Context(), config)
-				if err != nil {
-					return &configError{err}
-				}
-				h = s.house
+			h, err := where.house(c.Context())
+			if err != nil {
+				return err
 			}
-			h.setPaths()
 			return verifyAudit(c.Context(), h, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
-	verify.Flags().StringVar(&data, "data", ".wicketgate", "`folder` with the store and the audit log")
-	verify.Flags().StringVar(&config, "config", "", "configuration `file` of wicketgate serve, which says where they are")
-	verify.MarkFlagsMutuallyExclusive("data", "config")
+	where.register(verify)
 	c.AddCommand(verify)
 	return c
 }
 
 func verifyAudit(ctx context.Context, h houseConfig, stdout, stderr io.Writer) (err error) {
-	store, err := sqlite.OpenReadOnly(ctx, h.Store.SQLite)
+	store, err := openForReading(ctx, h.Store)
 	if err != nil {
 		return err
 	}
@@ -54,7 +46,7 @@ func verifyAudit(ctx context.Context, h houseConfig, stdout, stderr io.Writer) (
 	if err != nil {
 		return err
 	}
-	report, err := audit.Verify(ctx, audit.VerifyConfig{Path: h.Audit, Heads: store, Keys: known})
+	report, err := audit.Verify(ctx, audit.VerifyConfig{Path: h.Audit, Name: h.AuditName, Heads: store, Keys: known})
 	if errors.Is(err, audit.ErrTampered) {
 		fmt.Fprintln(stderr, report)
 		return errReported
@@ -68,7 +60,7 @@ func verifyAudit(ctx context.Context, h houseConfig, stdout, stderr io.Writer) (
 
 // auditKeysOf reads the public halves of all audit keys; no key-encryption key is
 // needed to verify.
-func auditKeysOf(ctx context.Context, store *sqlite.Store) (audit.Keys, error) {
+func auditKeysOf(ctx context.Context, store keys.Store) (audit.Keys, error) {
 	records, err := store.Keys(ctx)
 	if err != nil {
 		return nil, err

@@ -41,6 +41,24 @@ type Config struct {
 	// sign tokens: back the two up apart. Without it the store's keys are lost.
 	KeyEncryptionKey string `yaml:"key_encryption_key"`
 
+	// Where people log in: the organisation's IdP, by OpenID Connect. Absent: nobody can
+	// log in, and only workloads (clients with client_credentials) get tokens.
+	Login *LoginConfig `yaml:"login"`
+
+	// Clients that register themselves.
+	Registration RegistrationConfig `yaml:"registration"`
+
+	// A listener of its own at which clients authenticate by certificate (RFC 8705).
+	// Absent: none, unless trusted_proxies.client_certificate says that a proxy does it.
+	MutualTLS *MutualTLSConfig `yaml:"mutual_tls"`
+
+	// PEM file with the authorities whose certificates count for tls_client_auth. All
+	// clients share them: tls_name tells clients apart.
+	ClientCA string `yaml:"client_ca"`
+
+	// What tokens are signed with. A change counts from the next rotation of the keys.
+	TokenAlgorithm string `yaml:"token_algorithm" enum:"ES256,EdDSA" default:"ES256"`
+
 	// Path of access.yaml: who may call which tools. What it does not allow is denied.
 	Policy string `yaml:"policy" required:"true"`
 
@@ -50,12 +68,15 @@ type Config struct {
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
 
-	// Workloads that may ask for tokens. One that is removed here is refused from the
-	// next start on.
+	// Clients that are known from here: workloads, and applications that do not register
+	// themselves. One that is removed here is refused from the next start on.
 	Clients []ClientConfig `yaml:"clients"`
 
 	// How long things live.
 	Lifetimes LifetimesConfig `yaml:"lifetimes"`
+
+	// How old secrets and keys may become.
+	Ages AgesConfig `yaml:"ages"`
 
 	// Origins (https://HOST[:PORT]) whose pages may call the gateway from a browser,
 	// besides the issuer's own. Absent: none. Every script on such a page can use the
@@ -101,6 +122,73 @@ type ProxiesConfig struct {
 	// Header with the forwarded addresses, the nearest last. The client is the last
 	// one that is no trusted proxy. The proxy must set or extend it, not pass it on.
 	Header string `yaml:"header" default:"X-Forwarded-For" pattern:"^[A-Za-z][A-Za-z0-9-]{0,63}$"`
+
+	// Header in which the proxy passes on the certificate that a client has proved to
+	// have: Client-Cert of RFC 9440, or nginx's $ssl_client_escaped_cert. Absent: no such
+	// header is believed. The proxy must overwrite it in every request: whoever can set
+	// it is any client that authenticates by certificate.
+	ClientCertificate string `yaml:"client_certificate" pattern:"^[A-Za-z][A-Za-z0-9-]{0,63}$"`
+}
+
+// LoginConfig is the IdP. Register there as redirect URI: ISSUER/oauth2/callback.
+type LoginConfig struct {
+	// The IdP's issuer, to the letter as its discovery document says it.
+	Issuer string `yaml:"issuer" required:"true"`
+
+	// client_id of Wicketgate at the IdP.
+	ClientID string `yaml:"client_id" required:"true"`
+
+	// File with the client secret of Wicketgate at the IdP, which others must not be able
+	// to read. Absent: a public client, protected by PKCE alone.
+	ClientSecretFile string `yaml:"client_secret_file"`
+
+	// Scopes to ask the IdP for; openid must be among them.
+	Scopes []string `yaml:"scopes" default:"openid"`
+
+	// Claim that names a person in access.yaml and in the audit log. sub never changes
+	// hands. Whoever can change another one at the IdP becomes somebody else here; email
+	// counts only when the IdP has verified it.
+	SubjectClaim string `yaml:"subject_claim" enum:"sub,email,preferred_username" default:"sub"`
+
+	// Claim with the groups that access.yaml gives roles to; dots lead into objects:
+	// realm_access.roles.
+	GroupsClaim string `yaml:"groups_claim" default:"groups"`
+
+	// Further claims that access.yaml may ask about: department, cost_centre. They
+	// travel in access tokens, which clients can read.
+	Claims []string `yaml:"claims"`
+}
+
+// RegistrationConfig is how clients come to be known that are not configured.
+type RegistrationConfig struct {
+	// Dynamic client registration (RFC 7591), which most MCP clients need. false: only
+	// configured clients, and those known by a client ID metadata document.
+	Dynamic bool `yaml:"dynamic" default:"true"`
+
+	// Client ID metadata documents: client_id is an https URL, and what it says is
+	// fetched from there, from public addresses only. false: such clients are unknown.
+	Documents bool `yaml:"documents" default:"true"`
+
+	// Registrations a minute from one address (IPv6: /64). Hosted clients share theirs.
+	PerMinute int `yaml:"per_minute" default:"60" min:"1" max:"10000"`
+
+	// Clients that registered and were never used, at any time. More are refused until
+	// some have been used or removed.
+	MaxUnused int `yaml:"max_unused" default:"10000" min:"1" max:"1000000"`
+
+	// Time after which a client that was never used is removed. Its next connection asks
+	// to register again.
+	Unused duration `yaml:"unused" default:"7d" min:"1h" max:"90d"`
+}
+
+// MutualTLSConfig is the listener for clients that authenticate by certificate.
+type MutualTLSConfig struct {
+	// HOST:PORT; the certificate is that of tls, which must be configured.
+	Listen string `yaml:"listen" required:"true"`
+
+	// URL of that listener for clients, without trailing slash; the metadata names the
+	// endpoints there (mtls_endpoint_aliases).
+	URL string `yaml:"url" required:"true"`
 }
 
 // AdminConfig is the operators' listener.
@@ -114,6 +202,29 @@ type AdminConfig struct {
 type StoreConfig struct {
 	// One file on this machine.
 	SQLite *SQLiteConfig `yaml:"sqlite"`
+
+	// A PostgreSQL server, for several replicas. Each has its own data folder, and all
+	// the same key_encryption_key.
+	Postgres *PostgresConfig `yaml:"postgres"`
+}
+
+// PostgresConfig is the store for several replicas.
+type PostgresConfig struct {
+	// postgres://USER@HOST/DATABASE?sslmode=verify-full, without a password. To another
+	// machine without TLS only with sslmode=disable, said in so many words. PgBouncer
+	// may pool transactions.
+	URL string `yaml:"url" required:"true" secret:"true"`
+
+	// File with the password, which others must not be able to read. Absent: libpq's
+	// PGPASSFILE, or none.
+	PasswordFile string `yaml:"password_file"`
+
+	// Connections of this process. 0: four, or the number of CPUs if that is more.
+	MaxConnections int `yaml:"max_connections" default:"0" min:"0" max:"1000"`
+
+	// Bring the schema up to date at the start, which needs the right to create tables.
+	// false: wicketgate migrate up does it, and a start on a schema that is too old fails.
+	Migrate bool `yaml:"migrate" default:"false"`
 }
 
 // SQLiteConfig is the embedded store.
@@ -128,6 +239,10 @@ type AuditConfig struct {
 	// Path of the file. Default: audit.jsonl in the data folder. It grows; a call that
 	// cannot be recorded is refused, so watch the space.
 	Path string `yaml:"path"`
+
+	// Tells the log of this process from those of others that share the store: needed
+	// with store.postgres, and the same after a restart.
+	Name string `yaml:"name" pattern:"^[A-Za-z0-9_.-]{1,64}$"`
 
 	// fsync each group of lines: survives a power cut, and costs milliseconds a call.
 	// false survives kill -9.
@@ -152,8 +267,7 @@ type ServerConfig struct {
 	InsecurePlaintext bool `yaml:"insecure_plaintext" default:"false"`
 }
 
-// ClientConfig is a confidential client: a workload that proves who it is by a
-// secret (HTTP Basic, or client_id and client_secret in the body).
+// ClientConfig is a client that is known from here.
 type ClientConfig struct {
 	// client_id, and the subject of what it does for itself; access.yaml names it under
 	// clients.
@@ -171,7 +285,37 @@ type ClientConfig struct {
 	// which others must not be able to read. White space around it does not count.
 	SecretFile string `yaml:"secret_file"`
 
-	// What it may ask the token endpoint for: client_credentials,
+	// How it proves who it is. client_secret: HTTP Basic, or in the body. private_key_jwt
+	// needs jwks_file or jwks_uri; tls_client_auth needs tls_name, and
+	// self_signed_tls_client_auth a key set with its certificate's key. none: a public
+	// client, which acts for people only.
+	AuthMethod string `yaml:"auth_method" enum:"client_secret,private_key_jwt,tls_client_auth,self_signed_tls_client_auth,none" default:"client_secret"`
+
+	// File with the client's public keys: a JWK Set (RFC 7517).
+	JWKSFile string `yaml:"jwks_file"`
+
+	// Instead of jwks_file: https URL where the client publishes its keys, at a public
+	// address.
+	JWKSURI string `yaml:"jwks_uri"`
+
+	// A further aud to take in the client's assertions, besides the issuer: for a client
+	// that can only send the URL of the token endpoint.
+	AssertionAudience string `yaml:"assertion_audience"`
+
+	// The one name that its certificate must have, as KIND:NAME; kinds are dn, dns, uri,
+	// ip and email (RFC 8705 section 2.1.2): uri:spiffe://example.org/agent.
+	TLSName string `yaml:"tls_name" pattern:"^(dn|dns|uri|ip|email):.+$"`
+
+	// Where people are sent back to, for authorization_code: https, or http on this
+	// machine, whose port may vary.
+	RedirectURIs []string `yaml:"redirect_uris"`
+
+	// Name of the server whose tokens it may introspect (RFC 7662), as that server's
+	// own client.
+	ResourceServer string `yaml:"resource_server"`
+
+	// What it may ask the token endpoint for: client_credentials, authorization_code,
+	// refresh_token, urn:ietf:params:oauth:grant-type:device_code,
 	// urn:ietf:params:oauth:grant-type:token-exchange.
 	GrantTypes []string `yaml:"grant_types" default:"client_credentials"`
 
@@ -182,7 +326,7 @@ type ClientConfig struct {
 
 // LifetimesConfig is how long things live: 90s, 5m, 12h, 14d.
 type LifetimesConfig struct {
-	// Of an access token. There is no revocation of access tokens yet: this is how long
+	// Of an access token. The gateway does not see that one was revoked: this is how long
 	// one that was stolen works.
 	AccessToken duration `yaml:"access_token" default:"5m" min:"1m" max:"1h"`
 
@@ -194,6 +338,24 @@ type LifetimesConfig struct {
 
 	// Of a login session in the browser.
 	Login duration `yaml:"login" default:"12h" min:"5m" max:"7d"`
+}
+
+// AgesConfig is how old secrets and keys may become.
+type AgesConfig struct {
+	// A client secret older than that is warned about, in the log, in /metrics and by
+	// wicketgate clients list.
+	SecretWarn duration `yaml:"secret_warn" default:"60d" min:"1d" max:"3650d"`
+
+	// A client secret older than that is refused. wicketgate clients rotate makes a new
+	// one; that of a configured client is replaced in the configuration.
+	SecretMax duration `yaml:"secret_max" default:"90d" min:"1d" max:"3650d"`
+
+	// A signing key in use for longer than that is warned about.
+	KeyWarn duration `yaml:"key_warn" default:"60d" min:"1d" max:"3650d"`
+
+	// A signing key in use for longer than that is rotated by itself. wicketgate keys
+	// rotate does it before.
+	KeyMax duration `yaml:"key_max" default:"90d" min:"1d" max:"3650d"`
 }
 
 // LimitsConfig bounds what the listeners take.

@@ -59,14 +59,18 @@ func loadConfig(ctx context.Context, path string) (*settings, error) {
 
 func (c configCheck) check(ctx context.Context) {
 	s := c.s
-	s.notes = append(s.notes, "no login is configured, because there is none yet: only workloads (clients with client_credentials) get tokens")
 	origin := c.issuer()
 	c.trusted()
 	c.listeners(origin)
 	c.tls(origin)
+	c.store()
 	c.folder()
 	c.servers(origin)
 	c.clients()
+	c.certificates()
+	c.login()
+	c.registration()
+	c.ages()
 	c.origins()
 	c.lifetimes()
 	c.policy(ctx)
@@ -249,13 +253,16 @@ func (c configCheck) folder() {
 		c.refuse("data", "data: %v", err)
 		return
 	}
-	h.KEK, h.Audit, h.AuditSync = c.file(s.KeyEncryptionKey), c.file(s.Audit.Path), s.Audit.Sync
+	h.KEK, h.Audit, h.AuditName, h.AuditSync = c.file(s.KeyEncryptionKey), c.file(s.Audit.Path), s.Audit.Name, s.Audit.Sync
 	if s.Store.SQLite != nil {
 		h.Store.SQLite = c.file(s.Store.SQLite.Path)
 	}
 	h.setPaths()
 	_, err := os.Stat(h.KEK)
 	_, storeErr := os.Stat(h.Store.SQLite)
+	if h.Store.Postgres != nil {
+		storeErr = fs.ErrNotExist // whether there are keys in it is seen at the start
+	}
 	switch {
 	case err == nil:
 		_, err = keys.LoadKEK(h.KEK)

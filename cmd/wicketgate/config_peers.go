@@ -100,16 +100,18 @@ func (c configCheck) clients() {
 			c.refuse(at+".id", "%s.id is %s, which is Wicketgate's own: choose another", at, cl.ID)
 		}
 		ids[cl.ID] = true
-		sum := c.secret(at, cl)
-		if other := hashes[string(sum)]; other != "" && len(sum) > 0 {
-			c.refuse(at, "%s has the secret of client %s: give each its own", at, other)
+		client := authz.Client{ID: id, Name: cl.Name, GrantTypes: cl.GrantTypes, Scope: cl.Scopes}
+		c.client(at, cl, &client)
+		if sum := string(client.SecretHash); sum != "" {
+			if other := hashes[sum]; other != "" {
+				c.refuse(at, "%s has the secret of client %s: give each its own", at, other)
+			}
+			hashes[sum] = cl.ID
 		}
-		hashes[string(sum)] = cl.ID
-		c.grants(at, cl)
-		c.s.house.Static = append(c.s.house.Static, authz.Client{ID: id, Name: cl.Name, AuthMethod: oauth.AuthBasic, SecretHash: sum, GrantTypes: cl.GrantTypes, Scope: cl.Scopes})
+		c.s.house.Static = append(c.s.house.Static, client)
 	}
-	if len(c.s.Clients) == 0 {
-		c.note("no client is configured: nobody gets a token")
+	if len(c.s.Clients) == 0 && c.s.Login == nil {
+		c.note("no client is configured, and no login: nobody gets a token")
 	}
 }
 
@@ -129,31 +131,18 @@ func (c configCheck) secret(at string, cl ClientConfig) []byte {
 		}
 		return sum
 	}
-	path := c.file(cl.SecretFile)
-	if err := privateFile(path); err != nil {
-		c.refuse(file, "%s: %v", file, err)
+	secret, ok := c.secretFile(file, cl.SecretFile)
+	if !ok {
 		return nil
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		c.refuse(file, "%s: %v", file, err)
-		return nil
-	}
-	secret := strings.TrimSpace(string(b))
 	if len(secret) < minSecret {
-		c.refuse(file, "%s: %s has fewer than %d characters: openssl rand -hex 32 makes a secret", file, path, minSecret)
+		c.refuse(file, "%s: %s has fewer than %d characters: openssl rand -hex 32 makes a secret", file, c.file(cl.SecretFile), minSecret)
 	}
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
-// grants checks what the client may ask for.
-func (c configCheck) grants(at string, cl ClientConfig) {
-	for i, g := range cl.GrantTypes {
-		if g != oauth.GrantClientCredentials && g != oauth.GrantTokenExchange {
-			c.refuse(fmt.Sprintf("%s.grant_types[%d]", at, i), "%s.grant_types[%d] is %s: write %s or %s", at, i, shown(g), oauth.GrantClientCredentials, oauth.GrantTokenExchange)
-		}
-	}
+func (c configCheck) scopes(at string, cl ClientConfig) {
 	for i, s := range cl.Scopes {
 		if _, err := token.ParseToolScope(s); err != nil && !slices.Contains(oauth.DefaultScopes(), s) {
 			c.refuse(fmt.Sprintf("%s.scopes[%d]", at, i), "%s.scopes[%d] is %s: write %s or tool:NAME", at, i, shown(s), strings.Join(oauth.DefaultScopes(), ", "))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/oidc"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -39,6 +41,8 @@ type houseConfig struct {
 	Data          string // folder; holds the store, the key-encryption key and the audit log
 	Store         storeConfig
 	KEK, Audit    string // paths; see setPaths
+	Algorithm     string // of token keys; empty: that of the current one
+	AuditName     string // of the audit log among those in the store
 	AuditSync     bool   // fsync the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
@@ -46,12 +50,32 @@ type houseConfig struct {
 	TrustFirstUse bool               // approve tool definitions when first seen
 	Users         []identity.Subject // who may log in by a click: development only
 	Static        []authz.Client
-	Origins       []string // further origins whose pages may call the gateway
-	Lifetimes     lifetimes
-	Metrics       *metrics    // may be nil
-	Proxies       web.Proxies // whose word counts for where a request came from
-	Log           *slog.Logger
+
+	Login           *oidc.Config // nil: nobody can log in but Users
+	Registration    authz.Registration
+	Documents       bool           // clients known by a client ID metadata document
+	Certificates    bool           // clients may authenticate by certificate
+	ClientCAs       *x509.CertPool // for tls_client_auth; may be nil
+	MutualTLS       string         // URL of the listener for that; "" if there is none
+	ResourceServers map[identity.ClientID][]string
+	Ages            ages
+
+	Origins   []string // further origins whose pages may call the gateway
+	Lifetimes lifetimes
+	Metrics   *metrics    // may be nil
+	Proxies   web.Proxies // whose word counts for where a request came from
+	Log       *slog.Logger
 }
+
+// ages are how old secrets and keys may become. Zero is for ever for secrets, and
+// the defaults of package keys for keys.
+type ages struct {
+	SecretWarn, SecretMax, KeyWarn, KeyMax time.Duration
+}
+
+// customSchemes are redirect URIs of widespread clients that are neither https nor
+// http on loopback, to the letter.
+var customSchemes = []string{"cursor://anysphere.cursor-mcp/oauth/callback"}
 
 // lifetimes are those of package authz.
 type lifetimes struct {
@@ -114,11 +138,14 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	ring, err := keys.Open(ctx, store, kek, time.Now)
+	ring, err := keys.New(ctx, ringConfig(cfg, store, kek))
 	if err != nil {
 		return err
 	}
-	h.ring = ring
+	h.ring, h.closers = ring, append(h.closers, every(keysReload, cfg.Log, "reload keys", reloadKeys(ring, cfg.Log)))
+	if cfg.Metrics != nil {
+		cfg.Metrics.watchKeys(ring)
+	}
 	h.pdp, err = policies.Load(ctx, cfg.Access)
 	if err != nil {
 		return err
@@ -141,10 +168,15 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err := authz.New(authz.Config{Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
+	login, err := identityProvider(cfg)
+	if err != nil {
+		return err
+	}
+	as, err := authz.New(authz.Config{Verifier: verifier, Login: login, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, Registration: cfg.Registration,
+		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
-		CustomSchemes:  []string{"cursor://anysphere.cursor-mcp/oauth/callback"},
+		CustomSchemes:  customSchemes,
 		AccessLifetime: cfg.Lifetimes.Access, CodeLifetime: time.Minute, RefreshLifetime: cfg.Lifetimes.Refresh,
 		AbsoluteLifetime: cfg.Lifetimes.Grant, LoginLifetime: cfg.Lifetimes.Login})
 	if err != nil {
@@ -153,7 +185,10 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err := as.PutStatic(ctx, cfg.Static...); err != nil {
 		return err
 	}
-	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", deleteExpired(store)))
+	if err := warnOfAge(h, cfg)(ctx); err != nil {
+		return err
+	}
+	h.closers = append(h.closers, every(24*time.Hour, cfg.Log, "look for old secrets", warnOfAge(h, cfg)), every(10*time.Minute, cfg.Log, "delete expired rows", deleteExpired(store, as)))
 	return h.mount(cfg, as, ring, refusals)
 }
 
@@ -165,7 +200,7 @@ func (f definitions) Definition(ctx context.Context, server, tool string) (strin
 }
 
 func (h *house) openAudit(ctx context.Context, cfg houseConfig, store audit.Heads, ring *keys.Ring) (audit.Recorder, *audit.Refusals, error) {
-	file, err := audit.Open(ctx, audit.Config{Path: cfg.Audit, Sync: cfg.AuditSync, Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
+	file, err := audit.Open(ctx, audit.Config{Path: cfg.Audit, Name: cfg.AuditName, Sync: cfg.AuditSync, Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -215,7 +250,7 @@ func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusa
 	if err != nil {
 		return err
 	}
-	m := web.Middleware{Hosts: []string{base.Host}, Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
+	m := web.Middleware{Hosts: hosts(base, cfg.MutualTLS), Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
 		if err := refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason, Source: web.Source(r)}); err != nil {
 			cfg.Log.Error("record refusal", "error", err)
 		}
@@ -228,31 +263,20 @@ func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusa
 	}
 	proxies := cfg.Proxies
 	proxies.Refused = m.Refused
-	h.handler = proxies.Wrap(m.Wrap(mux))
+	h.handler = proxies.Wrap(m.Wrap(metadata.Exact(mux)))
 	if cfg.Metrics != nil {
-		h.handler = cfg.Metrics.observe(proxies.Wrap(m.Wrap(cfg.Metrics.name(mux))))
+		h.handler = cfg.Metrics.observe(proxies.Wrap(m.Wrap(cfg.Metrics.name(metadata.Exact(mux)))))
 	}
 	return nil
 }
 
-func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Config {
-	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: metadata.AuthorizationServer{
-		Issuer:                cfg.Issuer,
-		AuthorizationEndpoint: cfg.Issuer + authz.PathAuthorize,
-		TokenEndpoint:         cfg.Issuer + authz.PathToken,
-		RegistrationEndpoint:  cfg.Issuer + authz.PathRegister,
-		JWKSURI:               cfg.Issuer + metadata.PathJWKS,
-		ScopesSupported:       oauth.DefaultScopes(),
-		ResponseTypes:         []string{"code"}, ResponseModes: []string{"query"},
-		GrantTypes:           as.GrantTypes(),
-		TokenAuthMethods:     []string{oauth.AuthNone, oauth.AuthBasic, oauth.AuthPost},
-		CodeChallengeMethods: []string{"S256"}, AuthorizationDetails: []string{token.DetailsToolCall}, IssInResponseSupported: true,
-	}}
-	for _, u := range cfg.Upstreams {
-		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name})
+// hosts are the Host values that are ours.
+func hosts(base *url.URL, mutualTLS string) []string {
+	out := []string{base.Host}
+	if u, err := url.Parse(mutualTLS); err == nil && u.Host != "" {
+		out = append(out, u.Host)
 	}
-	return doc
+	return out
 }
 
 // every calls f now and then until the returned function is called, which waits
@@ -278,11 +302,17 @@ func every(d time.Duration, log *slog.Logger, what string, f func(context.Contex
 	return func() error { cancel(); <-done; return nil }
 }
 
-// deleteExpired removes from the store what expired long ago, all of it.
-func deleteExpired(store storage) func(context.Context) error {
+// deleteExpired removes from the store what expired long ago or was never used, all
+// of it, a bounded batch at a time.
+func deleteExpired(store storage, as *authz.Server) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for {
-			if n, err := store.DeleteExpired(ctx, time.Now()); err != nil || n == 0 {
+			n, err := store.DeleteExpired(ctx, time.Now())
+			if err != nil {
+				return err
+			}
+			unused, err := as.DeleteUnused(ctx)
+			if err != nil || n+unused == 0 {
 				return err
 			}
 		}

@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), auditCommand())
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), clientsCommand(), keysCommand(), auditCommand())
 	err := root.ExecuteContext(ctx)
 	var wrong *configError
 	var mistakes *mistakesError

@@ -73,18 +73,12 @@ func same(path string, opened os.FileInfo) error {
 
 // checks are what a house needs to serve.
 func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
-	database, err := os.Stat(cfg.Store.SQLite)
+	store, err := h.storeCheck(cfg.Store)
 	if err != nil {
 		return nil, err
 	}
 	return []web.Check{
-		{Name: "store", Do: func(ctx context.Context) error {
-			if err := same(cfg.Store.SQLite, database); err != nil {
-				return err
-			}
-			_, err := h.store.Keys(ctx)
-			return err
-		}},
+		{Name: "store", Do: store},
 		{Name: "audit", Do: h.audit.writable},
 		{Name: "keys", Do: func(context.Context) error {
 			if h.ring.SigningKey().Key == nil || len(h.ring.JWKS().Keys) == 0 {
@@ -93,4 +87,17 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 			return nil
 		}},
 	}, nil
+}
+
+func (h *house) storeCheck(cfg storeConfig) (func(ctx context.Context) error, error) {
+	if cfg.Postgres != nil {
+		return h.store.Ping, nil
+	}
+	database, err := os.Stat(cfg.SQLite)
+	return func(ctx context.Context) error {
+		if err := same(cfg.SQLite, database); err != nil {
+			return err
+		}
+		return h.store.Ping(ctx)
+	}, err
 }

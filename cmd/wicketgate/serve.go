@@ -38,8 +38,6 @@ func serveCommand() *cobra.Command {
 		Long: `Runs the authorization server and the gateway. Everything is in the configuration
 file; docs/operate.md explains it, and --print-schema has every field.
 
-There is no login for people yet: only workloads get tokens, by client_credentials.
-
 Exit codes: 0 ended as asked; 1 failed, or calls had to be cut off; 2 the
 configuration is wrong, and nothing was started; 128+N ended by a second signal N.`,
 		Args: cobra.NoArgs,
@@ -79,12 +77,11 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) error {
 
 // run builds the house and serves it.
 func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) (err error) {
-	front, admin, err := s.listen()
+	l, err := s.listen()
 	if err != nil {
 		return err
 	}
-	defer front.Close()
-	defer admin.Close()
+	defer l.close()
 	if err := os.MkdirAll(s.house.Data, 0o700); err != nil { // one that is there has been checked
 		return fmt.Errorf("make data folder: %w", err)
 	}
@@ -101,9 +98,9 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 	}
 	health := &web.Health{Checks: checks, Log: log}
 	return runSites(ctx, sitesConfig{Log: log, Headers: time.Duration(s.Limits.Headers), Idle: time.Duration(s.Limits.Idle),
-		Sites: []site{{listener: front, handler: h.handler, tls: s.tls(log, m)}, {listener: admin, handler: operators(health, m)}},
+		Sites: s.sites(l, h.handler, operators(health, m), s.tls(log, m)),
 		Ready: func(ctx context.Context) {
-			log.Info("serving", "issuer", s.Issuer, "listen", front.Addr().String(), "tls", s.certificate != nil, "admin", admin.Addr().String(), "version", version())
+			log.Info("serving", "issuer", s.Issuer, "listen", l.front.Addr().String(), "tls", s.certificate != nil, "admin", l.admin.Addr().String(), "version", version())
 			fmt.Fprintln(stdout, "ready", s.Issuer)
 			discover(ctx, h, s.house, log)
 		},
@@ -114,16 +111,55 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 		Drain: time.Duration(s.Stop.Drain), Finish: time.Duration(s.Stop.Finish)})
 }
 
-// listen opens both listeners. What was checked to be loopback must be: localhost
+// listeners are what a process listens on.
+type listeners struct {
+	front, admin net.Listener
+	mutual       net.Listener // for clients with certificates; may be nil
+}
+
+func (l listeners) close() {
+	for _, one := range []net.Listener{l.front, l.admin, l.mutual} {
+		if one != nil {
+			_ = one.Close() // a second time, mostly
+		}
+	}
+}
+
+// listen opens the listeners. What was checked to be loopback must be: localhost
 // may be anything in a hosts file.
-func (s *settings) listen() (front, admin net.Listener, err error) {
-	if front, err = listenAs(s.Listen); err != nil {
-		return nil, nil, err
+func (s *settings) listen() (l listeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.front, err = listenAs(s.Listen); err != nil {
+		return l, err
 	}
-	if admin, err = listenAs(s.Admin.Listen); err != nil {
-		return nil, nil, errors.Join(err, front.Close())
+	l.front = netutil.LimitListener(l.front, s.Limits.Connections)
+	if l.admin, err = listenAs(s.Admin.Listen); err != nil {
+		return l, err
 	}
-	return netutil.LimitListener(front, s.Limits.Connections), admin, nil
+	if s.MutualTLS != nil {
+		if l.mutual, err = listenAs(s.MutualTLS.Listen); err != nil {
+			return l, err
+		}
+		l.mutual = netutil.LimitListener(l.mutual, s.Limits.Connections)
+	}
+	return l, nil
+}
+
+// sites are the handlers of the listeners. Whoever comes to the one for certificates
+// is asked for one, and need not have a known one: what it proves is for the client
+// authentication to say.
+func (s *settings) sites(l listeners, public, operators http.Handler, c *tls.Config) []site {
+	sites := []site{{listener: l.front, handler: public, tls: c}}
+	if l.mutual != nil {
+		asking := c.Clone()
+		asking.ClientAuth = tls.RequestClientCert
+		sites = append(sites, site{listener: l.mutual, handler: public, tls: asking})
+	}
+	return append(sites, site{listener: l.admin, handler: operators})
 }
 
 func listenAs(addr string) (net.Listener, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/postgres"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
 )
 
@@ -20,18 +21,42 @@ type storage interface {
 	gateway.Pins
 	keys.Store
 	audit.Heads
+	// Ping reports whether the store answers.
+	Ping(ctx context.Context) error
 	// DeleteExpired removes some of what expired long ago, and returns how many.
 	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
 	Close() error
 }
 
-// storeConfig picks one store; PostgreSQL goes beside it.
+// storeConfig picks one store.
 type storeConfig struct {
-	SQLite string // path
+	SQLite   string           // path
+	Postgres *postgres.Config // nil: SQLite
 }
 
 func openStore(ctx context.Context, cfg storeConfig) (storage, error) {
+	if cfg.Postgres != nil {
+		return postgres.Open(ctx, *cfg.Postgres)
+	}
 	return sqlite.Open(ctx, cfg.SQLite)
+}
+
+// openForReading opens the store for a tool that changes nothing.
+func openForReading(ctx context.Context, cfg storeConfig) (storage, error) {
+	if cfg.Postgres != nil {
+		reader := *cfg.Postgres
+		reader.Migrate = false
+		return postgres.Open(ctx, reader)
+	}
+	return sqlite.OpenReadOnly(ctx, cfg.SQLite)
+}
+
+// where names the store for people.
+func (c storeConfig) where() string {
+	if c.Postgres != nil {
+		return "the database"
+	}
+	return c.SQLite
 }
 
 // separate keeps data of development mode and of serve apart. In development mode
@@ -50,9 +75,9 @@ func separate(ctx context.Context, store storage, cfg houseConfig) error {
 	case err != nil && !errors.Is(err, authz.ErrNotFound):
 		return err
 	case marked && !development:
-		return fmt.Errorf("the data in %s was made by wicketgate dev, where anybody may log in as anybody: give serve a folder of its own", cfg.Data)
+		return fmt.Errorf("%s was made by wicketgate dev, where anybody may log in as anybody: give serve a store of its own", cfg.Store.where())
 	case !marked && development && len(records) > 0:
-		return fmt.Errorf("the data in %s was made by wicketgate serve: give dev a folder of its own", cfg.Data)
+		return fmt.Errorf("%s was made by wicketgate serve: give dev a folder of its own", cfg.Store.where())
 	case !marked && development:
 		return store.PutClient(ctx, authz.Client{ID: identity.MustClientID(devAgent), AuthMethod: "none", Static: true, Created: time.Now()})
 	}

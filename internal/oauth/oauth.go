@@ -15,18 +15,25 @@ const (
 	GrantAuthorizationCode = "authorization_code"
 	GrantRefreshToken      = "refresh_token"
 	GrantClientCredentials = "client_credentials"
+	GrantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code" // RFC 8628 §3.4
 	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
 )
 
 // TokenTypeAccessToken is the token type identifier of RFC 8693 §3.
 const TokenTypeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 
-// Client authentication methods (RFC 7591 §2).
+// Client authentication methods (RFC 7591 §2, RFC 8705 §2).
 const (
-	AuthNone  = "none"
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
+	AuthNone          = "none"
+	AuthBasic         = "client_secret_basic"
+	AuthPost          = "client_secret_post"
+	AuthPrivateKeyJWT = "private_key_jwt"
+	AuthTLS           = "tls_client_auth"
+	AuthSelfSignedTLS = "self_signed_tls_client_auth"
 )
+
+// AssertionJWTBearer is the client_assertion_type of RFC 7523 §2.2.
+const AssertionJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 // Scopes of access tokens. A call token's scopes are made in package token.
 const (
@@ -59,7 +66,16 @@ const (
 	InvalidRedirectURI          ErrorCode = "invalid_redirect_uri"          // RFC 7591 §3.2.2
 	InvalidClientMetadata       ErrorCode = "invalid_client_metadata"       // RFC 7591 §3.2.2
 	InvalidAuthorizationDetails ErrorCode = "invalid_authorization_details" // RFC 9396 §5
+	AuthorizationPending        ErrorCode = "authorization_pending"         // RFC 8628 §3.5
+	SlowDown                    ErrorCode = "slow_down"                     // RFC 8628 §3.5
+	ExpiredToken                ErrorCode = "expired_token"                 // RFC 8628 §3.5
+	TemporarilyUnavailable      ErrorCode = "temporarily_unavailable"       // RFC 6749 §4.1.2.1
+	ConsentRequired             ErrorCode = "consent_required"              // OpenID Connect Core 1.0 §3.1.2.6
+	InteractionRequired         ErrorCode = "interaction_required"          // OpenID Connect Core 1.0 §3.1.2.6
+	AccountSelectionRequired    ErrorCode = "account_selection_required"    // OpenID Connect Core 1.0 §3.1.2.6
 	LoginRequired               ErrorCode = "login_required"                // OpenID Connect Core 1.0 §3.1.2.6
+
+	UnmetAuthenticationRequirements ErrorCode = "unmet_authentication_requirements" // OpenID Connect Core Unmet Authentication Requirements 1.0
 )
 
 // Error is what a client is told. Description is a constant that says what the
@@ -96,6 +112,8 @@ func (e *Error) Status() int {
 		return http.StatusForbidden
 	case ServerError:
 		return http.StatusInternalServerError
+	case TemporarilyUnavailable: // RFC 6749 §4.1.2.1
+		return http.StatusServiceUnavailable
 	default:
 		return http.StatusBadRequest
 	}

@@ -11,26 +11,43 @@ const (
 	perExpire = 1000           // rows of a table that one DeleteExpired removes: a short statement, little WAL at once
 )
 
-// DeleteExpired removes codes, refresh tokens and authorizations that expired a
-// day before now or earlier, and returns how many. It removes a bounded number:
-// call it again while it removes any. Replicas that do so at the same time leave
-// one another's rows alone rather than wait for them.
+// keepDocument is how long a client metadata document stays that no grant names.
+const keepDocument = 30 * 24 * time.Hour
+
+// DeleteExpired removes codes, refresh tokens, device codes and authorizations that
+// expired a day before now or earlier, tickets that have expired and documents that
+// nothing names, and returns how many. It removes a bounded number: call it again
+// while it removes any. Replicas that do so at the same time leave one another's
+// rows alone rather than wait for them.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
-	// WITH, so that the rows are chosen once: IN may run a subquery several times.
-	for _, query := range []string{
-		`WITH gone AS (SELECT hash FROM refresh_tokens WHERE expires_at <= $1
-				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-			DELETE FROM refresh_tokens t USING gone WHERE t.hash = gone.hash`,
-		`WITH gone AS (SELECT hash FROM codes WHERE expires_at <= $1
-				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-			DELETE FROM codes c USING gone WHERE c.hash = gone.hash`,
-		`WITH gone AS (SELECT id FROM authorizations a WHERE expires_at <= $1
-				AND NOT EXISTS (SELECT 1 FROM codes c WHERE c.authorization_id = a.id)
-				AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.authorization_id = a.id)
-				ORDER BY expires_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED)
-			DELETE FROM authorizations a USING gone WHERE a.id = gone.id`,
+	old := micros(now.Add(-grace))
+	// ARRAY, because then the rows are chosen once, and found again by the primary key
+	// whatever their number: a join might read all of a table. OFFSET keeps EXISTS from
+	// becoming one.
+	for _, sweep := range []struct {
+		query  string
+		before int64
+	}{
+		{`DELETE FROM refresh_tokens WHERE hash = ANY(ARRAY(SELECT hash FROM refresh_tokens WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, old},
+		{`DELETE FROM codes WHERE hash = ANY(ARRAY(SELECT hash FROM codes WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, old},
+		{`DELETE FROM authorizations WHERE id = ANY(ARRAY(SELECT id FROM authorizations a WHERE expires_at <= $1
+				AND NOT EXISTS (SELECT 1 FROM codes c WHERE c.authorization_id = a.id OFFSET 0)
+				AND NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.authorization_id = a.id OFFSET 0)
+				ORDER BY expires_at LIMIT $2 FOR UPDATE OF a SKIP LOCKED))`, old},
+		{`DELETE FROM device_codes WHERE hash = ANY(ARRAY(SELECT hash FROM device_codes WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, old},
+		{`DELETE FROM tickets WHERE hash = ANY(ARRAY(SELECT hash FROM tickets WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AND expires_at <= $1`, micros(now)},
+		{`WITH gone AS (SELECT client_id, digest FROM client_documents d WHERE fetched_at <= $1
+				AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = d.client_id AND a.document = d.digest)
+				AND NOT EXISTS (SELECT 1 FROM device_codes c WHERE c.client_id = d.client_id AND c.document = d.digest)
+				ORDER BY fetched_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED)
+			DELETE FROM client_documents d USING gone WHERE d.client_id = gone.client_id AND d.digest = gone.digest`,
+			micros(now.Add(-keepDocument))},
 	} {
-		rows, err := s.exec(ctx, query, micros(now.Add(-grace)), perExpire)
+		rows, err := s.exec(ctx, sweep.query, sweep.before, perExpire)
 		if err != nil {
 			return n, fmt.Errorf("delete expired rows: %w", err)
 		}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,10 +15,10 @@ func (s *Store) Keys(ctx context.Context) ([]keys.Record, error) {
 	var records []keys.Record
 	err := s.each(ctx, func(row pgx.Row) error {
 		var r keys.Record
-		err := row.Scan(&r.KeyID, &r.Use, &r.Algorithm, &r.Wrapped, &r.Public, (*instant)(&r.Created))
+		err := row.Scan(&r.KeyID, &r.Use, &r.Algorithm, &r.Wrapped, &r.Public, (*instant)(&r.Created), (*instant)(&r.Activated))
 		records = append(records, r)
 		return err
-	}, `SELECT kid, use, algorithm, wrapped, public, created_at FROM keys ORDER BY created_at, kid`)
+	}, `SELECT kid, use, algorithm, wrapped, public, created_at, activated_at FROM keys ORDER BY created_at, kid`)
 	if err != nil {
 		return nil, fmt.Errorf("list keys: %w", err)
 	}
@@ -26,11 +27,20 @@ func (s *Store) Keys(ctx context.Context) ([]keys.Record, error) {
 
 // InsertKey implements keys.Store.
 func (s *Store) InsertKey(ctx context.Context, r keys.Record) error {
-	_, err := s.exec(ctx, `INSERT INTO keys (kid, use, algorithm, wrapped, public, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`,
-		r.KeyID, string(r.Use), r.Algorithm, some(r.Wrapped), some(r.Public), micros(r.Created))
+	_, err := s.exec(ctx, `INSERT INTO keys (kid, use, algorithm, wrapped, public, created_at, activated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		r.KeyID, string(r.Use), r.Algorithm, some(r.Wrapped), some(r.Public), micros(r.Created), mark(r.Activated))
 	if err != nil {
 		return fmt.Errorf("insert key: %w", err)
+	}
+	return nil
+}
+
+// ActivateKey implements keys.Store. A key that there is not is ErrActive too.
+func (s *Store) ActivateKey(ctx context.Context, keyID string, now time.Time) error {
+	n, err := s.exec(ctx, `UPDATE keys SET activated_at = $1 WHERE kid = $2 AND activated_at IS NULL`, micros(now), keyID)
+	if err = none(n, err, keys.ErrActive); err != nil {
+		return fmt.Errorf("activate key: %w", err)
 	}
 	return nil
 }

@@ -86,6 +86,9 @@ func probe(ctx context.Context, c *pgx.ConnConfig, chosen bool) error {
 		// The server keeps their plans too: one made while a table was small must
 		// not read all of it when it has grown.
 		c.RuntimeParams["enable_seqscan"] = "off"
+		// Where there is no index, that makes a plan look so costly that the server would
+		// compile it, which takes longer than any of our statements.
+		c.RuntimeParams["jit"] = "off"
 	}
 	return err
 }
@@ -98,6 +101,15 @@ func isDirect(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		return false, fmt.Errorf("ask for the server process: %w", err)
 	}
 	return pid == conn.PgConn().PID(), nil
+}
+
+// Ping reports whether the database answers. It only reads: that a server can be
+// read but not written to is seen by what writes.
+func (s *Store) Ping(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, "SELECT 1"); err != nil {
+		return fmt.Errorf("ask the database: %w", err)
+	}
+	return nil
 }
 
 // Close waits for what is under way and closes all connections. A second Close

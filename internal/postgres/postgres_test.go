@@ -12,23 +12,48 @@ import (
 	"github.com/wicketgate/wicketgate/internal/storetest"
 )
 
-func TestStore(t *testing.T) { storetest.Run(t, stores(pgtest.Migrated)) }
+func TestStore(t *testing.T) { storetest.Run(t, stores(t, pgtest.Migrated(t), 0)) }
 
 // TestStoreThroughPgBouncer pools transactions: no statement may count on what an
 // earlier transaction left in its session.
-func TestStoreThroughPgBouncer(t *testing.T) { storetest.Run(t, stores(bounced)) }
+func TestStoreThroughPgBouncer(t *testing.T) { storetest.Run(t, stores(t, bounced(t), 250)) }
 
-func TestProcesses(t *testing.T) { storetest.RunProcesses(t, processes(pgtest.Migrated)) }
+// TestStoreOnTheSchemaBefore is a program that was replaced before its database
+// was migrated.
+func TestStoreOnTheSchemaBefore(t *testing.T) {
+	storetest.Run(t, stores(t, before(t), 100))
+}
 
-func TestProcessesThroughPgBouncer(t *testing.T) { storetest.RunProcesses(t, processes(bounced)) }
+func TestProcesses(t *testing.T) { storetest.RunProcesses(t, 0, processes(pgtest.Migrated)) }
+
+func TestProcessesThroughPgBouncer(t *testing.T) { storetest.RunProcesses(t, 250, processes(bounced)) }
 
 func bounced(t testing.TB) string { return pgtest.Bounced(t, pgtest.Migrated(t)) }
 
-func stores(database func(testing.TB) string) func(t *testing.T) storetest.Stores {
+// before is a database with the schema of one migration less.
+func before(t testing.TB) string {
+	t.Helper()
+	url := pgtest.Empty(t)
+	_, want, err := postgres.Status(t.Context(), url)
+	if err == nil {
+		err = postgres.MigrateTo(t.Context(), url, want-1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// stores gives every test the same database, emptied: to make one takes longer
+// than most tests do.
+func stores(t *testing.T, url string, rounds int) func(t *testing.T) storetest.Stores {
+	conn := connect(t, url)
+	tables := ask(t, conn, `SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
+		WHERE schemaname = 'public' AND NOT starts_with(tablename, 'wicketgate_')`)
 	return func(t *testing.T) storetest.Stores {
-		url := database(t)
+		execute(t, conn, "TRUNCATE "+tables)
 		again := func(t *testing.T) storetest.Store { return open(t, url) }
-		return storetest.Stores{Store: again(t), Open: again}
+		return storetest.Stores{Store: again(t), Open: again, Rounds: rounds}
 	}
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,22 +71,26 @@ func migrate(ctx context.Context, c *pgx.ConnConfig) error {
 }
 
 func up(ctx context.Context, c *pgx.ConnConfig) error {
-	files, err := migrations.Postgres()
-	if err != nil {
-		return err
-	}
-	table, err := database.NewStore(database.DialectPostgres, versions)
-	if err != nil {
-		return err
-	}
 	db := stdlib.OpenDB(*c)
 	defer db.Close()
-	p, err := goose.NewProvider("", db, files, goose.WithStore(table), goose.WithDisableGlobalRegistry(true))
+	p, err := provider(db)
 	if err != nil {
 		return err
 	}
 	_, err = p.Up(ctx)
 	return err
+}
+
+func provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := migrations.Postgres()
+	if err != nil {
+		return nil, err
+	}
+	table, err := database.NewStore(database.DialectPostgres, versions)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider("", db, files, goose.WithStore(table), goose.WithDisableGlobalRegistry(true))
 }
 
 // lock waits until no other process migrates. It locks a row, in a transaction

@@ -61,8 +61,8 @@ func TestParallelFirstOpens(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := ask(t, connect(t, url), `SELECT string_agg(version_id::text, ' ' ORDER BY id) FROM wicketgate_migrations`); got != "0 1" {
-			t.Errorf("applied: %s, want 0 1", got)
+		if got := ask(t, connect(t, url), `SELECT string_agg(version_id::text, ' ' ORDER BY id) FROM wicketgate_migrations`); got != "0 1 2" {
+			t.Errorf("applied: %s, want 0 1 2", got)
 		}
 	}
 }
@@ -152,13 +152,20 @@ func TestNoMigrationIsCommittedTwice(t *testing.T) {
 
 func TestStatus(t *testing.T) {
 	url := pgtest.Empty(t)
-	for _, step := range []int64{0, 1} {
-		if have, want, err := postgres.Status(t.Context(), url); have != step || want != 1 || err != nil {
-			t.Errorf("Status = %d, %d, %v, want %d, 1", have, want, err, step)
-		}
-		if err := postgres.Migrate(t.Context(), url); err != nil {
+	for _, step := range []int64{0, 1, 2} {
+		if err := postgres.MigrateTo(t.Context(), url, step); step > 0 && err != nil {
 			t.Fatal(err)
 		}
+		if have, want, err := postgres.Status(t.Context(), url); have != step || want != 2 || err != nil {
+			t.Errorf("Status = %d, %d, %v, want %d, 2", have, want, err, step)
+		}
+	}
+	older := before(t)
+	if err := postgres.Migrate(t.Context(), older); err != nil {
+		t.Fatal(err)
+	}
+	if have, want, err := postgres.Status(t.Context(), older); have != want || err != nil {
+		t.Errorf("Status = %d, %d, %v after Migrate", have, want, err)
 	}
 }
 

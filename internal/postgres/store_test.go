@@ -107,35 +107,6 @@ func TestSettingsOfARoleChangeNothing(t *testing.T) {
 	}
 }
 
-// TestSerializableRoleStillHasOneWinner: then the server undoes statements that
-// conflict, and says so to the loser.
-func TestSerializableRoleStillHasOneWinner(t *testing.T) {
-	url := pgtest.Migrated(t)
-	conn := connect(t, url)
-	execute(t, conn, "ALTER DATABASE "+ask(t, conn, "SELECT current_database()::text")+" SET default_transaction_isolation = 'serializable'")
-	s := open(t, url)
-	for i := range 100 {
-		name := fmt.Sprint("code ", i)
-		insertCode(t, s, name)
-		var won atomic.Int32
-		var wg sync.WaitGroup
-		for range 4 {
-			wg.Go(func() {
-				err := s.RedeemCode(t.Context(), hashOf(name), at)
-				if err == nil {
-					won.Add(1)
-				} else if !errors.Is(err, authz.ErrSpent) {
-					t.Errorf("a loser got %v, want ErrSpent", err)
-				}
-			})
-		}
-		wg.Wait()
-		if n := won.Load(); n != 1 {
-			t.Errorf("%d won, want 1", n)
-		}
-	}
-}
-
 // TestDeadlockIsTriedAgain makes two transactions lock two rows crosswise.
 func TestDeadlockIsTriedAgain(t *testing.T) {
 	s := open(t, pgtest.Migrated(t))

@@ -146,6 +146,15 @@ func (s *Store) get(ctx context.Context, query string, args []any, columns ...an
 	return sentinel(run(ctx, query, args...).Scan(columns...))
 }
 
+// change runs a statement that writes and reads the one row that it returns. It
+// must not be one that a constraint can refuse: that would end the transaction.
+func (s *Store) change(ctx context.Context, query string, args []any, columns ...any) error {
+	if tx := s.tx(ctx); tx != nil {
+		return sentinel(tx.QueryRow(ctx, query, args...).Scan(columns...))
+	}
+	return sentinel(retry(ctx, func() error { return s.pool.QueryRow(ctx, query, args...).Scan(columns...) }))
+}
+
 // each reads all rows, one call of scan for each.
 func (s *Store) each(ctx context.Context, scan func(pgx.Row) error, query string, args ...any) error {
 	run := s.pool.Query

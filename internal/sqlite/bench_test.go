@@ -52,7 +52,7 @@ func BenchmarkRefresh(b *testing.B) {
 			if _, _, err := s.RefreshToken(ctx, hash(i)); err != nil {
 				return err
 			}
-			if err := s.RotateRefreshToken(ctx, hash(i), at); err != nil {
+			if err := s.RotateRefreshToken(ctx, hash(i), hash(i+1), at); err != nil {
 				return err
 			}
 			i++

@@ -9,26 +9,21 @@ import (
 )
 
 // authorizationColumns go with columnsOf.
-const authorizationColumns = `a.id, a.client_id, a.subject, a.resource, a.scope, a.auth_time, a.created_at, a.expires_at,
-	a.revoked_at`
+const authorizationColumns = `a.id, a.client_id, a.subject, a.resource, a.scope, a.auth_time, a.acr, a.claims, a.document,
+	a.created_at, a.expires_at, a.revoked_at`
 
 func columnsOf(a *authz.Authorization) []any {
-	return []any{&a.ID, text{&a.ClientID}, text{&a.Subject}, &a.Resource, &a.Scope, (*instant)(&a.AuthTime),
-		(*instant)(&a.Created), (*instant)(&a.Expires), (*instant)(&a.Revoked)}
+	return []any{&a.ID, text{&a.ClientID}, text{&a.Subject}, &a.Resource, &a.Scope, (*instant)(&a.AuthTime), &a.ACR,
+		&a.Claims, &a.Document, (*instant)(&a.Created), (*instant)(&a.Expires), (*instant)(&a.Revoked)}
 }
 
 // InsertCode implements authz.Codes.
 func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.Code) error {
 	err := s.InTx(ctx, func(ctx context.Context) error {
-		_, err := s.exec(ctx, `INSERT INTO authorizations
-			(id, client_id, subject, resource, scope, auth_time, created_at, expires_at, revoked_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			a.ID, a.ClientID.String(), a.Subject.String(), a.Resource, a.Scope, micros(a.AuthTime), micros(a.Created),
-			micros(a.Expires), mark(a.Revoked))
-		if err != nil {
+		if err := s.insertAuthorization(ctx, a); err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, `INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
+		_, err := s.exec(ctx, `INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
 			VALUES (?, ?, ?, ?, ?, ?)`,
 			bytes(c.Hash), a.ID, c.RedirectURI, c.Challenge, micros(c.Expires), mark(c.Used))
 		return err
@@ -37,6 +32,32 @@ func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.C
 		return fmt.Errorf("insert code: %w", err)
 	}
 	return nil
+}
+
+// InsertAuthorization implements authz.Store.
+func (s *Store) InsertAuthorization(ctx context.Context, a authz.Authorization) error {
+	if err := s.insertAuthorization(ctx, a); err != nil {
+		return fmt.Errorf("insert authorization: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) insertAuthorization(ctx context.Context, a authz.Authorization) error {
+	_, err := s.exec(ctx, `INSERT INTO authorizations
+		(id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		a.ID, a.ClientID.String(), a.Subject.String(), a.Resource, a.Scope, micros(a.AuthTime), a.ACR, bytes(a.Claims), a.Document,
+		micros(a.Created), micros(a.Expires), mark(a.Revoked))
+	return err
+}
+
+// Authorization implements authz.Store.
+func (s *Store) Authorization(ctx context.Context, id string) (authz.Authorization, error) {
+	var a authz.Authorization
+	if err := s.get(ctx, `SELECT `+authorizationColumns+` FROM authorizations a WHERE a.id = ?`, []any{id}, columnsOf(&a)...); err != nil {
+		return authz.Authorization{}, fmt.Errorf("read authorization: %w", err)
+	}
+	return a, nil
 }
 
 // Code implements authz.Codes.
@@ -74,23 +95,23 @@ func (s *Store) once(ctx context.Context, query string, args ...any) error {
 // InsertRefreshToken implements authz.RefreshTokens. It returns ErrNotFound when
 // there is no such authorization.
 func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t authz.RefreshToken) error {
-	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at)
-		VALUES (?, ?, ?, ?, ?)`,
-		bytes(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated))
+	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
+		VALUES (?, ?, ?, ?, ?, ?)`,
+		bytes(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), bytes(t.Successor))
 	if err != nil {
 		return fmt.Errorf("insert refresh token: %w", err)
 	}
 	return nil
 }
 
-const selectRefreshToken = `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, ` + authorizationColumns + `
+const selectRefreshToken = `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, t.successor, ` + authorizationColumns + `
 	FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.hash = ?`
 
 // RefreshToken implements authz.RefreshTokens.
 func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshToken, authz.Authorization, error) {
 	var t authz.RefreshToken
 	var a authz.Authorization
-	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated)}
+	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated), &t.Successor}
 	err := s.get(ctx, selectRefreshToken, []any{bytes(hash)}, append(columns, columnsOf(&a)...)...)
 	if err != nil {
 		return authz.RefreshToken{}, authz.Authorization{}, fmt.Errorf("read refresh token: %w", err)
@@ -100,9 +121,9 @@ func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshTok
 
 // RotateRefreshToken implements authz.RefreshTokens. A token that there is not is
 // ErrSpent too.
-func (s *Store) RotateRefreshToken(ctx context.Context, hash []byte, now time.Time) error {
-	err := s.once(ctx, `UPDATE refresh_tokens SET rotated_at = ? WHERE hash = ? AND rotated_at IS NULL`,
-		micros(now), bytes(hash))
+func (s *Store) RotateRefreshToken(ctx context.Context, hash, successor []byte, now time.Time) error {
+	err := s.once(ctx, `UPDATE refresh_tokens SET rotated_at = ?, successor = ? WHERE hash = ? AND rotated_at IS NULL`,
+		micros(now), bytes(successor), bytes(hash))
 	if err != nil {
 		return fmt.Errorf("rotate refresh token: %w", err)
 	}

@@ -10,14 +10,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/pressly/goose/v3"
 	modernc "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/wicketgate/wicketgate/migrations"
 )
 
-// Errors of Open and OpenReadOnly.
+// Errors of all that opens a database. A program runs on its own schema version and
+// on the one before.
 var (
 	ErrForeign = errors.New("the file is not a Wicketgate database")
 	ErrSchema  = errors.New("the database has another schema version than this program")
@@ -134,55 +132,4 @@ func inspect(ctx context.Context, db *sql.DB) (id, tables int64, err error) {
 		return 0, 0, fmt.Errorf("inspect database: %w", err)
 	}
 	return id, tables, nil
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	p, err := provider(db)
-	if err != nil {
-		return err
-	}
-	// Another process may apply the same migrations at the same time: the one that
-	// comes second fails, and finds them applied when it looks again.
-	for range len(p.ListSources()) + 1 {
-		if _, err = p.Up(ctx); err == nil {
-			return checkSchema(ctx, db)
-		}
-	}
-	return fmt.Errorf("migrate database: %w", err)
-}
-
-func provider(db *sql.DB) (*goose.Provider, error) {
-	files, err := migrations.SQLite()
-	if err != nil {
-		return nil, fmt.Errorf("read migrations: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return nil, fmt.Errorf("read migrations: %w", err)
-	}
-	return p, nil
-}
-
-// checkSchema compares the version of the database with the program's.
-func checkSchema(ctx context.Context, db *sql.DB) error {
-	id, tables, err := inspect(ctx, db)
-	if err != nil {
-		return err
-	}
-	if id != applicationID || tables == 0 {
-		return ErrForeign
-	}
-	p, err := provider(db)
-	if err != nil {
-		return err
-	}
-	var have int64
-	if err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&have); err != nil {
-		return fmt.Errorf("read schema version: %w", err)
-	}
-	sources := p.ListSources()
-	if want := sources[len(sources)-1].Version; have != want {
-		return fmt.Errorf("%w: it has %d, the program %d", ErrSchema, have, want)
-	}
-	return nil
 }

@@ -34,22 +34,45 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := create(path); err != nil {
 		return nil, fmt.Errorf("create database: %w", err)
 	}
+	return open(ctx, path, func(db *sql.DB) error {
+		if err := claim(ctx, db); err != nil {
+			return err
+		}
+		return migrate(ctx, db)
+	})
+}
+
+// OpenAsIs opens an existing database and does not migrate it. It returns
+// ErrForeign, and ErrSchema for one that this version of the program cannot run on.
+func OpenAsIs(ctx context.Context, path string) (*Store, error) {
+	if err := exists(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return open(ctx, path, func(db *sql.DB) error {
+		if err := checkSchema(ctx, db); err != nil { // before anything in it changes
+			return err
+		}
+		return claim(ctx, db)
+	})
+}
+
+func open(ctx context.Context, path string, prepare func(*sql.DB) error) (*Store, error) {
 	s := &Store{}
-	if err := s.open(ctx, path); err != nil {
+	if err := s.open(ctx, path, prepare); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, path string) (err error) {
+func (s *Store) open(ctx context.Context, path string, prepare func(*sql.DB) error) (err error) {
 	if s.writer.DB, err = sql.Open("sqlite", dsn(path, writing)); err != nil {
 		return err
 	}
 	s.writer.SetMaxOpenConns(1) // SQLite has one writer: wait here, in order, rather than at its lock
-	if err := claim(ctx, s.writer.DB); err != nil {
+	if err := prepare(s.writer.DB); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writer.DB); err != nil {
+	if err := checkSchema(ctx, s.writer.DB); err != nil {
 		return err
 	}
 	if s.reader.DB, err = sql.Open("sqlite", dsn(path, reading)); err != nil {
@@ -63,7 +86,7 @@ func (s *Store) open(ctx context.Context, path string) (err error) {
 
 // OpenReadOnly opens an existing database for offline tools. It creates and
 // migrates nothing, and all that would write fails. It returns ErrForeign, and
-// ErrSchema for a database of another version.
+// ErrSchema for a database that this version of the program cannot read.
 func OpenReadOnly(ctx context.Context, path string) (*Store, error) {
 	s := &Store{}
 	if err := s.openReadOnly(ctx, path); err != nil {
@@ -89,6 +112,16 @@ func (s *Store) openReadOnly(ctx context.Context, path string) error {
 		return err
 	}
 	s.writer.statements = s.reader.statements
+	return nil
+}
+
+// Ping reports whether the file can be read. It does not write: a disk that is full
+// is seen by what writes.
+func (s *Store) Ping(ctx context.Context) error {
+	var tables int64
+	if err := s.reader.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return fmt.Errorf("ask the database: %w", err)
+	}
 	return nil
 }
 

@@ -102,7 +102,7 @@ func refreshOnce(ctx context.Context, s Store, family string, hash []byte, next 
 	if _, _, err := s.RefreshToken(ctx, hash); err != nil {
 		return err
 	}
-	if err := s.RotateRefreshToken(ctx, hash, at); err != nil {
+	if err := s.RotateRefreshToken(ctx, hash, hashOf("sealed"), at); err != nil {
 		return err
 	}
 	return s.InsertRefreshToken(ctx, family, next)

@@ -24,6 +24,7 @@ var clientTests = []test{
 	{"registration cannot take over an existing client", takeOverClient},
 	{"one of 16 parallel registrations of one id wins", raceClients},
 	{"a static client is replaced as a whole", replaceStatic},
+	{"configuring the same secret again does not make it younger", sameSecret},
 	{"a static client cannot replace one that registered itself", replaceRegistered},
 	{"the configuration cannot put a client that is not static", putNotStatic},
 	{"changing a returned or inserted client changes nothing in the store", ownClient},
@@ -38,9 +39,13 @@ func someClient(id string) authz.Client {
 		RedirectURIs: []string{"http://127.0.0.1/callback", "https://a.example/cb?x=1&y=[2]"},
 		GrantTypes:   []string{"authorization_code", "refresh_token"},
 		AuthMethod:   oauth.AuthBasic,
-		SecretHash:   hashOf("secret"),
 		Scope:        []string{"mcp:tools", "tool:a/b"},
 		Created:      at,
+
+		SecretHash: hashOf("secret"), SecretCreated: at.Add(time.Second),
+		OldSecretHash: hashOf("old secret"), OldSecretExpires: at.Add(time.Hour),
+		JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/jwks", SigningAlg: "ES256", AssertionAudience: "https://b.example/token",
+		TLSName: "dns:a.example", RegistrationHash: hashOf("registration"),
 	}
 }
 
@@ -70,12 +75,15 @@ func emptyClient(t *testing.T, s Stores) {
 
 func clientTimes(t *testing.T, s Stores) {
 	c := someClient("c1")
-	c.Created = at.Add(789 * time.Nanosecond).In(time.FixedZone("elsewhere", 5*3600))
+	elsewhere := at.Add(789 * time.Nanosecond).In(time.FixedZone("elsewhere", 5*3600))
+	c.Created, c.Used, c.SecretCreated, c.OldSecretExpires = elsewhere, elsewhere, elsewhere, elsewhere
 	must(t, s.InsertClient(t.Context(), c))
 	got, err := s.Client(t.Context(), c.ID)
 	must(t, err)
-	wantSame(t, "Created", got.Created, at)
-	wantUTC(t, got.Created)
+	for _, v := range []time.Time{got.Created, got.Used, got.SecretCreated, got.OldSecretExpires} {
+		wantSame(t, "a time", v, at)
+		wantUTC(t, v)
+	}
 }
 
 func clientIDs(t *testing.T, s Stores) {
@@ -118,13 +126,28 @@ func replaceStatic(t *testing.T, s Stores) {
 	first := someClient("c1")
 	first.Static = true
 	must(t, s.PutClient(t.Context(), first))
+	must(t, s.UseClient(t.Context(), first.ID, at))
 	second := authz.Client{ID: first.ID, Name: "new", RedirectURIs: []string{"https://b.example/"},
 		GrantTypes: []string{"client_credentials"}, AuthMethod: oauth.AuthPost, SecretHash: hashOf("new secret"),
-		Scope: []string{"mcp:prompts"}, Static: true, Created: at.Add(time.Hour)}
+		SecretCreated: at.Add(time.Hour), Scope: []string{"mcp:prompts"}, Static: true, Created: at.Add(time.Hour)}
 	must(t, s.PutClient(t.Context(), second))
 	got, err := s.Client(t.Context(), first.ID)
 	must(t, err)
+	second.Created, second.Used = first.Created, at // what the configuration does not say
 	wantSame(t, "Client", got, second)
+}
+
+// sameSecret is a restart: it must not make a secret young again.
+func sameSecret(t *testing.T, s Stores) {
+	c := someClient("c1")
+	c.Static = true
+	must(t, s.PutClient(t.Context(), c))
+	c.SecretCreated, c.Name = at.Add(1000*time.Hour), "new"
+	must(t, s.PutClient(t.Context(), c))
+	got, err := s.Client(t.Context(), c.ID)
+	must(t, err)
+	wantSame(t, "SecretCreated", got.SecretCreated, someClient("c1").SecretCreated)
+	wantSame(t, "Name", got.Name, "new")
 }
 
 func replaceRegistered(t *testing.T, s Stores) {
@@ -148,7 +171,9 @@ func putNotStatic(t *testing.T, s Stores) {
 func ownClient(t *testing.T, s Stores) {
 	spoil := func(c authz.Client) {
 		c.RedirectURIs[0], c.GrantTypes[0], c.Scope[0] = "spoilt", "spoilt", "spoilt"
-		clear(c.SecretHash)
+		for _, b := range [][]byte{c.SecretHash, c.OldSecretHash, c.JWKS, c.RegistrationHash} {
+			clear(b)
+		}
 	}
 	c := someClient("c1")
 	must(t, s.InsertClient(t.Context(), c))

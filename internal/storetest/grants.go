@@ -17,6 +17,8 @@ var grantTests = []test{
 	{"an unknown refresh token is not found and cannot be rotated", unknownRefreshToken},
 	{"a code is stored with its authorization or not at all", codeBothOrNone},
 	{"a refresh token needs an authorization", refreshNeedsAuthorization},
+	{"an authorization without a code comes back with every field", authorizationRoundTrip},
+	{"an authorization cannot be replaced", authorizationOnce},
 	{"a redeemed code stays, so that its reuse is seen", redeemedStays},
 	{"a rotated refresh token stays, so that its reuse is seen", rotatedStays},
 	{"revoking a family marks its code and all its refresh tokens, once", revoke},
@@ -42,7 +44,7 @@ var onceTests = []test{
 	{"a refresh token is rotated once by 16 parallel requests", func(t *testing.T, s Stores) {
 		insertFamily(t, s, "a1", "refresh")
 		wantOneWinner(t, race(t.Context(), spread(t, s, func(ctx context.Context, s Store, _ int) error {
-			return s.RotateRefreshToken(ctx, hashOf("refresh"), at)
+			return s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at)
 		})))
 	}},
 	{"a refresh token has one successor after 16 parallel refreshes", func(t *testing.T, s Stores) {
@@ -66,7 +68,8 @@ func someAuthorization(id string) authz.Authorization {
 	}
 	return authz.Authorization{
 		ID: id, ClientID: identity.MustClientID("c1"), Subject: subject, Resource: "https://mcp.example.com/mcp/mail",
-		Scope: "mcp:tools mcp:prompts", AuthTime: at.Add(-time.Minute), Created: at, Expires: at.Add(720 * time.Hour),
+		Scope: "mcp:tools mcp:prompts", AuthTime: at.Add(-time.Minute), ACR: "urn:example:gold",
+		Claims: []byte(`{"groups":["é","\u0000"]}`), Document: "sha-256:d", Created: at, Expires: at.Add(720 * time.Hour),
 	}
 }
 
@@ -107,7 +110,7 @@ func codeRoundTrip(t *testing.T, s Stores) {
 func refreshRoundTrip(t *testing.T, s Stores) {
 	insertFamily(t, s, "a1")
 	fresh, rotated := someRefreshToken("fresh"), someRefreshToken("rotated")
-	rotated.Rotated = at.Add(time.Second)
+	rotated.Rotated, rotated.Successor = at.Add(time.Second), []byte{0, 0xff, 1}
 	for _, want := range []authz.RefreshToken{fresh, rotated} {
 		must(t, s.InsertRefreshToken(t.Context(), "a1", want))
 		got, a, err := s.RefreshToken(t.Context(), want.Hash)
@@ -134,7 +137,7 @@ func unknownRefreshToken(t *testing.T, s Stores) {
 	for _, hash := range [][]byte{nil, {}, hashOf("other"), hashOf("code of a1"), []byte("refresh")} {
 		_, _, err := s.RefreshToken(t.Context(), hash)
 		wantIs(t, "RefreshToken", err, authz.ErrNotFound)
-		if err := s.RotateRefreshToken(t.Context(), hash, at); err == nil {
+		if err := s.RotateRefreshToken(t.Context(), hash, hashOf("sealed"), at); err == nil {
 			t.Errorf("RotateRefreshToken(%q) = nil, want an error", hash)
 		}
 	}
@@ -163,6 +166,34 @@ func refreshNeedsAuthorization(t *testing.T, s Stores) {
 		s.InsertRefreshToken(t.Context(), "a1", someRefreshToken("refresh")), authz.ErrExists)
 }
 
+func authorizationRoundTrip(t *testing.T, s Stores) {
+	bare := authz.Authorization{ID: "bare", ClientID: identity.MustClientID("c1"), Subject: someAuthorization("").Subject}
+	revoked := someAuthorization("revoked")
+	revoked.Revoked = at.Add(time.Second)
+	for _, a := range []authz.Authorization{someAuthorization("a1"), revoked, bare} {
+		must(t, s.InsertAuthorization(t.Context(), a))
+		got, err := s.Authorization(t.Context(), a.ID)
+		must(t, err)
+		wantSame(t, "authorization", got, a)
+		wantUTC(t, got.AuthTime, got.Created, got.Expires, got.Revoked)
+	}
+	must(t, s.InsertRefreshToken(t.Context(), "a1", someRefreshToken("refresh")))
+	for _, id := range []string{"", "A1", "a", "a1 "} {
+		_, err := s.Authorization(t.Context(), id)
+		wantIs(t, "Authorization "+id, err, authz.ErrNotFound)
+	}
+}
+
+// authorizationOnce: who could insert a revoked family again would revive it.
+func authorizationOnce(t *testing.T, s Stores) {
+	must(t, s.InsertAuthorization(t.Context(), someAuthorization("a1")))
+	must(t, s.RevokeAuthorization(t.Context(), "a1", at))
+	wantIs(t, "InsertAuthorization", s.InsertAuthorization(t.Context(), someAuthorization("a1")), authz.ErrExists)
+	got, err := s.Authorization(t.Context(), "a1")
+	must(t, err)
+	wantSame(t, "Revoked", got.Revoked, at)
+}
+
 func redeemedStays(t *testing.T, s Stores) {
 	must(t, s.InsertCode(t.Context(), someAuthorization("a1"), someCode("code")))
 	used := at.Add(3 * time.Second)
@@ -179,12 +210,13 @@ func redeemedStays(t *testing.T, s Stores) {
 func rotatedStays(t *testing.T, s Stores) {
 	insertFamily(t, s, "a1", "refresh")
 	rotated := at.Add(3 * time.Second)
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), rotated))
-	wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(t.Context(), hashOf("refresh"), rotated.Add(time.Second)), authz.ErrSpent)
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), []byte("sealed"), rotated))
+	wantIs(t, "RotateRefreshToken",
+		s.RotateRefreshToken(t.Context(), hashOf("refresh"), []byte("of an attacker"), rotated.Add(time.Second)), authz.ErrSpent)
 	got, _, err := s.RefreshToken(t.Context(), hashOf("refresh"))
 	must(t, err)
 	want := someRefreshToken("refresh")
-	want.Rotated = rotated
+	want.Rotated, want.Successor = rotated, []byte("sealed")
 	wantSame(t, "refresh token", got, want)
 }
 
@@ -221,22 +253,24 @@ func ownGrants(t *testing.T, s Stores) {
 		must(t, err)
 		wantSame(t, "code", c, someCode("code of a1"))
 		clear(c.Hash)
-		r, _, err := s.RefreshToken(t.Context(), hashOf("refresh"))
+		r, a, err := s.RefreshToken(t.Context(), hashOf("refresh"))
 		must(t, err)
 		wantSame(t, "refresh token", r, someRefreshToken("refresh"))
+		wantSame(t, "authorization", a, someAuthorization("a1"))
 		clear(r.Hash)
+		clear(a.Claims)
 	}
 }
 
 func persistGrants(t *testing.T, s Stores) {
 	insertFamily(t, s, "a1", "refresh")
 	must(t, s.RedeemCode(t.Context(), hashOf("code of a1"), at))
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at))
 	must(t, s.RevokeAuthorization(t.Context(), "a1", at))
 	must(t, s.Close())
 	again := s.Open(t)
 	wantIs(t, "RedeemCode", again.RedeemCode(t.Context(), hashOf("code of a1"), at), authz.ErrSpent)
-	wantIs(t, "RotateRefreshToken", again.RotateRefreshToken(t.Context(), hashOf("refresh"), at), authz.ErrSpent)
+	wantIs(t, "RotateRefreshToken", again.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at), authz.ErrSpent)
 	_, a, err := again.RefreshToken(t.Context(), hashOf("refresh"))
 	must(t, err)
 	wantSame(t, "Revoked", a.Revoked, at)

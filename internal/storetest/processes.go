@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,11 +33,13 @@ func Fight(ctx context.Context, s Store, in io.Reader, out io.Writer) error {
 
 // RunProcesses fights every contest between two other processes, which command
 // makes: each runs Fight over the same database. All fight each round together.
-func RunProcesses(t *testing.T, open func(t *testing.T) (s Store, command func() *exec.Cmd)) {
+// Zero rounds: 1,000.
+func RunProcesses(t *testing.T, rounds int, open func(t *testing.T) (s Store, command func() *exec.Cmd)) {
+	rounds = cmp.Or(rounds, mostRounds)
 	for k, c := range contests {
-		t.Run(c.name+" between two processes has one winner in each of 1,000 rounds", func(t *testing.T) {
+		t.Run(c.name+" between two processes has one winner in each round", func(t *testing.T) {
 			s, command := open(t)
-			c.prepareAll(t, s)
+			c.prepareAll(t, s, rounds)
 			all := []*process{newProcess(t, command()), newProcess(t, command())}
 			for i := range rounds {
 				for j, p := range all {

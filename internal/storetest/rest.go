@@ -2,24 +2,19 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
 
-	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/keys"
 )
 
-var expireTests = []test{
-	{"what expired is removed, but not before a day has passed", deleteExpired},
-	{"an authorization stays as long as one of its refresh tokens", deleteExpiredRoot},
-	{"a revoked family that has not expired stays revoked", deleteRevoked},
-}
-
 var keyTests = []test{
 	{"keys come back with every field, oldest first", keyRoundTrip},
 	{"a key id is used once", keyOnce},
+	{"a key is activated once by 16 parallel requests", activateOnce},
 	{"changing returned keys changes nothing in the store", ownKeys},
 	{"a ring opens with the keys that it made before", reopenRing},
 }
@@ -31,71 +26,6 @@ var pinTests = []test{
 	{"changing returned pins changes nothing in the store", ownPins},
 }
 
-func deleteAll(t *testing.T, s Store, now time.Time) (n int64) {
-	t.Helper()
-	for {
-		some, err := s.DeleteExpired(t.Context(), now)
-		must(t, err)
-		if n += some; some == 0 {
-			return n
-		}
-	}
-}
-
-func deleteExpired(t *testing.T, s Stores) {
-	insertFamily(t, s, "a1", "refresh")
-	must(t, s.RedeemCode(t.Context(), hashOf("code of a1"), at))
-	steps := []struct {
-		now           time.Time
-		removed       int64
-		code, refresh error
-	}{
-		{someCode("").Expires.Add(23 * time.Hour), 0, nil, nil},
-		{someCode("").Expires.Add(24 * time.Hour), 1, authz.ErrNotFound, nil},
-		{someRefreshToken("").Expires.Add(23 * time.Hour), 0, authz.ErrNotFound, nil},
-		{someRefreshToken("").Expires.Add(24 * time.Hour), 1, authz.ErrNotFound, authz.ErrNotFound},
-		{someAuthorization("").Expires.Add(23 * time.Hour), 0, authz.ErrNotFound, authz.ErrNotFound},
-		{someAuthorization("").Expires.Add(24 * time.Hour), 1, authz.ErrNotFound, authz.ErrNotFound},
-	}
-	for _, step := range steps {
-		if n := deleteAll(t, s, step.now); n != step.removed {
-			t.Errorf("at %v: %d removed, want %d", step.now, n, step.removed)
-		}
-		_, _, err := s.Code(t.Context(), hashOf("code of a1"))
-		wantIs(t, "Code", err, step.code)
-		_, _, err = s.RefreshToken(t.Context(), hashOf("refresh"))
-		wantIs(t, "RefreshToken", err, step.refresh)
-	}
-	if err := s.InsertRefreshToken(t.Context(), "a1", someRefreshToken("late")); err == nil {
-		t.Error("a removed authorization got a refresh token")
-	}
-}
-
-func deleteExpiredRoot(t *testing.T, s Stores) {
-	insertFamily(t, s, "a1")
-	late := someRefreshToken("late")
-	late.Expires = at.Add(10000 * time.Hour)
-	must(t, s.InsertRefreshToken(t.Context(), "a1", late))
-	deleteAll(t, s, at.Add(9999*time.Hour))
-	_, a, err := s.RefreshToken(t.Context(), late.Hash)
-	must(t, err)
-	wantSame(t, "authorization", a, someAuthorization("a1"))
-	if n := deleteAll(t, s, at.Add(10024*time.Hour)); n != 2 {
-		t.Errorf("%d removed, want the token and its authorization", n)
-	}
-}
-
-func deleteRevoked(t *testing.T, s Stores) {
-	insertFamily(t, s, "a1", "refresh")
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
-	must(t, s.RevokeAuthorization(t.Context(), "a1", at))
-	deleteAll(t, s, at.Add(25*time.Hour))
-	got, a, err := s.RefreshToken(t.Context(), hashOf("refresh"))
-	must(t, err)
-	wantSame(t, "Rotated", got.Rotated, at)
-	wantSame(t, "Revoked", a.Revoked, at)
-}
-
 func someKey(id string) keys.Record {
 	return keys.Record{KeyID: id, Use: keys.UseToken, Algorithm: keys.AlgES256, Wrapped: []byte{0, 1, 2, 0xff}, Public: []byte{3, 0, 4},
 		Created: at}
@@ -103,6 +33,7 @@ func someKey(id string) keys.Record {
 
 func keyRoundTrip(t *testing.T, s Stores) {
 	newer, older, symmetric := someKey("newer"), someKey("older"), someKey("symmetric")
+	older.Activated = at.Add(time.Minute)
 	newer.Created, symmetric.Created = at.Add(time.Hour), at.Add(time.Minute)
 	symmetric.Use, symmetric.Algorithm, symmetric.Public = keys.UseSession, keys.AlgA256GCM, nil
 	for _, r := range []keys.Record{newer, older, symmetric} {
@@ -111,7 +42,36 @@ func keyRoundTrip(t *testing.T, s Stores) {
 	got, err := s.Keys(t.Context())
 	must(t, err)
 	wantSame(t, "Keys", got, []keys.Record{older, symmetric, newer})
-	wantUTC(t, got[0].Created)
+	wantUTC(t, got[0].Created, got[0].Activated)
+}
+
+// activateOnce keeps two replicas from each making a key the current one.
+func activateOnce(t *testing.T, s Stores) {
+	must(t, s.InsertKey(t.Context(), someKey("k1")))
+	must(t, s.InsertKey(t.Context(), someKey("k2")))
+	won := 0
+	for _, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, i int) error {
+		return s.ActivateKey(ctx, "k1", at.Add(time.Duration(i)*time.Second))
+	})) {
+		if err == nil {
+			won++
+		} else if !errors.Is(err, keys.ErrActive) {
+			t.Errorf("a loser got %v, want ErrActive", err)
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d activated the key, want 1", won)
+	}
+	before, err := s.Keys(t.Context())
+	must(t, err)
+	wantIs(t, "ActivateKey", s.ActivateKey(t.Context(), "k1", at.Add(time.Hour)), keys.ErrActive)
+	wantIs(t, "ActivateKey of no key", s.ActivateKey(t.Context(), "k3", at), keys.ErrActive)
+	after, err := s.Keys(t.Context())
+	must(t, err)
+	wantSame(t, "Keys", after, before)
+	if before[0].Activated.IsZero() || !before[1].Activated.IsZero() {
+		t.Errorf("activated: %v, want k1 alone", before)
+	}
 }
 
 func keyOnce(t *testing.T, s Stores) {

@@ -1,18 +1,25 @@
 package storetest
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
 )
 
 const (
-	rounds   = 1000
-	fighters = 4 // in each round and process
+	mostRounds = 1000
+	fighters   = 4 // in each round and process
 )
+
+// errWrong is returned by who sees something else than what was won.
+var errWrong = errors.New("the outcome is wrong")
 
 // contest is a thing that exactly one may win in each round, over all replicas.
 type contest struct {
@@ -50,6 +57,40 @@ var contests = []contest{
 		},
 		lost: authz.ErrExists,
 	},
+	{
+		name:    "use of a jti",
+		prepare: expireRound,
+		try:     jtiRound,
+		lost:    authz.ErrExists,
+	},
+	{
+		name: "taking of a ticket",
+		prepare: func(ctx context.Context, s Store, i int) error {
+			return s.InsertTicket(ctx, authz.TicketRequest, roundKey(i), roundKey(i), at, ticketExpires)
+		},
+		try:  takeRound,
+		lost: authz.ErrSpent,
+	},
+	{
+		name: "decision about a device code",
+		prepare: func(ctx context.Context, s Store, i int) error {
+			return s.InsertDeviceCode(ctx, someDeviceCode(fmt.Sprint("device ", i)))
+		},
+		try:  decideRound,
+		lost: authz.ErrSpent,
+	},
+	{
+		name: "redemption of a device code",
+		prepare: func(ctx context.Context, s Store, i int) error {
+			d := someDeviceCode(fmt.Sprint("device ", i))
+			d.Decided, d.Authorization = at, "a1"
+			return s.InsertDeviceCode(ctx, d)
+		},
+		try: func(ctx context.Context, s Store, i, _ int) error {
+			return s.RedeemDeviceCode(ctx, hashOf(fmt.Sprint("device ", i)), at)
+		},
+		lost: authz.ErrSpent,
+	},
 }
 
 func insertRound(ctx context.Context, s Store, i int, refresh string) error {
@@ -63,13 +104,36 @@ func insertRound(ctx context.Context, s Store, i int, refresh string) error {
 func successor(i, fighter int) string { return fmt.Sprint("successor ", i, "-", fighter) }
 
 func rotateRound(ctx context.Context, s Store, i, fighter int) error {
-	return s.InTx(ctx, func(ctx context.Context) error {
+	token := hashOf(fmt.Sprint("refresh ", i))
+	err := s.InTx(ctx, func(ctx context.Context) error {
 		// First the successor: it must go when the rotation fails.
 		if err := s.InsertRefreshToken(ctx, fmt.Sprint("a", i), someRefreshToken(successor(i, fighter))); err != nil {
 			return err
 		}
-		return s.RotateRefreshToken(ctx, hashOf(fmt.Sprint("refresh ", i)), at)
+		return s.RotateRefreshToken(ctx, token, []byte(successor(i, fighter)), at)
 	})
+	if err == nil || errors.Is(err, authz.ErrSpent) {
+		return errors.Join(err, sees(ctx, s, token, fighter, err == nil))
+	}
+	return err
+}
+
+// sees checks that the winner's successor is what is kept, for losers too: they are
+// to answer with it.
+func sees(ctx context.Context, s Store, token []byte, fighter int, won bool) error {
+	got, _, err := s.RefreshToken(ctx, token)
+	if err != nil {
+		return fmt.Errorf("read what is left: %w", err)
+	}
+	_, winner, _ := strings.Cut(string(got.Successor), "-")
+	if own := winner == fmt.Sprint(fighter); winner == "" || own != won {
+		return fmt.Errorf("fighter %d (won: %v) sees the successor %q: %w", fighter, won, got.Successor, errWrong)
+	}
+	_, _, err = s.RefreshToken(ctx, hashOf(string(got.Successor)))
+	if err != nil {
+		return fmt.Errorf("read the successor: %w: %w", errWrong, err)
+	}
+	return nil
 }
 
 func countSuccessors(ctx context.Context, s Store, i, fighters int) (n int, err error) {
@@ -84,12 +148,67 @@ func countSuccessors(ctx context.Context, s Store, i, fighters int) (n int, err 
 	return n, nil
 }
 
+func roundKey(i int) []byte { return hashOf(fmt.Sprint("ticket ", i)) }
+
+// expireRound leaves an expired ticket in every second round, taken in every
+// fourth: to replace it is won once too.
+func expireRound(ctx context.Context, s Store, i int) error {
+	if i%2 == 0 {
+		return nil
+	}
+	err := s.InsertTicket(ctx, authz.TicketAssertion, roundKey(i), []byte("expired"), at.Add(-time.Hour), at)
+	if err == nil && i%4 == 1 {
+		_, err = s.TakeTicket(ctx, authz.TicketAssertion, roundKey(i), at.Add(-time.Hour))
+	}
+	return err
+}
+
+func jtiRound(ctx context.Context, s Store, i, fighter int) error {
+	err := s.InsertTicket(ctx, authz.TicketAssertion, roundKey(i), fmt.Append(nil, fighter), at, ticketExpires)
+	if err != nil && !errors.Is(err, authz.ErrExists) {
+		return err
+	}
+	value, missing := s.Ticket(ctx, authz.TicketAssertion, roundKey(i), at)
+	if missing != nil || (string(value) == fmt.Sprint(fighter)) != (err == nil) {
+		return fmt.Errorf("fighter %d (%v) sees %q, %v: %w", fighter, err, value, missing, errWrong)
+	}
+	return err
+}
+
+func takeRound(ctx context.Context, s Store, i, _ int) error {
+	value, err := s.TakeTicket(ctx, authz.TicketRequest, roundKey(i), at)
+	if err == nil && !bytes.Equal(value, roundKey(i)) {
+		return fmt.Errorf("the winner got %q: %w", value, errWrong)
+	}
+	return err
+}
+
+// decideRound has every second fighter deny.
+func decideRound(ctx context.Context, s Store, i, fighter int) error {
+	decision := ""
+	if fighter%2 == 1 {
+		decision = fmt.Sprint("a", fighter)
+	}
+	hash := hashOf(fmt.Sprint("device ", i))
+	err := s.DecideDeviceCode(ctx, hash, decision, at.Add(time.Duration(fighter)*time.Second))
+	if err != nil && !errors.Is(err, authz.ErrSpent) {
+		return err
+	}
+	d, missing := s.DeviceCode(ctx, hash)
+	winner := int(d.Decided.Sub(at) / time.Second)
+	if missing != nil || (winner == fighter) != (err == nil) || (d.Authorization == "") != (winner%2 == 0) {
+		return fmt.Errorf("fighter %d (%v) sees %+v, %v: %w", fighter, err, d, missing, errWrong)
+	}
+	return err
+}
+
 // roundTests fight every contest at two replicas in this process.
 func roundTests() (tests []test) {
 	for _, c := range contests {
-		tests = append(tests, test{c.name + " has one winner in each of 1,000 rounds", func(t *testing.T, s Stores) {
+		tests = append(tests, test{c.name + " has one winner in each round", func(t *testing.T, s Stores) {
 			replicas := []Store{s.Store, s.Open(t)}
-			c.prepareAll(t, s)
+			rounds := cmp.Or(s.Rounds, mostRounds)
+			c.prepareAll(t, s, rounds)
 			for i := range rounds {
 				won, err := c.fight(t.Context(), replicas, i, 0)
 				must(t, err)
@@ -100,7 +219,7 @@ func roundTests() (tests []test) {
 	return tests
 }
 
-func (c contest) prepareAll(t *testing.T, s Store) {
+func (c contest) prepareAll(t *testing.T, s Store, rounds int) {
 	t.Helper()
 	must(t, s.InTx(t.Context(), func(ctx context.Context) error {
 		for i := range rounds {
@@ -124,7 +243,7 @@ func (c contest) fight(ctx context.Context, replicas []Store, round, firstFighte
 	for _, e := range race(ctx, all) {
 		if e == nil {
 			won++
-		} else if !errors.Is(e, c.lost) {
+		} else if !errors.Is(e, c.lost) || errors.Is(e, errWrong) {
 			err = fmt.Errorf("a loser got %w, want %w", e, c.lost)
 		}
 	}

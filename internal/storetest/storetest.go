@@ -29,9 +29,12 @@ type Store interface {
 	keys.Store
 	gateway.Pins
 	audit.Heads
-	// DeleteExpired removes a bounded number of codes, refresh tokens and
-	// authorizations that expired at least a day before now.
+	// DeleteExpired removes a bounded number of codes, refresh tokens, device codes and
+	// authorizations that expired at least a day before now, of tickets that have
+	// expired, and of documents that nothing has named for 30 days.
 	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
+	// Ping reports whether the store can be read.
+	Ping(ctx context.Context) error
 	io.Closer
 }
 
@@ -41,15 +44,31 @@ type Stores struct {
 	// Open opens the same database again, as another replica would. Who opens
 	// also closes, at the end of the test; a store may be closed twice.
 	Open func(t *testing.T) Store
+	// Rounds of each contest; zero: 1,000.
+	Rounds int
 }
 
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
-	for _, group := range [][]test{clientTests, grantTests, onceTests, txTests, expireTests, keyTests, pinTests, headTests, roundTests()} {
+	for _, group := range [][]test{clientTests, registeredTests, grantTests, onceTests, ticketTests, deviceTests,
+		documentTests, txTests, expireTests, keyTests, pinTests, headTests, pingTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}
 	}
+}
+
+var pingTests = []test{
+	{"an open store answers, a closed one and a cancelled context do not", func(t *testing.T, s Stores) {
+		must(t, s.Ping(t.Context()))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		wantIs(t, "Ping", s.Ping(ctx), context.Canceled)
+		must(t, s.Close())
+		if err := s.Ping(t.Context()); err == nil {
+			t.Error("Ping of a closed store = nil, want an error")
+		}
+	}},
 }
 
 type test struct {

@@ -33,7 +33,7 @@ func rotateInTx(ctx context.Context, s Store, i int) error {
 		if err := s.InsertRefreshToken(ctx, "a1", someRefreshToken(fmt.Sprint("successor ", i))); err != nil {
 			return err
 		}
-		return s.RotateRefreshToken(ctx, hashOf("refresh"), at)
+		return s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at)
 	})
 }
 
@@ -56,7 +56,7 @@ func wantSuccessors(t *testing.T, s Store, want int) {
 // refreshThen rotates "refresh" to "successor 0" in a transaction that ends with f.
 func refreshThen(ctx context.Context, s Store, f func() error) error {
 	return s.InTx(ctx, func(ctx context.Context) error {
-		if err := s.RotateRefreshToken(ctx, hashOf("refresh"), at); err != nil {
+		if err := s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at); err != nil {
 			return err
 		}
 		if err := s.InsertRefreshToken(ctx, "a1", someRefreshToken("successor 0")); err != nil {
@@ -88,13 +88,13 @@ func panicInTx(t *testing.T, s Stores) {
 		_ = refreshThen(t.Context(), s, func() error { panic("on purpose") })
 	}()
 	wantSuccessors(t, s, 0)
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at))
 }
 
 func readsInTx(t *testing.T, s Stores) {
 	insertFamily(t, s, "a1", "refresh")
 	must(t, s.InTx(t.Context(), func(ctx context.Context) error {
-		must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), at))
+		must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at))
 		inside, _, err := s.RefreshToken(ctx, hashOf("refresh"))
 		must(t, err)
 		wantSame(t, "Rotated inside", inside.Rotated, at)
@@ -110,50 +110,6 @@ func readsInTx(t *testing.T, s Stores) {
 	wantSame(t, "Rotated after", after.Rotated, at)
 }
 
-// writeAll uses every method that writes, and reads back what it wrote.
-func writeAll(t *testing.T, ctx context.Context, s Store) {
-	t.Helper()
-	static := someClient("static")
-	static.Static = true
-	must(t, s.InsertClient(ctx, someClient("c1")))
-	must(t, s.PutClient(ctx, static))
-	must(t, s.InsertCode(ctx, someAuthorization("a1"), someCode("code")))
-	must(t, s.InsertRefreshToken(ctx, "a1", someRefreshToken("refresh")))
-	must(t, s.RedeemCode(ctx, hashOf("code"), at))
-	must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), at))
-	must(t, s.RevokeAuthorization(ctx, "a1", at))
-	must(t, s.InsertKey(ctx, someKey("k1")))
-	_, err := s.AddPin(ctx, somePin("mail", "send"))
-	must(t, err)
-	must(t, s.SaveHead(ctx, someHead("log", 1)))
-	if n := countAll(t, ctx, s); n != 7 {
-		t.Errorf("a transaction reads %d of its 7 rows", n)
-	}
-}
-
-// countAll uses every method that reads, on what writeAll wrote.
-func countAll(t *testing.T, ctx context.Context, s Store) (n int) {
-	t.Helper()
-	_, err1 := s.Client(ctx, someClient("c1").ID)
-	_, err2 := s.Client(ctx, someClient("static").ID)
-	_, _, err3 := s.Code(ctx, hashOf("code"))
-	_, _, err4 := s.RefreshToken(ctx, hashOf("refresh"))
-	for _, err := range []error{err1, err2, err3, err4} {
-		if err == nil {
-			n++
-		} else if !errors.Is(err, authz.ErrNotFound) {
-			t.Error(err)
-		}
-	}
-	records, err := s.Keys(ctx)
-	must(t, err)
-	pins, err := s.Pins(ctx, "mail")
-	must(t, err)
-	heads, err := s.Heads(ctx, "log")
-	must(t, err)
-	return n + len(records) + len(pins) + len(heads)
-}
-
 func joinTx(t *testing.T, s Stores) {
 	wantIs(t, "InTx", s.InTx(t.Context(), func(ctx context.Context) error {
 		writeAll(t, ctx, s)
@@ -166,8 +122,8 @@ func joinTx(t *testing.T, s Stores) {
 		t.Errorf("%d rows are there after the transaction failed", n)
 	}
 	must(t, s.InTx(t.Context(), func(ctx context.Context) error { writeAll(t, ctx, s); return nil }))
-	if n := countAll(t, t.Context(), s); n != 7 {
-		t.Errorf("%d of 7 rows are there after the transaction", n)
+	if n := countAll(t, t.Context(), s); n != allRows {
+		t.Errorf("%d of %d rows are there after the transaction", n, allRows)
 	}
 }
 
@@ -187,30 +143,34 @@ func failedPart(t *testing.T, s Stores) {
 		must(t, s.InsertRefreshToken(ctx, "a1", someRefreshToken("successor 0")))
 		part, cancel := context.WithCancel(ctx) // may end before the whole does
 		wantIs(t, "inner InTx", s.InTx(part, func(ctx context.Context) error {
-			must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), at))
+			must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at))
 			cancel()
 			return errTest
 		}), errTest)
 		return nil
 	}))
 	wantSuccessors(t, s, 1)
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at))
 }
 
 func failedWrite(t *testing.T, s Stores) {
 	must(t, s.InsertClient(t.Context(), someClient("c1")))
+	insertDevice(t, s, "d1")
 	insertFamily(t, s, "a1", "refresh")
 	must(t, s.InTx(t.Context(), func(ctx context.Context) error {
-		must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), at))
+		must(t, s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at))
 		wantIs(t, "InsertClient", s.InsertClient(ctx, someClient("c1")), authz.ErrExists)
-		wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(ctx, hashOf("refresh"), at), authz.ErrSpent)
+		wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at), authz.ErrSpent)
+		wantIs(t, "InsertDeviceCode", s.InsertDeviceCode(ctx, someDeviceCode("d1")), authz.ErrExists)
+		_, err := s.TakeTicket(ctx, authz.TicketLogin, hashOf("none"), at)
+		wantIs(t, "TakeTicket", err, authz.ErrNotFound)
 		if err := s.InsertCode(ctx, someAuthorization("a2"), someCode("code of a1")); err == nil {
 			t.Error("InsertCode of a known code = nil, want an error")
 		}
 		return s.InsertRefreshToken(ctx, "a1", someRefreshToken("successor 0"))
 	}))
 	wantSuccessors(t, s, 1)
-	wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(t.Context(), hashOf("refresh"), at), authz.ErrSpent)
+	wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at), authz.ErrSpent)
 	if err := s.InsertRefreshToken(t.Context(), "a2", someRefreshToken("orphan")); err == nil {
 		t.Error("the authorization of a code that failed is there")
 	}
@@ -242,10 +202,12 @@ func twoStores(t *testing.T, s Stores) {
 
 func cancelled(t *testing.T, s Stores) {
 	insertFamily(t, s, "a1", "refresh")
+	insertTicket(t, s, authz.TicketRequest, "x")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(ctx, hashOf("refresh"), at), context.Canceled)
+	wantIs(t, "RotateRefreshToken", s.RotateRefreshToken(ctx, hashOf("refresh"), hashOf("sealed"), at), context.Canceled)
 	wantIs(t, "InsertClient", s.InsertClient(ctx, someClient("c1")), context.Canceled)
+	wantIs(t, "TakeTicket", takeX(ctx, s, 0), context.Canceled)
 	_, err := s.Client(ctx, someClient("c1").ID)
 	wantIs(t, "Client", err, context.Canceled)
 	_, err = s.Keys(ctx)
@@ -254,7 +216,8 @@ func cancelled(t *testing.T, s Stores) {
 	wantIs(t, "InTx", err, context.Canceled)
 	_, err = s.Client(t.Context(), someClient("c1").ID)
 	wantIs(t, "Client", err, authz.ErrNotFound)
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at))
+	must(t, takeX(t.Context(), s, 0))
 }
 
 func cancelledInTx(t *testing.T, s Stores) {
@@ -265,5 +228,5 @@ func cancelledInTx(t *testing.T, s Stores) {
 		t.Error("InTx = nil after its context was cancelled, want an error")
 	}
 	wantSuccessors(t, s, 0)
-	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), at))
+	must(t, s.RotateRefreshToken(t.Context(), hashOf("refresh"), hashOf("sealed"), at))
 }

@@ -13,10 +13,30 @@ CREATE TABLE clients (
     redirect_uris text[]  NOT NULL,
     grant_types   text[]  NOT NULL,
     auth_method   text    NOT NULL,
-    secret_hash   bytea   NOT NULL,
     scope         text[]  NOT NULL,
     static        boolean NOT NULL,
-    created_at    bigint  NOT NULL
+    created_at    bigint  NOT NULL,
+    used_at       bigint,
+    secret_hash   bytea   NOT NULL,
+    secret_created_at     bigint,
+    old_secret_hash       bytea  NOT NULL,
+    old_secret_expires_at bigint,
+    jwks               bytea NOT NULL,
+    jwks_uri           text  NOT NULL,
+    signing_alg        text  NOT NULL,
+    assertion_audience text  NOT NULL,
+    tls_name           text  NOT NULL,
+    registration_hash  bytea NOT NULL
+);
+
+-- Client ID metadata documents as they were fetched; grants name one by its digest.
+CREATE TABLE client_documents (
+    client_id  text   COLLATE "C" NOT NULL,
+    digest     text   COLLATE "C" NOT NULL,
+    body       bytea  NOT NULL,
+    fetched_at bigint NOT NULL,
+    fresh_at   bigint NOT NULL,
+    PRIMARY KEY (client_id, digest)
 );
 
 -- The root of a family. client_id has no foreign key: a client may be known by
@@ -28,11 +48,15 @@ CREATE TABLE authorizations (
     resource   text   NOT NULL,
     scope      text   NOT NULL,
     auth_time  bigint NOT NULL,
+    acr        text   NOT NULL,
+    claims     bytea  NOT NULL,
+    document   text   NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL,
     revoked_at bigint
 );
 CREATE INDEX authorizations_expires_at ON authorizations (expires_at);
+CREATE INDEX authorizations_client_id ON authorizations (client_id, document);
 
 CREATE TABLE codes (
     hash             bytea  NOT NULL PRIMARY KEY,
@@ -50,10 +74,37 @@ CREATE TABLE refresh_tokens (
     authorization_id text   COLLATE "C" NOT NULL REFERENCES authorizations (id),
     created_at       bigint NOT NULL,
     expires_at       bigint NOT NULL,
-    rotated_at       bigint
+    rotated_at       bigint,
+    successor        bytea  NOT NULL -- sealed under the token itself
 );
 CREATE INDEX refresh_tokens_authorization_id ON refresh_tokens (authorization_id);
 CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at);
+
+-- What counts once and soon expires; an expired one is as none.
+CREATE TABLE tickets (
+    kind       text   COLLATE "C" NOT NULL,
+    hash       bytea  NOT NULL,
+    value      bytea  NOT NULL,
+    expires_at bigint NOT NULL,
+    taken_at   bigint,
+    PRIMARY KEY (hash, kind)
+);
+
+CREATE TABLE device_codes (
+    hash             bytea  NOT NULL PRIMARY KEY,
+    user_hash        bytea  NOT NULL UNIQUE,
+    client_id        text   COLLATE "C" NOT NULL,
+    resource         text   NOT NULL,
+    scope            text   NOT NULL,
+    document         text   NOT NULL,
+    created_at       bigint NOT NULL,
+    expires_at       bigint NOT NULL,
+    polled_at        bigint, -- the last time: set again and again
+    decided_at       bigint,
+    authorization_id text   NOT NULL, -- '' when not approved
+    used_at          bigint
+);
+CREATE INDEX device_codes_client_id ON device_codes (client_id, document);
 
 CREATE TABLE keys (
     kid         text   COLLATE "C" NOT NULL PRIMARY KEY,
@@ -61,7 +112,8 @@ CREATE TABLE keys (
     algorithm   text   NOT NULL,
     wrapped     bytea  NOT NULL,
     public      bytea  NOT NULL,
-    created_at  bigint NOT NULL
+    created_at  bigint NOT NULL,
+    activated_at bigint -- when it began to sign; the newest signs
 );
 
 CREATE TABLE tool_pins (

@@ -9,10 +9,30 @@ CREATE TABLE clients (
     redirect_uris TEXT    NOT NULL,
     grant_types   TEXT    NOT NULL,
     auth_method   TEXT    NOT NULL,
-    secret_hash   BLOB    NOT NULL,
     scope         TEXT    NOT NULL,
     static        INTEGER NOT NULL CHECK (static IN (0, 1)),
-    created_at    INTEGER NOT NULL
+    created_at    INTEGER NOT NULL,
+    used_at       INTEGER,
+    secret_hash   BLOB    NOT NULL,
+    secret_created_at     INTEGER,
+    old_secret_hash       BLOB    NOT NULL,
+    old_secret_expires_at INTEGER,
+    jwks               BLOB NOT NULL,
+    jwks_uri           TEXT NOT NULL,
+    signing_alg        TEXT NOT NULL,
+    assertion_audience TEXT NOT NULL,
+    tls_name           TEXT NOT NULL,
+    registration_hash  BLOB NOT NULL
+) STRICT;
+
+-- Client ID metadata documents as they were fetched; grants name one by its digest.
+CREATE TABLE client_documents (
+    client_id  TEXT    NOT NULL,
+    digest     TEXT    NOT NULL,
+    body       BLOB    NOT NULL,
+    fetched_at INTEGER NOT NULL,
+    fresh_at   INTEGER NOT NULL,
+    PRIMARY KEY (client_id, digest)
 ) STRICT;
 
 -- The root of a family. client_id has no foreign key: a client may be known by
@@ -24,11 +44,15 @@ CREATE TABLE authorizations (
     resource   TEXT    NOT NULL,
     scope      TEXT    NOT NULL,
     auth_time  INTEGER NOT NULL,
+    acr        TEXT    NOT NULL,
+    claims     BLOB    NOT NULL,
+    document   TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     revoked_at INTEGER
 ) STRICT;
 CREATE INDEX authorizations_expires_at ON authorizations (expires_at);
+CREATE INDEX authorizations_client_id ON authorizations (client_id, document);
 
 CREATE TABLE codes (
     hash             BLOB    NOT NULL PRIMARY KEY,
@@ -46,10 +70,37 @@ CREATE TABLE refresh_tokens (
     authorization_id TEXT    NOT NULL REFERENCES authorizations (id),
     created_at       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
-    rotated_at       INTEGER
+    rotated_at       INTEGER,
+    successor        BLOB    NOT NULL -- sealed under the token itself
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refresh_tokens_authorization_id ON refresh_tokens (authorization_id);
 CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at);
+
+-- What counts once and soon expires; an expired one is as none.
+CREATE TABLE tickets (
+    kind       TEXT    NOT NULL,
+    hash       BLOB    NOT NULL,
+    value      BLOB    NOT NULL,
+    expires_at INTEGER NOT NULL,
+    taken_at   INTEGER,
+    PRIMARY KEY (hash, kind)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device_codes (
+    hash             BLOB    NOT NULL PRIMARY KEY,
+    user_hash        BLOB    NOT NULL UNIQUE,
+    client_id        TEXT    NOT NULL,
+    resource         TEXT    NOT NULL,
+    scope            TEXT    NOT NULL,
+    document         TEXT    NOT NULL,
+    created_at       INTEGER NOT NULL,
+    expires_at       INTEGER NOT NULL,
+    polled_at        INTEGER, -- the last time: set again and again
+    decided_at       INTEGER,
+    authorization_id TEXT    NOT NULL, -- '' when not approved
+    used_at          INTEGER
+) STRICT;
+CREATE INDEX device_codes_client_id ON device_codes (client_id, document);
 
 CREATE TABLE keys (
     kid         TEXT    NOT NULL PRIMARY KEY,
@@ -57,7 +108,8 @@ CREATE TABLE keys (
     algorithm   TEXT    NOT NULL,
     wrapped     BLOB    NOT NULL,
     public      BLOB    NOT NULL,
-    created_at  INTEGER NOT NULL
+    created_at  INTEGER NOT NULL,
+    activated_at INTEGER -- when it began to sign; the newest signs
 ) STRICT;
 
 CREATE TABLE tool_pins (

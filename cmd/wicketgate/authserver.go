@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/oidc"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/metadata"
+)
+
+// identityProvider is where people log in; nil without a configured one.
+func identityProvider(cfg houseConfig) (authz.IdentityProvider, error) {
+	if cfg.Login == nil {
+		return nil, nil
+	}
+	login := *cfg.Login
+	login.Log = cfg.Log
+	p, err := oidc.New(login)
+	if err != nil {
+		return nil, err // not the typed nil
+	}
+	return p, nil
+}
+
+// guarded is metadata.Fetcher as package authz wants it.
+type guarded struct{ *metadata.Fetcher }
+
+// Get implements authz.Fetcher.
+func (g guarded) Get(ctx context.Context, url string, maxBytes int64) ([]byte, time.Time, error) {
+	f, err := g.Fetcher.Get(ctx, url, maxBytes)
+	return f.Body, f.Fresh, err
+}
+
+// fetcher gets what clients point at. On loopback it may go there too: nobody else
+// can have it go anywhere.
+func fetcher(cfg houseConfig) authz.Fetcher {
+	u, err := url.Parse(cfg.Issuer)
+	return guarded{metadata.NewFetcher(metadata.FetcherConfig{InsecureLoopback: err == nil && isLoopback(u.Hostname())})}
+}
+
+// documents is what the metadata says.
+func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Config {
+	at := func(path string) string { return cfg.Issuer + path }
+	methods, algs := as.AuthMethods(), as.AssertionAlgs()
+	server := metadata.AuthorizationServer{
+		Issuer:                cfg.Issuer,
+		AuthorizationEndpoint: at(authz.PathAuthorize),
+		TokenEndpoint:         at(authz.PathToken),
+		PAREndpoint:           at(authz.PathPAR),
+		DeviceEndpoint:        at(authz.PathDeviceAuthorization),
+		RevocationEndpoint:    at(authz.PathRevoke),
+		IntrospectionEndpoint: at(authz.PathIntrospect),
+		JWKSURI:               at(metadata.PathJWKS),
+		ScopesSupported:       oauth.DefaultScopes(),
+		ResponseTypes:         []string{"code"}, ResponseModes: []string{"query"},
+		GrantTypes:               as.GrantTypes(),
+		TokenAuthMethods:         methods,
+		TokenAuthSigningAlgs:     algs,
+		RevocationSigningAlgs:    algs,
+		IntrospectionSigningAlgs: algs,
+		RevocationAuthMethods:    methods,
+		IntrospectionAuthMethods: methods[1:], // without none, which comes first
+		CodeChallengeMethods:     []string{"S256"}, AuthorizationDetails: []string{token.DetailsToolCall},
+		PromptValues:           []string{"none", "login", "consent", "select_account"},
+		IssInResponseSupported: true,
+		CIMDSupported:          as.DocumentsOffered(),
+	}
+	if as.RegistrationOffered() {
+		server.RegistrationEndpoint = at(authz.PathRegister)
+	}
+	if cfg.MutualTLS != "" {
+		server.MTLSAliases = &metadata.MTLSAliases{TokenEndpoint: cfg.MutualTLS + authz.PathToken, RevocationEndpoint: cfg.MutualTLS + authz.PathRevoke,
+			IntrospectionEndpoint: cfg.MutualTLS + authz.PathIntrospect, PAREndpoint: cfg.MutualTLS + authz.PathPAR,
+			DeviceEndpoint: cfg.MutualTLS + authz.PathDeviceAuthorization}
+	}
+	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: server}
+	for _, u := range cfg.Upstreams {
+		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name})
+	}
+	return doc
+}

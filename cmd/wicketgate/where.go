@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+// whereFlags says which store a command works on.
+type whereFlags struct{ data, config string }
+
+func (f *whereFlags) register(c *cobra.Command) {
+	c.Flags().StringVar(&f.data, "data", ".wicketgate", "`folder` of wicketgate dev")
+	c.Flags().StringVar(&f.config, "config", "", "configuration `file` of wicketgate serve, which says where the store is")
+	c.MarkFlagsMutuallyExclusive("data", "config")
+}
+
+// house is what the command works on: nothing of it is opened or changed yet.
+func (f *whereFlags) house(ctx context.Context) (houseConfig, error) {
+	h := houseConfig{Data: f.data}
+	if f.config != "" {
+		s, err := loadConfig(ctx, f.config)
+		if err != nil {
+			return houseConfig{}, &configError{err}
+		}
+		h = s.house
+	}
+	h.setPaths()
+	return h, nil
+}

@@ -1,0 +1,266 @@
+package keys
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+)
+
+// Settle is how old a next key must be before it may sign: by then every replica
+// has loaded it, and every verifier that keeps our JWKS no longer than it may (60 s)
+// has seen it.
+const Settle = 5 * time.Minute
+
+// Defaults of Config.
+const (
+	DefaultWarnAge = 60 * 24 * time.Hour
+	DefaultMaxAge  = 90 * 24 * time.Hour
+)
+
+// Errors of a Ring.
+var (
+	ErrTooSoon = errors.New("the next key is so new that verifiers may not have seen it")
+	ErrLost    = errors.New("the store has lost the key in use")
+)
+
+// Config configures a Ring. Store, KEK and Now are required.
+type Config struct {
+	Store Store
+	KEK   KEK
+	Now   func() time.Time
+
+	// Of token keys: AlgES256 or AlgEdDSA. A change counts from the next rotation. Zero:
+	// that of the current key, AlgES256 for the first one.
+	Algorithm string
+
+	// How long a token key is accepted after its successor took over; zero:
+	// DefaultOverlap. Tokens that live longer than that die early.
+	Overlap time.Duration
+
+	// After how long in use Ages calls a key old, and after how long Reload replaces it.
+	// Zero: DefaultWarnAge, DefaultMaxAge.
+	WarnAge, MaxAge time.Duration
+}
+
+// withDefaults fills in and checks.
+func (c Config) withDefaults() (Config, error) {
+	c.Overlap = cmp.Or(c.Overlap, DefaultOverlap)
+	c.WarnAge, c.MaxAge = cmp.Or(c.WarnAge, DefaultWarnAge), cmp.Or(c.MaxAge, DefaultMaxAge)
+	if c.Algorithm != "" && c.Algorithm != AlgES256 && c.Algorithm != AlgEdDSA {
+		return c, fmt.Errorf("token keys cannot be %q: want %s or %s", c.Algorithm, AlgES256, AlgEdDSA)
+	}
+	if c.Overlap < 0 || c.WarnAge < 0 || c.MaxAge < Settle {
+		return c, fmt.Errorf("ages of keys: want overlap %v and warn age %v positive, max age %v at least %v", c.Overlap, c.WarnAge, c.MaxAge, Settle)
+	}
+	return c, nil
+}
+
+// Ring holds all keys in memory. It is safe for concurrent use.
+type Ring struct {
+	cfg   Config                    // without KEK
+	kek   func() KEK                // a function, for what prints a Sealer may print the Ring in it, without asking Format
+	state atomic.Pointer[ringState] // complete
+	mu    sync.Mutex                // one reading of the store at a time, so that state never goes back
+}
+
+// Format says nothing of what is inside.
+func (*Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "key ring") }
+
+var (
+	_ token.Signer = (*Ring)(nil)
+	_ token.KeySet = (*Ring)(nil)
+)
+
+// Open is New with defaults.
+func Open(ctx context.Context, store Store, kek KEK, now func() time.Time) (*Ring, error) {
+	return New(ctx, Config{Store: store, KEK: kek, Now: now})
+}
+
+// New loads the ring from the store and generates what is missing. It returns
+// ErrWrongKEK.
+func New(ctx context.Context, cfg Config) (*Ring, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	kek := cfg.KEK
+	cfg.KEK = KEK{}
+	r := &Ring{cfg: cfg, kek: func() KEK { return kek }}
+	if err := r.settle(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Reload takes over what other replicas have done to the store, and rotates what
+// has been in use for MaxAge; exactly one replica does. When it fails, what was
+// loaded before stays: an error is for the log. Call it every few seconds.
+func (r *Ring) Reload(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	for _, u := range Uses() {
+		if r.age(u).Age < r.cfg.MaxAge { // read anew: another replica may have rotated it meanwhile
+			continue
+		}
+		if err := r.rotate(ctx, u, false); err != nil && !errors.Is(err, ErrTooSoon) { // then soon
+			return fmt.Errorf("rotate %s key, which is old: %w", u, err)
+		}
+	}
+	return nil
+}
+
+// Rotate puts the next key of the use into the current one's place, and makes a
+// new next one. Of several that rotate at once, one does and the others find it
+// done. It returns ErrTooSoon when the next key is younger than Settle, unless
+// forced: then verifiers that have not seen it refuse its signatures until they
+// have, for a minute or so.
+func (r *Ring) Rotate(ctx context.Context, u Use, force bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	return r.rotate(ctx, u, force)
+}
+
+// rotate is Rotate on what settle has just read. Callers hold mu.
+func (r *Ring) rotate(ctx context.Context, u Use, force bool) error {
+	l := r.state.Load().lines[u]
+	next, ok := l.successor(r.algorithm(l))
+	if !ok {
+		return fmt.Errorf("there is no use %q", u)
+	}
+	if age := r.cfg.Now().Sub(next.Created); age < Settle && !force {
+		return fmt.Errorf("%w: wait %v", ErrTooSoon, (Settle - age).Round(time.Second))
+	}
+	if err := r.activate(ctx, l, next); err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// settle reads the store, and takes the steps that are due to have a current and a
+// next key of each use. It reads again after each: another replica may have taken
+// the same one, and no key is used before the store is known to have it.
+func (r *Ring) settle(ctx context.Context) error {
+	for range 8 * len(Uses()) { // three steps a use, and as many again that others undo
+		s, err := r.read(ctx)
+		if err != nil {
+			return err
+		}
+		if s.complete() {
+			r.state.Store(s)
+		}
+		if due, err := r.step(ctx, s); err != nil || !due {
+			return err
+		}
+	}
+	return errors.New("settle keys: others change them all the time")
+}
+
+// read opens what the store has now. What it can no longer have lost is the key in
+// use: a store that comes back empty is no reason to begin anew.
+func (r *Ring) read(ctx context.Context) (*ringState, error) {
+	records, err := r.cfg.Store.Keys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load keys: %w", err)
+	}
+	have := r.state.Load()
+	if have != nil && sameRecords(have.records, records) {
+		return have, nil
+	}
+	s, err := openState(records, r.kek(), r.cfg)
+	if err != nil || have == nil {
+		return s, err
+	}
+	for u, l := range have.lines {
+		if k, _ := l.current(); !s.has(k.KeyID) {
+			return nil, fmt.Errorf("%w: %s of use %s", ErrLost, k.KeyID, u)
+		}
+	}
+	return s, nil
+}
+
+// step does one thing that is missing, and reports whether it did.
+func (r *Ring) step(ctx context.Context, s *ringState) (bool, error) {
+	for _, u := range Uses() {
+		l := s.lines[u]
+		next, ok := l.successor(r.algorithm(l))
+		if !ok {
+			return true, r.insert(ctx, l)
+		}
+		if _, ok := l.current(); !ok {
+			return true, r.activate(ctx, l, next)
+		}
+	}
+	return false, nil
+}
+
+func (r *Ring) insert(ctx context.Context, l line) error {
+	k, err := generate(l.use, r.algorithm(l), r.kek(), r.cfg.Now())
+	if err != nil {
+		return fmt.Errorf("generate %s key: %w", l.use, err)
+	}
+	if err := r.cfg.Store.InsertKey(ctx, k); err != nil {
+		return fmt.Errorf("store %s key: %w", l.use, err)
+	}
+	return nil
+}
+
+// activate makes the key the current one, whatever the clocks of other replicas
+// say. That another has done it is no error.
+func (r *Ring) activate(ctx context.Context, l line, next Record) error {
+	now := r.cfg.Now()
+	if k, ok := l.current(); ok && now.Sub(k.Activated) < time.Millisecond {
+		now = k.Activated.Add(time.Millisecond) // stores keep microseconds
+	}
+	if err := r.cfg.Store.ActivateKey(ctx, next.KeyID, now); err != nil && !errors.Is(err, ErrActive) {
+		return fmt.Errorf("use %s key: %w", l.use, err)
+	}
+	return nil
+}
+
+// algorithm is that of keys to come.
+func (r *Ring) algorithm(l line) string {
+	switch l.use {
+	case UseSession:
+		return AlgA256GCM
+	case UseAudit:
+		return AlgES256
+	}
+	k, _ := l.current()
+	return cmp.Or(r.cfg.Algorithm, k.Algorithm, AlgES256)
+}
+
+// Age is how long a key has been in use.
+type Age struct {
+	Use   Use
+	KeyID string
+	Age   time.Duration
+	Old   bool // has reached WarnAge
+}
+
+// Ages are those of the current keys, one for each use.
+func (r *Ring) Ages() []Age {
+	var ages []Age
+	for _, u := range Uses() {
+		ages = append(ages, r.age(u))
+	}
+	return ages
+}
+
+func (r *Ring) age(u Use) Age {
+	k, _ := r.state.Load().lines[u].current()
+	age := r.cfg.Now().Sub(k.Activated)
+	return Age{u, k.KeyID, age, age >= r.cfg.WarnAge}
+}
