@@ -33,6 +33,7 @@ type robot struct {
 	user     string // alice, bob or carol
 	decision string // approve or deny
 	jar      http.CookieJar
+	idp      string // origin of the IdP that the person has a password at; may be empty
 }
 
 func newRobot(user, decision string) *robot {
@@ -40,7 +41,7 @@ func newRobot(user, decision string) *robot {
 	if err != nil {
 		panic(err) // it never does without options
 	}
-	return &robot{user, decision, jar}
+	return &robot{user: user, decision: decision, jar: jar}
 }
 
 // page is what the person saw.
@@ -148,7 +149,7 @@ func (w *walk) follow(req *http.Request, resp *http.Response) (*http.Request, er
 	case w.redirectURI != nil && origin(to) == origin(w.redirectURI) && to.Path == w.redirectURI.Path:
 		w.redirect = to
 		return nil, nil
-	case origin(to) == w.origin:
+	case origin(to) == w.origin, origin(to) == w.robot.idp:
 		return http.NewRequestWithContext(req.Context(), http.MethodGet, to.String(), nil)
 	default:
 		return nil, fmt.Errorf("redirect to %s, which is neither the authorization server nor the redirect URI", to)
@@ -162,6 +163,9 @@ func (r *robot) answer(ctx context.Context, w *walk, p page) (*http.Request, err
 			return req, err
 		}
 	}
+	if r.idp != "" && origin(p.url) == r.idp {
+		return r.logIn(ctx, w, p)
+	}
 	for _, choice := range []struct{ name, value string }{{"user", r.user}, {"decision", r.decision}} {
 		for form := range forms(p.root) {
 			if values, ok := fill(form, choice.name, choice.value); ok {
@@ -173,6 +177,16 @@ func (r *robot) answer(ctx context.Context, w *walk, p page) (*http.Request, err
 	return nil, fmt.Errorf("the robot knows nothing to do with the page at %s: %s", p.url.Path, p.text)
 }
 
+// logIn fills in the login page of the IdP.
+func (r *robot) logIn(ctx context.Context, w *walk, p page) (*http.Request, error) {
+	for form := range forms(p.root) {
+		values := url.Values{"login": {r.user}, "password": {r.user + "-password"}, "answer": {"login"}}
+		w.formOnly = p.formOnly
+		return w.post(ctx, p, form, values)
+	}
+	return nil, fmt.Errorf("the IdP's page at %s has no form: %s", p.url.Path, p.text)
+}
+
 func (w *walk) post(ctx context.Context, p page, form *html.Node, values url.Values) (*http.Request, error) {
 	to, err := p.url.Parse(attribute(form, "action"))
 	if err != nil {
@@ -181,7 +195,7 @@ func (w *walk) post(ctx context.Context, p page, form *html.Node, values url.Val
 	if !strings.EqualFold(attribute(form, "method"), http.MethodPost) {
 		return nil, errors.New("the form does not post: its values would be in the URL")
 	}
-	if origin(to) != w.origin || !allows(p.formOnly, w.origin, to) {
+	if origin(to) != origin(p.url) || !allows(p.formOnly, origin(p.url), to) {
 		return nil, fmt.Errorf("a browser or its person would not post the form to %s", to)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), strings.NewReader(values.Encode()))
@@ -189,7 +203,7 @@ func (w *walk) post(ctx context.Context, p page, form *html.Node, values url.Val
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Origin", w.origin)
+	req.Header.Set("Origin", origin(p.url))
 	req.Header.Set("Sec-Fetch-Site", "same-origin")
 	req.Header.Set("Sec-Fetch-Mode", "navigate")
 	if strings.EqualFold(p.header.Get("Referrer-Policy"), "no-referrer") {

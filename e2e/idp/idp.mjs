@@ -8,7 +8,6 @@
 //
 // Clients, all with those redirect URIs, authorization code and PKCE only:
 //   wicketgate           client_secret_basic, ID tokens signed with RS256
-//   wicketgate-post      client_secret_post
 //   wicketgate-public    no secret
 //   wicketgate-PS256, -ES256, -EdDSA    client_secret_basic, that algorithm
 //
@@ -85,7 +84,6 @@ async function grantAll(provider, accountId, clientId, scope) {
 const configuration = {
     clients: [
         client('wicketgate', {}),
-        client('wicketgate-post', { token_endpoint_auth_method: 'client_secret_post' }),
         client('wicketgate-public', { token_endpoint_auth_method: 'none' }),
         ...['PS256', 'ES256', 'EdDSA'].map((alg) => client(`wicketgate-${alg}`, { id_token_signed_response_alg: alg })),
     ],
