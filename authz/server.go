@@ -134,9 +134,12 @@ type Fetcher interface {
 	Get(ctx context.Context, url string, maxBytes int64) (body []byte, fresh time.Time, err error)
 }
 
-// Registration bounds dynamic client registration (RFC 7591).
+// Registration bounds how clients come to be known by themselves. Zero values are
+// the defaults.
 type Registration struct {
-	Off       bool
+	Off         bool // no dynamic client registration (RFC 7591)
+	NoDocuments bool // no client ID metadata documents
+
 	MaxUnused int           // clients that were never used, at any time; zero: 10000
 	PerMinute int           // registrations from one source address; zero: 60
 	Unused    time.Duration // after which a client that was never used is removed; zero: 7 days

@@ -72,17 +72,30 @@ func shownName(name string) string {
 	return fmt.Sprintf("%q", name)
 }
 
-// secretState is the age of a client's secret and what is to be done about it.
-func secretState(c authz.Client, a ages, now time.Time) string {
+// secretAge says how it stands with a client's secret: "" if it has none that ages.
+func secretAge(c authz.Client, a ages, now time.Time) string {
 	if c.AuthMethod != oauth.AuthBasic && c.AuthMethod != oauth.AuthPost || c.SecretCreated.IsZero() {
-		return "-"
+		return ""
 	}
 	age := now.Sub(c.SecretCreated)
-	days := fmt.Sprintf("%d days", int(age.Hours()/24))
 	switch {
 	case a.SecretMax > 0 && age >= a.SecretMax:
-		return days + ": refused, rotate it"
+		return "refused"
 	case a.SecretWarn > 0 && age >= a.SecretWarn:
+		return "old"
+	}
+	return "good"
+}
+
+// secretState is the age of a client's secret and what is to be done about it.
+func secretState(c authz.Client, a ages, now time.Time) string {
+	days := fmt.Sprintf("%d days", int(now.Sub(c.SecretCreated).Hours()/24))
+	switch secretAge(c, a, now) {
+	case "":
+		return "-"
+	case "refused":
+		return days + ": refused, rotate it"
+	case "old":
 		return days + ": rotate it"
 	}
 	return days
@@ -143,17 +156,25 @@ func rotateClient(ctx context.Context, h houseConfig, name string, overlap time.
 	return nil
 }
 
-// warnOfAge logs the secrets that are to be rotated, once a day and at the start.
+// warnOfAge logs and counts the secrets that are to be rotated, at the start and
+// once a day.
 func warnOfAge(h *house, cfg houseConfig) func(context.Context) error {
 	return func(ctx context.Context) error {
 		all, err := h.store.AllClients(ctx)
 		if err != nil {
 			return err
 		}
-		now := time.Now()
+		now, count := time.Now(), map[string]int{}
 		for _, c := range all {
-			if age := now.Sub(c.SecretCreated); !c.SecretCreated.IsZero() && cfg.Ages.SecretWarn > 0 && age >= cfg.Ages.SecretWarn {
+			age := secretAge(c, cfg.Ages, now)
+			count[age]++
+			if age == "old" || age == "refused" {
 				cfg.Log.Warn("a client secret is old: rotate it", "client", c.ID.String(), "state", secretState(c, cfg.Ages, now))
+			}
+		}
+		if cfg.Metrics != nil {
+			for _, age := range []string{"good", "old", "refused"} {
+				cfg.Metrics.secrets.WithLabelValues(age).Set(float64(count[age]))
 			}
 		}
 		return nil

@@ -69,8 +69,7 @@ func (c configCheck) secretFile(at, name string) (string, bool) {
 
 func (c configCheck) registration() {
 	r := c.s.Registration
-	c.s.house.Registration = authz.Registration{Off: !r.Dynamic, PerMinute: r.PerMinute, MaxUnused: r.MaxUnused, Unused: time.Duration(r.Unused)}
-	c.s.house.Documents = r.Documents
+	c.s.house.Registration = authz.Registration{Off: !r.Dynamic, NoDocuments: !r.Documents, PerMinute: r.PerMinute, MaxUnused: r.MaxUnused, Unused: time.Duration(r.Unused)}
 }
 
 func (c configCheck) ages() {

@@ -53,7 +53,6 @@ type houseConfig struct {
 
 	Login           *oidc.Config // nil: nobody can log in but Users
 	Registration    authz.Registration
-	Documents       bool           // clients known by a client ID metadata document
 	Certificates    bool           // clients may authenticate by certificate
 	ClientCAs       *x509.CertPool // for tls_client_auth; may be nil
 	MutualTLS       string         // URL of the listener for that; "" if there is none

@@ -20,6 +20,7 @@ type metrics struct {
 	open     prometheus.Gauge
 	audit    *prometheus.CounterVec
 	failures prometheus.Counter
+	secrets  *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -34,7 +35,9 @@ func newMetrics() *metrics {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "wicketgate_audit_failures_total",
 			Help: "Lines that could not be written; what they were about was refused."}),
 	}
-	m.registry.MustRegister(m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
+	m.secrets = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wicketgate_client_secrets",
+		Help: "Clients with a secret, by its age: good, old (rotate it), refused. Counted once a day."}, []string{"age"})
+	m.registry.MustRegister(m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }
