@@ -39,5 +39,6 @@ test-tools: ## what the end-to-end tests need: real clients with a Node.js of th
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 	@tools/fuzz.sh $(FUZZTIME)
 
-bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing
+bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores
+	@tools/postgres.sh
 	$(GO) run ./bench

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,11 +129,11 @@ func TestBench(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, binary, "-quick", "-time", "100ms", "-out", dir).CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, "-quick", "-time", "100ms", "-grants", "1000", "-out", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("bench: %v\n%s", err, out)
 	}
-	for _, want := range append([]string{"added p50", "requests/s at 16"}, tokenNames...) {
+	for _, want := range slices.Concat([]string{"added p50", "requests/s at 16", "1,000 grants as to 100"}, tokenNames, grantNames) {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("the output has no %q:\n%s", want, out)
 		}
@@ -153,6 +154,7 @@ func checkResults(t *testing.T, path string) {
 	if len(r.Errors) > 0 || len(r.Rounds) != 2 || len(r.Targets) != 6 {
 		t.Errorf("%d rounds, %d targets, wrong answers %v; want 2, 6 and none", len(r.Rounds), len(r.Targets), r.Errors)
 	}
+	checkStores(t, r.Stores)
 	for i, rd := range r.Rounds {
 		for _, samples := range []map[string]sample{rd.One, rd.Many, rd.Token} {
 			if len(samples) != 4 {
@@ -167,10 +169,35 @@ func checkResults(t *testing.T, path string) {
 	}
 }
 
+func checkStores(t *testing.T, s *storeResults) {
+	t.Helper()
+	stores := []string{nameSQLite}
+	if postgresBinaries() != "" {
+		stores = append(stores, namePostgres)
+	}
+	if s == nil || len(s.Rounds) != len(stores) || len(s.Rows) != 3*len(stores) || len(s.Growth) != len(s.Rows) {
+		t.Fatalf("stores: %+v, want rounds of %v and three rows of each", s, stores)
+	}
+	for _, store := range stores {
+		for i, rd := range s.Rounds[store] {
+			for _, samples := range []map[string]sample{{nameSign: rd.Sign}, rd.Few, rd.Many} {
+				for name, s := range samples {
+					if s.Calls == 0 || s.P50 <= 0 {
+						t.Errorf("%s, round %d, %s: %+v", store, i+1, name, s)
+					}
+				}
+			}
+			if len(rd.Few) != 3 || len(rd.Many) != 3 {
+				t.Errorf("%s, round %d: %d and %d grants, want 3", store, i+1, len(rd.Few), len(rd.Many))
+			}
+		}
+	}
+}
+
 func checkPlots(t *testing.T, dir string) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.svg"))
-	if err != nil || len(files) != 7 {
-		t.Fatalf("%d plots, %v; want 7", len(files), err)
+	if err != nil || len(files) != 9 {
+		t.Fatalf("%d plots, %v; want 9", len(files), err)
 	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)

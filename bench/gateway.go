@@ -198,7 +198,10 @@ func (r *rig) tokenLoads(ctx context.Context, cfg config) (map[string]load, erro
 		{nameExchange, r.gateway.process, exchange},
 		{nameFirstSight, r.gateway.process, firstSight},
 	} {
-		l := load{server: target.server, right: rightToken, warm: cfg.warm(), time: cfg.time, once: target.name == nameFirstSight}
+		l := load{server: target.server, right: rightToken, warm: cfg.warm(), time: cfg.time}
+		if target.name == nameFirstSight {
+			l.once, l.warm = true, 0 // warming up would have seen them
+		}
 		if l.requests, err = formRequests(target.server.url+"/oauth2/token", h, target.forms); err != nil {
 			return nil, err
 		}

@@ -20,9 +20,11 @@ import (
 // much as some of the servers do.
 type load struct {
 	server   *process
+	database *process   // what works for the server, if anything
 	requests [][][]byte // what each connection sends, over and over
-	once     bool       // each request only once, without warming up: what is seen first
+	once     bool       // each request only once
 	right    func(status int, body []byte) bool
+	then     func(connection int, request, answer []byte) // sees what was right, and may change what is sent next; may be nil
 	warm     time.Duration
 	time     time.Duration
 }
@@ -34,7 +36,8 @@ type sample struct {
 	P99        float64  `json:"p99_ms"`
 	Rate       float64  `json:"per_second"`
 	CPU        float64  `json:"cpu_us_per_call"` // of the server's process alone
-	RSS        float64  `json:"rss_mib"`         // of the server, afterwards
+	Database   float64  `json:"database_cpu_us_per_call,omitempty"`
+	RSS        float64  `json:"rss_mib"` // of the server, afterwards
 	WrongCount int      `json:"wrong_answers,omitempty"`
 	wrong      []string // some of them
 }
@@ -44,6 +47,7 @@ const maxWrong = 10
 
 // connection is one worker with its socket.
 type connection struct {
+	number    int
 	conn      net.Conn
 	r         *bufio.Reader
 	body      bytes.Buffer
@@ -63,32 +67,45 @@ func (l load) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", l.server.name, err)
 	}
-	if !l.once {
+	if l.warm > 0 {
 		l.phase(conns, l.warm)
 	}
 	for _, c := range conns {
 		c.latencies = make([]time.Duration, 0, 1<<16)
 	}
-	before, err := cpuOf(l.server.pid())
+	before, err := l.cpu()
 	if err != nil {
-		return sample{}, fmt.Errorf("%s has gone: %w%s", l.server.name, err, l.server.lastWords())
+		return sample{}, err
 	}
 	start := time.Now()
 	l.phase(conns, l.time)
 	wall := time.Since(start)
-	after, err := cpuOf(l.server.pid())
+	after, err := l.cpu()
 	if err != nil {
-		return sample{}, fmt.Errorf("%s has gone: %w%s", l.server.name, err, l.server.lastWords())
+		return sample{}, err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return sample{}, err
 	}
-	return l.sum(conns, wall, after-before)
+	return l.sum(conns, wall, [2]time.Duration{after[0] - before[0], after[1] - before[1]})
+}
+
+// cpu is the CPU time that the server and its database have used.
+func (l load) cpu() (used [2]time.Duration, err error) {
+	for i, p := range []*process{l.server, l.database} {
+		if p == nil {
+			continue
+		}
+		if used[i], err = p.cpu(); err != nil {
+			return used, fmt.Errorf("%s has gone: %w%s", p.name, err, p.lastWords())
+		}
+	}
+	return used, nil
 }
 
 func (l load) dial(ctx context.Context) ([]*connection, error) {
 	var conns []*connection
-	for _, requests := range l.requests {
+	for i, requests := range l.requests {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "tcp", l.server.url[len("http://"):])
 		if err != nil {
@@ -97,7 +114,7 @@ func (l load) dial(ctx context.Context) ([]*connection, error) {
 		if err := conn.SetDeadline(time.Now().Add(l.warm + l.time + 30*time.Second)); err != nil {
 			return conns, err
 		}
-		conns = append(conns, &connection{conn: conn, r: bufio.NewReader(conn), requests: requests})
+		conns = append(conns, &connection{number: i, conn: conn, r: bufio.NewReader(conn), requests: requests})
 		context.AfterFunc(ctx, func() { conn.Close() })
 	}
 	return conns, nil
@@ -114,12 +131,13 @@ func (l load) phase(conns []*connection, d time.Duration) {
 }
 
 func (c *connection) loop(l load, end time.Time) {
-	for len(c.wrong) < maxWrong && (!l.once || c.sent < len(c.requests)) {
+	for len(c.wrong) < maxWrong && len(c.requests) > 0 && (!l.once || c.sent < len(c.requests)) {
 		start := time.Now()
 		if start.After(end) {
 			return
 		}
-		status, err := c.call()
+		request := c.requests[c.sent%len(c.requests)]
+		status, err := c.call(request)
 		if err != nil {
 			c.wrong = append(c.wrong, err.Error())
 			return // the connection is of no use any more
@@ -129,14 +147,16 @@ func (c *connection) loop(l load, end time.Time) {
 			continue
 		}
 		c.latencies = append(c.latencies, time.Since(start))
+		if l.then != nil {
+			l.then(c.number, request, c.body.Bytes())
+		}
 	}
 }
 
 var post = &http.Request{Method: http.MethodPost} // ReadResponse wants to know what it answers
 
-// call sends the next request and reads the answer into body.
-func (c *connection) call() (int, error) {
-	request := c.requests[c.sent%len(c.requests)]
+// call sends the request and reads the answer into body.
+func (c *connection) call(request []byte) (int, error) {
 	c.sent++
 	if _, err := c.conn.Write(request); err != nil {
 		return 0, err
@@ -152,7 +172,7 @@ func (c *connection) call() (int, error) {
 	return resp.StatusCode, resp.Body.Close()
 }
 
-func (l load) sum(conns []*connection, wall, cpu time.Duration) (sample, error) {
+func (l load) sum(conns []*connection, wall time.Duration, cpu [2]time.Duration) (sample, error) {
 	var s sample
 	var all []time.Duration
 	for _, c := range conns {
@@ -164,7 +184,8 @@ func (l load) sum(conns []*connection, wall, cpu time.Duration) (sample, error) 
 	s.P50, s.P99 = milliseconds(percentile(all, 50)), milliseconds(percentile(all, 99))
 	s.Rate = float64(len(all)) / wall.Seconds()
 	if len(all) > 0 {
-		s.CPU = float64(cpu.Microseconds()) / float64(len(all))
+		s.CPU = float64(cpu[0].Microseconds()) / float64(len(all))
+		s.Database = float64(cpu[1].Microseconds()) / float64(len(all))
 	}
 	var err error
 	s.RSS, err = memoryOf(l.server.pid(), "VmRSS")

@@ -2,7 +2,8 @@
 // gateway at all, a plain reverse proxy, and the naive floor, which does per call
 // what a gateway cannot do without (verify a JWT, ask a policy, sign a JWT) in
 // the first way that comes to mind. The token endpoint is measured beside a
-// handler that does nothing but sign.
+// handler that does nothing but sign: once more with wicketgate serve on each
+// store, nearly empty and with a million grants in it.
 //
 // Everything runs as a process of its own on loopback, in one run, in interleaved
 // rounds. Ratios are computed within a round and their medians reported, because
@@ -54,12 +55,15 @@ type config struct {
 	time       time.Duration // of one measurement
 	out        string        // folder for results.json and the plots
 	wicketgate string        // a binary to measure; empty: build it
+	storesOnly bool
+	grants     int // in the full stores
 }
 
 // connections is how many the throughput is measured with.
 const connections = 16
 
-// maxTime keeps a round, twelve measurements, shorter than an access token lives.
+// maxTime keeps a round of the first part, twelve measurements, shorter than an
+// access token lives.
 const maxTime = 15 * time.Second
 
 func parseFlags(args []string, stderr io.Writer) (config, error) {
@@ -67,8 +71,10 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.IntVar(&cfg.rounds, "rounds", 5, "interleaved `rounds`; medians are over them")
-	f.DurationVar(&cfg.time, "time", 2*time.Second, "`duration` of one measurement; CPU is counted in ticks of 10 ms, so keep it well above 100ms")
-	quick := f.Bool("quick", false, "two rounds of one second: is it broken, not how fast is it")
+	f.DurationVar(&cfg.time, "time", 2*time.Second, "`duration` of one measurement, of the stores half; CPU is counted in ticks of 10 ms, so keep it well above 100ms")
+	quick := f.Bool("quick", false, "two rounds of one second, and a tenth of the grants: is it broken, not how fast is it")
+	f.BoolVar(&cfg.storesOnly, "stores", false, "only the stores, nearly empty and full")
+	f.IntVar(&cfg.grants, "grants", 1_000_000, "`grants` in the full stores; the nearly empty ones have 100")
 	f.StringVar(&cfg.out, "out", filepath.Join("bench", "out"), "`folder` for results.json and the plots")
 	f.StringVar(&cfg.wicketgate, "wicketgate", "", "measure this `binary` instead of building one")
 	if err := f.Parse(args); err != nil {
@@ -83,12 +89,17 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 		if !set["time"] {
 			cfg.time = time.Second
 		}
+		if !set["grants"] {
+			cfg.grants /= 10
+		}
 	}
 	switch {
 	case f.NArg() > 0:
 		return cfg, fmt.Errorf("%q is not understood: see go run ./bench -help", f.Arg(0))
 	case cfg.rounds < 1:
 		return cfg, errors.New("-rounds: want at least 1")
+	case cfg.grants <= few:
+		return cfg, fmt.Errorf("-grants: want more than %d, to compare with", few)
 	case cfg.time < 10*time.Millisecond || cfg.time > maxTime:
 		return cfg, fmt.Errorf("-time: want 10ms to %s: an access token lives five minutes and is to last a round", maxTime)
 	}
@@ -97,8 +108,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 
 // bound is when a run has certainly gone wrong.
 func (c config) bound() time.Duration {
-	measurements := time.Duration(c.rounds * 12)
-	return 5*time.Minute + 2*measurements*(c.time+c.warm()+2*time.Second)
+	measurements := time.Duration(c.rounds * (12 + 14))
+	return 10*time.Minute + 2*measurements*(c.time+c.warm()+2*time.Second)
 }
 
 // warm is how long each measurement runs before it counts.
@@ -115,22 +126,40 @@ func runAll(ctx context.Context, cfg config, stdout, stderr io.Writer) (err erro
 	defer os.RemoveAll(dir)
 	m := describe(ctx, cfg)
 	m.print(stdout)
-	r, err := startRig(ctx, cfg, dir, stderr)
-	if err != nil {
-		return err
+	if cfg.wicketgate == "" {
+		fmt.Fprintln(stderr, "building wicketgate …")
+		if cfg.wicketgate, err = build(ctx, dir); err != nil {
+			return err
+		}
 	}
-	defer r.stop()
 	res := &results{Machine: m}
-	if err := r.measure(ctx, cfg, res); err != nil {
-		return err
+	if !cfg.storesOnly {
+		if err := measureGateway(ctx, cfg, dir, res, stderr); err != nil {
+			return err
+		}
 	}
-	res.finish(r)
-	r.stop()
+	if err := measureStores(ctx, cfg, dir, res, stderr); err != nil {
+		return fmt.Errorf("stores: %w", err)
+	}
 	if err := res.write(stdout, cfg.out); err != nil {
 		return err
 	}
 	if n := len(res.Errors); n > 0 {
 		return fmt.Errorf("%d kinds of wrong answers: the numbers above count only the right ones, see below\n  %s", n, res.errorText())
 	}
+	return nil
+}
+
+// measureGateway is the first part: calls, and the token endpoint beside them.
+func measureGateway(ctx context.Context, cfg config, dir string, res *results, progress io.Writer) error {
+	r, err := startRig(ctx, cfg.wicketgate, dir, progress)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	if err := r.measure(ctx, cfg, res); err != nil {
+		return err
+	}
+	res.finish(r)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 type bar struct {
 	label string
 	value spread
+	ours  bool // in our colour
 }
 
 // chart is one SVG file.
@@ -20,35 +21,50 @@ type chart struct {
 	bars                []bar
 }
 
-// plot writes the charts into the folder.
+// plot writes the charts of what was measured into the folder.
 func (r *results) plot(out string) error {
+	var charts []chart
+	if len(r.Rounds) > 0 {
+		charts = r.charts()
+	}
+	if r.Stores != nil {
+		charts = append(charts, r.Stores.charts()...)
+	}
+	for _, c := range charts {
+		if err := os.WriteFile(filepath.Join(out, c.file), c.svg(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *results) charts() []chart {
 	calls := func(names []string, f func(figures) spread) (bars []bar) {
 		for _, name := range names {
-			bars = append(bars, bar{name, f(r.Calls[name])})
+			bars = append(bars, bar{label: name, value: f(r.Calls[name])})
 		}
 		return bars
 	}
-	var tokens, ratios []bar
+	var tokens []bar
 	for _, name := range tokenNames {
-		tokens = append(tokens, bar{name, r.Token[name].Rate})
+		tokens = append(tokens, bar{label: name, value: r.Token[name].Rate})
 	}
-	for _, t := range r.Targets {
-		ratios = append(ratios, bar{fmt.Sprintf("%s (target %s)", t.Name, t.bound()), t.Found})
-	}
-	for _, c := range []chart{
+	return []chart{
 		{"added-p50.svg", "Added p50 at one connection, ms (less is better)", "%.3f", calls(callNames[1:], func(f figures) spread { return f.AddedP50 })},
 		{"added-p99.svg", "Added p99 at one connection, ms (less is better)", "%.3f", calls(callNames[1:], func(f figures) spread { return f.AddedP99 })},
 		{"requests.svg", "Requests per second at sixteen connections (more is better)", "%.0f", calls(callNames, func(f figures) spread { return f.Rate })},
 		{"cpu.svg", "CPU of the server per call at sixteen connections, µs (less is better)", "%.0f", calls(callNames, func(f figures) spread { return f.CPU })},
 		{"memory.svg", "Resident memory after the calls, MiB (less is better)", "%.0f", calls(callNames, func(f figures) spread { return f.RSS })},
 		{"token-endpoint.svg", "Tokens per second at sixteen connections (more is better)", "%.0f", tokens},
-		{"targets.svg", "Ratios with targets", "%.2f", ratios},
-	} {
-		if err := os.WriteFile(filepath.Join(out, c.file), c.svg(), 0o644); err != nil {
-			return err
-		}
+		{"targets.svg", "Ratios with targets", "%.2f", targetBars(r.Targets)},
 	}
-	return nil
+}
+
+func targetBars(targets []target) (bars []bar) {
+	for _, t := range targets {
+		bars = append(bars, bar{fmt.Sprintf("%s (target %s)", t.Name, t.bound()), t.Found, true})
+	}
+	return bars
 }
 
 // Measures of a chart, in pixels.
@@ -73,7 +89,7 @@ func (c chart) svg() []byte {
 	for i, b := range c.bars {
 		y := 44 + rowHeight*i
 		fill := "#9aa5b1"
-		if b.label == nameGateway || c.file == "targets.svg" {
+		if b.ours || b.label == nameGateway {
 			fill = "#2b6cb0"
 		}
 		fmt.Fprintf(&s, `<text x="%d" y="%d" text-anchor="end">%s</text>`, labelWidth-10, y+16, html.EscapeString(b.label))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,16 +30,28 @@ type process struct {
 	stdout *output
 	stderr *output
 	exited chan struct{}
+
+	// Of PostgreSQL, which a script starts and, when its stdin ends, stops.
+	lifeline   io.Closer
+	postmaster int // its process, whose children work for it
 }
 
-var readyLine = regexp.MustCompile(`(?m)^ready (http://127\.0\.0\.1:\d+)$`)
+var readyLine = regexp.MustCompile(`(?m)^ready (http://127\.0\.0\.1:\d+|/\S+)$`)
 
 // start runs a command and returns once it has printed where it serves.
 func start(ctx context.Context, name, command string, args ...string) (*process, error) {
+	return newProcess(name, command, args...).start(ctx)
+}
+
+func newProcess(name, command string, args ...string) *process {
 	p := &process{name: name, cmd: exec.Command(command, args...), stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	return p
+}
+
+func (p *process) start(ctx context.Context) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
 		_ = p.cmd.Wait() // we kill it: its status says nothing
@@ -46,7 +59,7 @@ func start(ctx context.Context, name, command string, args ...string) (*process,
 	}()
 	if err := p.waitReady(ctx); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("start %s (%s): %w%s", name, strings.Join(p.cmd.Args, " "), err, p.lastWords())
+		return nil, fmt.Errorf("start %s (%.200s): %w%s", p.name, strings.Join(p.cmd.Args, " "), err, p.lastWords())
 	}
 	return p, nil
 }
@@ -82,6 +95,11 @@ func (p *process) lastWords() string {
 
 // stop ends the process, politely first. It may be called again.
 func (p *process) stop() {
+	if p.lifeline != nil {
+		_ = p.lifeline.Close()
+		<-p.exited // pg_ctl itself gives up after a minute
+		return
+	}
 	_ = p.cmd.Process.Signal(os.Interrupt) // fails when it has ended
 	select {
 	case <-p.exited:
@@ -91,24 +109,73 @@ func (p *process) stop() {
 	}
 }
 
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// pid is of the process that serves.
+func (p *process) pid() int {
+	if p.postmaster != 0 {
+		return p.postmaster
+	}
+	return p.cmd.Process.Pid
+}
+
+// cpu is the CPU time that the process has used, PostgreSQL with its children.
+func (p *process) cpu() (time.Duration, error) {
+	if p.postmaster != 0 {
+		return cpuOfFamily(p.postmaster)
+	}
+	return cpuOf(p.pid())
+}
 
 // tick is the unit of /proc/PID/stat: USER_HZ is 100 on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
 // cpuOf is the CPU time that a process has used, user and system.
 func cpuOf(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	s, err := statOf(pid)
+	return s.used, err
+}
+
+// cpuOfFamily adds to that the children, those that have ended too.
+func cpuOfFamily(pid int) (time.Duration, error) {
+	parent, err := statOf(pid)
 	if err != nil {
 		return 0, err
 	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it may have spaces
-	if len(f) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat is not what proc(5) says", pid)
+	sum := parent.used + parent.reaped
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		id, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			continue
+		}
+		if s, err := statOf(id); err == nil && s.parent == pid { // or it has just ended
+			sum += s.used + s.reaped
+		}
 	}
-	user, err1 := strconv.ParseInt(string(f[11]), 10, 64)
-	system, err2 := strconv.ParseInt(string(f[12]), 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+	return sum, err
+}
+
+// stat is what we need of /proc/PID/stat.
+type stat struct {
+	parent       int
+	used, reaped time.Duration // CPU time, user and system: its own, and of children that have ended
+}
+
+func statOf(pid int) (stat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it may have spaces
+	if len(f) < 15 {
+		return stat{}, fmt.Errorf("/proc/%d/stat is not what proc(5) says", pid)
+	}
+	var n [5]int
+	for i, at := range []int{1, 11, 12, 13, 14} {
+		if n[i], err = strconv.Atoi(string(f[at])); err != nil {
+			return stat{}, err
+		}
+	}
+	return stat{n[0], time.Duration(n[1]+n[2]) * tick, time.Duration(n[3]+n[4]) * tick}, nil
 }
 
 // memoryOf is a field of /proc/PID/status in MiB: VmRSS now, VmHWM at its peak.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 )
 
 // results is what a run found, as results.json has it.
@@ -23,6 +22,7 @@ type results struct {
 	Peak    map[string]float64 `json:"peak_rss_mib"`
 	Errors  map[string]int     `json:"wrong_answers"`
 	Rounds  []round            `json:"rounds"`
+	Stores  *storeResults      `json:"stores,omitempty"`
 }
 
 // figures is the summary of one column or row, over the rounds.
@@ -34,6 +34,7 @@ type figures struct {
 	Rate     spread `json:"per_second"`   // at sixteen connections
 	Share    spread `json:"share"`        // of the direct calls, or of bare signing
 	CPU      spread `json:"cpu_us_per_call"`
+	Database spread `json:"database_cpu_us_per_call,omitzero"`
 	RSS      spread `json:"rss_mib"`
 }
 
@@ -64,18 +65,23 @@ func (t target) bound() string {
 
 func (r *results) add(rd round) {
 	r.Rounds = append(r.Rounds, rd)
+	for what, samples := range map[string]map[string]sample{"at one connection": rd.One, "at sixteen": rd.Many, "": rd.Token} {
+		for name, s := range samples {
+			r.note(strings.TrimSpace(name+" "+what), s)
+		}
+	}
+}
+
+// note keeps what was wrong in a sample.
+func (r *results) note(name string, s sample) {
 	if r.Errors == nil {
 		r.Errors = map[string]int{}
 	}
-	for what, samples := range map[string]map[string]sample{"at one connection": rd.One, "at sixteen": rd.Many, "": rd.Token} {
-		for name, s := range samples {
-			for _, w := range s.wrong {
-				r.Errors[strings.TrimSpace(name+" "+what)+": "+w]++
-			}
-			if s.Calls == 0 {
-				r.Errors[strings.TrimSpace(name+" "+what)+": not one right answer"]++
-			}
-		}
+	for _, w := range s.wrong {
+		r.Errors[name+": "+w]++
+	}
+	if s.Calls == 0 {
+		r.Errors[name+": not one right answer"]++
 	}
 }
 
@@ -89,7 +95,7 @@ func (r *results) errorText() string {
 
 // finish sums up, while the servers still run.
 func (r *results) finish(g *rig) {
-	r.Others = r.Machine.others(g.processes)
+	r.Others = g.meter.others(g.processes)
 	r.Peak = map[string]float64{}
 	for _, p := range g.processes {
 		r.Peak[p.name], _ = memoryOf(p.pid(), "VmHWM") // missing only when it has died, and then calls failed
@@ -161,11 +167,25 @@ func (r *results) write(w io.Writer, out string) error {
 	if err := r.plot(out); err != nil {
 		return err
 	}
+	if r.Stores != nil {
+		if err := os.WriteFile(filepath.Join(out, "stores.md"), r.Stores.markdown(r.Machine), 0o644); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(w, "\n%s has the rounds, and *.svg beside it the plots.\n", filepath.Join(out, "results.json"))
 	return nil
 }
 
 func (r *results) print(w io.Writer) {
+	if len(r.Rounds) > 0 {
+		r.printGateway(w)
+	}
+	if r.Stores != nil {
+		r.Stores.print(w, r.Machine.Cores)
+	}
+}
+
+func (r *results) printGateway(w io.Writer) {
 	fmt.Fprintf(w, "\nMedians over the rounds (least–most). Other programs kept %.1f of %d cores busy meanwhile.\n\n", r.Others, r.Machine.Cores)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	defer t.Flush()
@@ -211,22 +231,13 @@ func (r *results) printTokens(t *tabwriter.Writer) {
 func (r *results) printTargets(t *tabwriter.Writer) {
 	fmt.Fprintf(t, "wicketgate, DESIGN.md section 6\tfound\ttarget\tmet\n")
 	for _, g := range r.Targets {
-		met := "no"
-		if g.Met {
-			met = "yes"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", g.Name, g.Found.text("%.2f"), g.bound(), met)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", g.Name, g.Found.text("%.2f"), g.bound(), yesNo(g.Met))
 	}
 }
 
-// others is how many cores programs that are not ours kept busy on average.
-func (m machine) others(ours []*process) float64 {
-	used := busy() - m.busy
-	own, _ := cpuOf(os.Getpid())
-	used -= own - m.own
-	for _, p := range ours {
-		cpu, _ := cpuOf(p.pid())
-		used -= cpu
+func yesNo(b bool) string {
+	if b {
+		return "yes"
 	}
-	return max(0, used.Seconds()/time.Since(m.Began).Seconds())
+	return "no"
 }

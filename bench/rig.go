@@ -14,6 +14,7 @@ import (
 type rig struct {
 	progress  io.Writer
 	processes []*process // in the order in which they were started
+	meter     meter
 
 	direct, plain, floor, sign *process
 	floorToken                 string
@@ -21,8 +22,8 @@ type rig struct {
 }
 
 // startRig starts all servers; what it started is stopped if one of them fails.
-func startRig(ctx context.Context, cfg config, dir string, progress io.Writer) (r *rig, err error) {
-	r = &rig{progress: progress}
+func startRig(ctx context.Context, binary, dir string, progress io.Writer) (r *rig, err error) {
+	r = &rig{progress: progress, meter: startMeter()}
 	defer func() {
 		if err != nil {
 			r.stop()
@@ -31,13 +32,6 @@ func startRig(ctx context.Context, cfg config, dir string, progress io.Writer) (
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
-	}
-	binary := cfg.wicketgate
-	if binary == "" {
-		fmt.Fprintln(progress, "building wicketgate …")
-		if binary, err = build(ctx, dir); err != nil {
-			return nil, err
-		}
 	}
 	if err := r.startHelpers(ctx, self); err != nil {
 		return nil, err
@@ -164,9 +158,7 @@ func (r *rig) round(ctx context.Context, cfg config, i int) (round, error) {
 func (r *rig) runLoads(ctx context.Context, loads map[string]load, order []string) (map[string]sample, error) {
 	out := map[string]sample{}
 	for _, name := range order {
-		l := loads[name]
-		fmt.Fprintf(r.progress, "  %s, connections: %d, process %d\n", name, len(l.requests), l.server.pid())
-		s, err := l.run(ctx)
+		s, err := loads[name].announced(ctx, name, r.progress)
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +167,13 @@ func (r *rig) runLoads(ctx context.Context, loads map[string]load, order []strin
 	return out, nil
 }
 
-func rotate(names []string, by int) []string {
+// announced runs a load after it has said which process is under it.
+func (l load) announced(ctx context.Context, name string, progress io.Writer) (sample, error) {
+	fmt.Fprintf(progress, "  %s, connections: %d, process %d\n", name, len(l.requests), l.server.pid())
+	return l.run(ctx)
+}
+
+func rotate[T any](names []T, by int) []T {
 	by %= len(names)
 	return slices.Concat(names[by:], names[:by])
 }
