@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -56,9 +57,9 @@ func (e *redirectError) Unwrap() error { return e.err }
 
 // authorize is the authorization endpoint: check, then login, then consent.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	q, err := parseQuery(r)
 	if err != nil {
-		return &oauth.Error{Code: oauth.InvalidRequest, Description: "the query is malformed", Cause: err}
+		return err
 	}
 	if strings.HasPrefix(q.Get("request_uri"), requestURIPrefix) {
 		return s.authorizePushed(w, r, q)
@@ -69,6 +70,15 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.begin(req)
 	return s.proceed(w, r, req, s.browser(w, r))
+}
+
+// parseQuery reads the query of a page, in which no parameter comes twice.
+func parseQuery(r *http.Request) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "the query is malformed", Cause: err}
+	}
+	return q, noDuplicates(q)
 }
 
 // begin notes that a request came, from now on until the person has answered it.
@@ -165,6 +175,9 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	if raw, err := base64.RawURLEncoding.Strict().DecodeString(req.challenge); q.Get("code_challenge_method") != "S256" || err != nil || len(raw) != 32 ||
 		len(req.challenge) != 43 { // the decoder skips line breaks
 		return req.fail(oauth.InvalidRequest, "PKCE is required: code_challenge with code_challenge_method S256")
+	}
+	if !utf8.ValidString(q.Get("login_hint")) || !utf8.ValidString(q.Get("acr_values")) { // they are passed on
+		return req.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
 	}
 	if slices.Contains(req.prompt, "none") && len(req.prompt) > 1 {
 		return req.fail(oauth.InvalidRequest, "prompt none must stand alone")

@@ -161,6 +161,16 @@ func (s *Server) pending(r *http.Request, sealed, browser string) (*authorizeReq
 	return req, nil
 }
 
+// posted reads a page's form, with the request that it is for and the browser.
+func (s *Server) posted(w http.ResponseWriter, r *http.Request) (form url.Values, req *authorizeRequest, browser string, err error) {
+	if form, err = parseForm(r); err != nil {
+		return nil, nil, "", err
+	}
+	browser = s.browser(w, r)
+	req, err = s.pending(r, form.Get("request"), browser)
+	return form, req, browser, err
+}
+
 // again checks a pending request anew: much may have changed since.
 func (s *Server) again(ctx context.Context, p pendingRequest) (*authorizeRequest, error) {
 	if p.UserCode != "" {

@@ -17,12 +17,7 @@ import (
 
 // consent takes the decision from the consent page.
 func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
-	form, err := parseForm(r)
-	if err != nil {
-		return err
-	}
-	b := s.browser(w, r)
-	req, err := s.pending(r, form.Get("request"), b)
+	form, req, b, err := s.posted(w, r)
 	if err != nil {
 		return err
 	}

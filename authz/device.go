@@ -110,7 +110,11 @@ func parseUserCode(s string) (string, bool) {
 // device is the page where a person enters the code that the device shows. A code
 // in the URL is filled in, and still asked about (RFC 8628 §3.3.1).
 func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
-	code, _ := parseUserCode(r.URL.Query().Get("user_code"))
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	code, _ := parseUserCode(q.Get("user_code"))
 	return s.showDevice(w, http.StatusOK, s.sealBrowser(s.browser(w, r)), code, "")
 }
 

@@ -30,7 +30,9 @@ const unreadable = "unreadable"
 
 // DocumentsOffered reports whether clients may be known by their metadata
 // documents (client_id_metadata_document_supported).
-func (s *Server) DocumentsOffered() bool { return s.cfg.Fetcher != nil && !s.cfg.Registration.NoDocuments }
+func (s *Server) DocumentsOffered() bool {
+	return s.cfg.Fetcher != nil && !s.cfg.Registration.NoDocuments
+}
 
 // snapshot is what a client ID metadata document said: the one that has the digest,
 // or the last. It is read again each time, so that what has been forbidden since

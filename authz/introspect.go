@@ -90,6 +90,10 @@ func (s *Server) introspectRefresh(ctx context.Context, c Client, raw string) (i
 	case a.ClientID != c.ID, !t.Rotated.IsZero(), !a.Revoked.IsZero(), !now.Before(t.Expires), !now.Before(a.Expires):
 		return introspected{}, nil
 	}
-	return introspected{Active: true, Issuer: s.cfg.Issuer, Subject: a.Subject, Audience: a.Resource, ClientID: a.ClientID, Scope: a.Scope,
-		IssuedAt: t.Created.Unix(), Expiry: t.Expires.Unix(), AuthTime: a.AuthTime.Unix(), ACR: a.ACR}, nil
+	answer := introspected{Active: true, Issuer: s.cfg.Issuer, Subject: a.Subject, Audience: a.Resource, ClientID: a.ClientID, Scope: a.Scope,
+		IssuedAt: t.Created.Unix(), Expiry: t.Expires.Unix(), ACR: a.ACR}
+	if !a.AuthTime.IsZero() { // the IdP may not say
+		answer.AuthTime = a.AuthTime.Unix()
+	}
+	return answer, nil
 }

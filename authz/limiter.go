@@ -72,7 +72,7 @@ func network(source string) string {
 	if err != nil {
 		return source
 	}
-	if a = a.Unmap().WithZone(""); a.Is4() {
+	if a = a.Unmap(); a.Is4() {
 		return a.String()
 	}
 	p, err := a.Prefix(64)

@@ -144,12 +144,7 @@ func (s *Server) loginUnderWay(ctx context.Context, state, browser string) (logi
 // login takes the person that was picked on the login page. It proves nothing,
 // which is why only InsecureUsers can be picked.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
-	form, err := parseForm(r)
-	if err != nil {
-		return err
-	}
-	b := s.browser(w, r)
-	req, err := s.pending(r, form.Get("request"), b)
+	form, req, b, err := s.posted(w, r)
 	if err != nil {
 		return err
 	}
@@ -163,8 +158,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 // switchPerson signs out, and has somebody else log in for the request. It is a link
 // of the consent page that nobody else can make.
 func (s *Server) switchPerson(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
 	b := s.browser(w, r)
-	req, err := s.pending(r, r.URL.Query().Get("request"), b)
+	req, err := s.pending(r, q.Get("request"), b)
 	if err != nil {
 		return err
 	}
@@ -213,8 +212,12 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request, req *authorizeRe
 
 // resumed is that page.
 func (s *Server) resumed(w http.ResponseWriter, r *http.Request) error {
+	q, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
 	b := s.browser(w, r)
-	req, err := s.pending(r, r.URL.Query().Get("request"), b)
+	req, err := s.pending(r, q.Get("request"), b)
 	if err != nil {
 		return err
 	}

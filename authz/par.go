@@ -69,9 +69,6 @@ func (s *Server) pushRequest(r *http.Request, client Client, form url.Values) (p
 // authorizePushed spends a request_uri, and sends the browser on to a page of its
 // own: that one can be loaded again, the request_uri cannot.
 func (s *Server) authorizePushed(w http.ResponseWriter, r *http.Request, q url.Values) error {
-	if err := noDuplicates(q); err != nil {
-		return err
-	}
 	again := &oauth.Error{Code: oauth.InvalidRequest, Description: "this link was used before or is too old: go back to the application and connect again"}
 	id := q.Get("request_uri")[len(requestURIPrefix):]
 	value, err := s.cfg.Store.Ticket(r.Context(), TicketRequest, TicketKey(id), s.cfg.Now())

@@ -112,7 +112,7 @@ func (s *Server) root(ctx context.Context, t token.Issued) (a Authorization, end
 	a, err = s.cfg.Store.Authorization(ctx, t.Txn())
 	switch {
 	case errors.Is(err, ErrNotFound): // a workload's own has none
-		ended = !t.AuthTime().IsZero()
+		ended = forPerson(t)
 	case err != nil:
 		return a, false, err
 	default:
@@ -126,6 +126,15 @@ func (s *Server) root(ctx context.Context, t token.Issued) (a Authorization, end
 		return a, false, nil
 	}
 	return a, err == nil, err
+}
+
+// forPerson reports whether a client acts for somebody else in the token: a workload
+// by itself is its own subject, and has no actor in a call token.
+func forPerson(t token.Issued) bool {
+	if len(t.Details()) > 0 {
+		return t.Actor() != nil
+	}
+	return t.Subject().String() != t.ClientID().String()
 }
 
 func errOthersToken() error {

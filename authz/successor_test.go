@@ -107,8 +107,27 @@ func TestRetryAfterTheGraceRevokes(t *testing.T) {
 	c := w.public()
 	old, next := w.rotated(c)
 	w.clock.advance(grace)
-	w.wantError(w.token(&c, refreshForm(old.RefreshToken)), 400, "invalid_grant")
-	w.wantDead(c, next.RefreshToken, old.RefreshToken)
+	w.audit.take()
+	w.wantDead(c, old.RefreshToken, next.RefreshToken, old.RefreshToken)
+	if n := count(w, "revoke"); n != 1 {
+		t.Errorf("%d lines of the revocation, want 1: strangers could fill the log", n)
+	}
+}
+
+// TestRefreshTokenThatOutlivesItsFamily is none that we make.
+func TestRefreshTokenThatOutlivesItsFamily(t *testing.T) {
+	w := newWorld(t)
+	c := w.confidential()
+	a := w.tokens(c)
+	_, family, err := w.store.RefreshToken(t.Context(), sum(a.RefreshToken))
+	noError(t, err)
+	planted := "wg_rt_planted"
+	noError(t, w.store.InsertRefreshToken(t.Context(), family.ID, authz.RefreshToken{Hash: sum(planted), Created: began, Expires: began.Add(2 * absoluteLifetime)}))
+	w.clock.advance(absoluteLifetime - time.Second)
+	w.wantActive(c, planted, true)
+	w.clock.advance(time.Second)
+	w.wantActive(c, planted, false)
+	w.wantDead(c, planted)
 }
 
 func TestThiefWithAnotherClientGetsNoSuccessor(t *testing.T) {

@@ -12,7 +12,7 @@ const (
 )
 
 // keepDocument is how long a client metadata document stays that no grant names.
-const keepDocument = 30 * 24 * time.Hour
+const keepDocument = 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets that have expired and documents that

@@ -6,31 +6,33 @@ import (
 	"math"
 )
 
-// grown are the rows that Grow adds. Their hashes are random, so nobody has what
-// would redeem them; they expire in the year 2255.
-var grown = []string{
-	`INSERT INTO clients (` + clientColumns + `)
+// grown are the rows that Grow adds. Nobody has what their hashes are of, so nobody
+// can redeem them; they expire in the year 2255.
+func grown() []string {
+	return []string{
+		`INSERT INTO clients (` + clientColumns + `)
 		SELECT id, 'grown', '{http://127.0.0.1/callback}', '{authorization_code}', 'none', '{}', false,
 		1, 1, '', NULL, '', NULL, '', '', '', '', '', '' FROM row WHERE i % 10 = 0`,
-	`INSERT INTO authorizations (id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
+		`INSERT INTO authorizations (id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
 		SELECT id, 'grown-' || (i % 1000), 'grown', 'https://mcp.example.com/mcp', 'mcp:tools', 1, '', '', '', 1, 9000000000000000 + i, NULL FROM row`,
-	`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
+		`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
 		SELECT hash, id, 'http://127.0.0.1/callback', '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
-	`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
+		`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
 		SELECT hash, id, 1, 9000000000000000 + i, NULL, '' FROM row`,
-	`INSERT INTO tickets (kind, hash, value, expires_at)
+		`INSERT INTO tickets (kind, hash, value, expires_at)
 		SELECT 'assertion', hash, '', 9000000000000000 + i FROM row WHERE i % 10 = 0`,
-	`INSERT INTO device_codes (hash, user_hash, client_id, resource, scope, document, created_at, expires_at, authorization_id)
+		`INSERT INTO device_codes (hash, user_hash, client_id, resource, scope, document, created_at, expires_at, authorization_id)
 		SELECT hash, hash, 'grown-' || (i % 1000), '', '', '', 1, 9000000000000000 + i, '' FROM row WHERE i % 10 = 0`,
-	`INSERT INTO client_documents (client_id, digest, body, fetched_at, fresh_at)
-		SELECT 'https://grown.example/' || (i % 1000), gen_random_uuid(), '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO client_documents (client_id, digest, body, fetched_at, fresh_at)
+		SELECT 'https://grown.example/' || (i % 1000), id, '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
+	}
 }
 
 // rows are numbered from $1 to $2. Their keys ascend, because then a million takes
 // seconds, and yet are spread over all that hashes can be, because what is inserted
 // later must not always meet the same few pages.
 const rows = `WITH row AS (SELECT i, $3::text || lpad(i::text, 9, '0') AS id,
-		int8send((i - $4::bigint) * $5::bigint) || uuid_send(gen_random_uuid()) || int8send(i) AS hash
+		int8send((i - $4::bigint) * $5::bigint) || substr(sha256(convert_to($3 || i, 'UTF8')), 9) AS hash
 	FROM generate_series($1::bigint, $2::bigint) AS i) `
 
 const perGrow = 100_000 // rows of a transaction
@@ -48,7 +50,7 @@ func Grow(ctx context.Context, s *Store, n int) error {
 		err := s.InTx(ctx, func(ctx context.Context) error {
 			// Foreign keys are half the time. Only a superuser may do without them.
 			_, _ = s.exec(ctx, "SET LOCAL session_replication_role = replica")
-			for _, insert := range grown {
+			for _, insert := range grown() {
 				if _, err := s.exec(ctx, rows+insert, from, min(n, from+perGrow)-1, run, n/2, step); err != nil {
 					return err
 				}

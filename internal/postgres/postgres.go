@@ -1,6 +1,7 @@
 // Package postgres keeps what Wicketgate remembers in PostgreSQL, for any number
-// of replicas: clients, authorizations with their codes and refresh tokens,
-// wrapped keys, pinned tool definitions and the heads of audit logs.
+// of replicas: clients and their metadata documents, authorizations with their
+// codes and refresh tokens, device codes, tickets, wrapped keys, pinned tool
+// definitions and the heads of audit logs.
 //
 // Every state change is one conditional statement that says how many rows it
 // changed, so READ COMMITTED is all that exactly-once needs. No session keeps any
@@ -8,7 +9,8 @@
 // that nothing is in between), so PgBouncer may pool transactions.
 //
 // The package does NOT judge what it stores: expiry, revocation and reuse are
-// returned as they are and left to the caller, and the time is always passed in.
+// returned as they are and left to the caller (only an expired ticket is as none),
+// and the time is always passed in.
 // It uses no advisory locks, no LISTEN/NOTIFY, no sequences and no triggers, reads
 // from no standby, and encrypts nothing: private keys arrive wrapped, tokens as
 // hashes. What it has confirmed is as durable as the server's fsync and

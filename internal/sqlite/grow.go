@@ -6,24 +6,26 @@ import (
 	"math"
 )
 
-// grown are the rows that Grow adds. Their hashes are random, so nobody has what
-// would redeem them; they expire in the year 2255.
-var grown = []string{
-	`INSERT INTO clients (` + clientColumns + `)
+// grown are the rows that Grow adds. Nobody has what their hashes are of, so nobody
+// can redeem them; they expire in the year 2255.
+func grown() []string {
+	return []string{
+		`INSERT INTO clients (` + clientColumns + `)
 		SELECT id, 'grown', '["http://127.0.0.1/callback"]', '["authorization_code"]', 'none', '[]', 0,
 		1, 1, x'', NULL, x'', NULL, x'', '', '', '', '', x'' FROM row WHERE i % 10 = 0`,
-	`INSERT INTO authorizations (id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
+		`INSERT INTO authorizations (id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
 		SELECT id, 'grown-' || (i % 1000), 'grown', 'https://mcp.example.com/mcp', 'mcp:tools', 1, '', x'', '', 1, 9000000000000000 + i, NULL FROM row`,
-	`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
+		`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
 		SELECT hash, id, 'http://127.0.0.1/callback', '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
-	`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
+		`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
 		SELECT hash, id, 1, 9000000000000000 + i, NULL, x'' FROM row`,
-	`INSERT INTO tickets (kind, hash, value, expires_at)
+		`INSERT INTO tickets (kind, hash, value, expires_at)
 		SELECT 'assertion', hash, x'', 9000000000000000 + i FROM row WHERE i % 10 = 0`,
-	`INSERT INTO device_codes (hash, user_hash, client_id, resource, scope, document, created_at, expires_at, authorization_id)
+		`INSERT INTO device_codes (hash, user_hash, client_id, resource, scope, document, created_at, expires_at, authorization_id)
 		SELECT hash, hash, 'grown-' || (i % 1000), '', '', '', 1, 9000000000000000 + i, '' FROM row WHERE i % 10 = 0`,
-	`INSERT INTO client_documents (client_id, digest, body, fetched_at, fresh_at)
+		`INSERT INTO client_documents (client_id, digest, body, fetched_at, fresh_at)
 		SELECT 'https://grown.example/' || (i % 1000), lower(hex(hash)), x'', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
+	}
 }
 
 // rows are numbered from ?1 to before ?2. Their keys ascend, because then a million
@@ -50,7 +52,7 @@ func Grow(ctx context.Context, s *Store, n int) error {
 	step := int64(math.MaxUint64 / uint64(max(n, 3)))
 	for from := 0; from < n; from += perGrow {
 		err := s.InTx(ctx, func(ctx context.Context) error {
-			for _, insert := range grown {
+			for _, insert := range grown() {
 				if _, err := s.exec(ctx, rows+insert, from, min(n, from+perGrow), run, n/2, step); err != nil {
 					return err
 				}

@@ -1,13 +1,15 @@
-// Package sqlite keeps what Wicketgate remembers in one SQLite file: clients,
-// authorizations with their codes and refresh tokens, wrapped keys, pinned tool
-// definitions and the heads of audit logs.
+// Package sqlite keeps what Wicketgate remembers in one SQLite file: clients and
+// their metadata documents, authorizations with their codes and refresh tokens,
+// device codes, tickets, wrapped keys, pinned tool definitions and the heads of
+// audit logs.
 //
 // A Store writes through one connection and reads through several, in WAL mode,
 // and what it has confirmed survives a power cut (synchronous=FULL). Several
 // processes of one machine may share the file.
 //
 // The package does NOT judge what it stores: expiry, revocation and reuse are
-// returned as they are and left to the caller, and the time is always passed in.
+// returned as they are and left to the caller (only an expired ticket is as none),
+// and the time is always passed in.
 // It does not serve several machines (a network file system breaks SQLite's
 // locks), keeps nothing in memory only, and encrypts nothing: private keys
 // arrive wrapped, tokens as hashes.

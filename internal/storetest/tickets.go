@@ -81,6 +81,10 @@ func ticketKinds(t *testing.T, s Stores) {
 			wantSame(t, "value", string(got), "value of "+string(other))
 		}
 	}
+	insertTicket(t, s, authz.TicketAnswer, "y")
+	wantTaken(t, s, authz.TicketAnswer, "y", at, "value of answer")
+	_, err := s.TakeTicket(t.Context(), authz.TicketLogin, hashOf("y"), at)
+	wantIs(t, "TakeTicket of a kind that there is not, where another was taken", err, authz.ErrNotFound)
 }
 
 func replaceLiveTicket(t *testing.T, s Stores) {
