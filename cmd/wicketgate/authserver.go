@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
@@ -43,10 +44,23 @@ func fetcher(cfg houseConfig) authz.Fetcher {
 	return guarded{metadata.NewFetcher(metadata.FetcherConfig{InsecureLoopback: err == nil && isLoopback(u.Hostname())})}
 }
 
+// authMethods is how clients may authenticate: by certificate only where one can
+// arrive, and by one of a PKI only with its authorities.
+func authMethods(cfg houseConfig, as *authz.Server) []string {
+	methods := slices.DeleteFunc(as.AuthMethods(), func(m string) bool { return m == oauth.AuthTLS || m == oauth.AuthSelfSignedTLS })
+	if cfg.Certificates && cfg.ClientCAs != nil {
+		methods = append(methods, oauth.AuthTLS)
+	}
+	if cfg.Certificates {
+		methods = append(methods, oauth.AuthSelfSignedTLS)
+	}
+	return methods
+}
+
 // documents is what the metadata says.
 func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Config {
 	at := func(path string) string { return cfg.Issuer + path }
-	methods, algs := as.AuthMethods(), as.AssertionAlgs()
+	methods, algs := authMethods(cfg, as), as.AssertionAlgs()
 	server := metadata.AuthorizationServer{
 		Issuer:                cfg.Issuer,
 		AuthorizationEndpoint: at(authz.PathAuthorize),

@@ -50,11 +50,11 @@ func listClients(ctx context.Context, h houseConfig, stdout io.Writer, now time.
 		return err
 	}
 	t := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CLIENT\tNAME\tFROM\tAUTHENTICATION\tCREATED\tUSED\tSECRET")
+	fmt.Fprintln(t, "CLIENT\tNAME\tFROM\tAUTHENTICATION\tCREATED\tFIRST USED\tSECRET")
 	for _, c := range all {
 		from, used := "registration", "never"
 		if c.Static {
-			from = "configuration"
+			from, used = "configuration", "-" // what workloads do is not noted
 		}
 		if !c.Used.IsZero() {
 			used = c.Used.Format(time.DateOnly)
@@ -122,6 +122,7 @@ the configuration: change it there.`,
 	}
 	where.register(c)
 	c.Flags().DurationVar(&overlap, "overlap", 24*time.Hour, "how long the secret before stays good; 0: not at all")
+	c.Flags().Lookup("overlap").DefValue = "24h" // rather than 24h0m0s
 	return c
 }
 

@@ -128,6 +128,9 @@ func (c configCheck) mutualTLS(m *MutualTLSConfig) {
 		c.refuse("mutual_tls.url", "mutual_tls.url is %s: write https://HOST[:PORT], without path and trailing slash", shown(m.URL))
 	default:
 		c.s.house.MutualTLS = m.URL
+		if cert := c.s.certificate; cert != nil && cert.current.Leaf.VerifyHostname(u.Hostname()) != nil {
+			c.note("the certificate is not for %s, the host of mutual_tls.url: clients will refuse it", u.Hostname())
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ People log in by a click (alice, bob or carol): never use it for anything but de
 	}
 	f := c.Flags()
 	f.StringVar(&cfg.listen, "listen", "127.0.0.1:8420", "loopback `address` to listen on; port 0 picks a free one")
-	f.StringVar(&cfg.data, "data", ".wicketgate", "`folder` for keys, clients, grants, policy and the audit log")
+	f.StringVar(&cfg.data, "data", devFolder, "`folder` for keys, clients, grants, policy and the audit log")
 	f.StringArrayVar(&cfg.upstreams, "upstream", nil, "put an MCP server of yours behind the gateway: `NAME=URL` (repeatable)")
 	f.BoolVar(&cfg.verbose, "verbose", false, "log every request")
 	return c
@@ -95,7 +95,7 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 	mail := demomail.New(demomail.Config{Resource: d.mail, Issuer: d.house.Issuer, Log: log, Verifier: token.NewVerifier(token.VerifierConfig{
 		Issuer: d.house.Issuer, Keys: demomail.NewRemoteKeys(d.house.Issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
 	return runSites(ctx, sitesConfig{Log: log, Finish: 10 * time.Second, Headers: 10 * time.Second, Idle: 2 * time.Minute,
-		Sites: []site{{listener: front, handler: h.handler}, {listener: back, handler: mail}},
+		Sites: [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
 		Ready: func(ctx context.Context) {
 			discover(ctx, h, d.house, log)
 			d.announce(stdout, h.pdp)

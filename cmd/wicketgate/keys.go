@@ -73,7 +73,7 @@ key made is accepted until it has expired. Keys that become too old while in use
 		},
 	}
 	where.register(c)
-	c.Flags().StringVar(&use, "use", "", "only keys of this `use`: token, audit or session")
+	c.Flags().StringVar(&use, "use", "", "only keys of one `kind`: token, audit or session")
 	c.Flags().BoolVar(&force, "force", false, "also when the next key is so new that verifiers may refuse its signatures for a minute")
 	return c
 }

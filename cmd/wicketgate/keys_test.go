@@ -74,9 +74,7 @@ func TestKeysAreRotatedBesideARunningServer(t *testing.T) {
 	if code := stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	w.served = make(chan struct{})
-	w.log = newLog()
-	w.start(config)
+	w.restart(config)
 	w.connect(old)
 	raw, refused := w.accessToken(w.client())
 	if raw == "" {

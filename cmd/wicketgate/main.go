@@ -48,8 +48,11 @@ func (e *configError) Unwrap() error { return e.error }
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
-		Use:           "wicketgate",
-		Short:         "Authorization server, token exchange and enforcing gateway for MCP",
+		Use:   "wicketgate",
+		Short: "Authorization server, token exchange and enforcing gateway for MCP",
+		Long: `Authorization server, token exchange and enforcing gateway for the Model Context
+Protocol. wicketgate dev tries it on this machine, wicketgate serve is the real
+thing; the other commands work beside either.`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -81,6 +81,8 @@ func schemaStatus(ctx context.Context, cfg storeConfig, stdout io.Writer) (err e
 	switch {
 	case have > want:
 		state = "of a newer program: this one does not run on it"
+	case have == 0:
+		state = "there is none yet: wicketgate migrate up"
 	case have < want-1:
 		state = "too old for this program: wicketgate migrate up"
 	case have < want:

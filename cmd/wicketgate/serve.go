@@ -100,7 +100,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 	return runSites(ctx, sitesConfig{Log: log, Headers: time.Duration(s.Limits.Headers), Idle: time.Duration(s.Limits.Idle),
 		Sites: s.sites(l, h.handler, operators(health, m), s.tls(log, m)),
 		Ready: func(ctx context.Context) {
-			log.Info("serving", "issuer", s.Issuer, "listen", l.front.Addr().String(), "tls", s.certificate != nil, "admin", l.admin.Addr().String(), "version", version())
+			log.Info("serving", append([]any{"issuer", s.Issuer, "tls", s.certificate != nil, "version", version()}, l.addresses()...)...)
 			fmt.Fprintln(stdout, "ready", s.Issuer)
 			discover(ctx, h, s.house, log)
 		},
@@ -115,6 +115,15 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 type listeners struct {
 	front, admin net.Listener
 	mutual       net.Listener // for clients with certificates; may be nil
+}
+
+// addresses are for the log.
+func (l listeners) addresses() []any {
+	out := []any{"listen", l.front.Addr().String(), "admin", l.admin.Addr().String()}
+	if l.mutual != nil {
+		out = append(out, "mutual_tls", l.mutual.Addr().String())
+	}
+	return out
 }
 
 func (l listeners) close() {
@@ -152,14 +161,14 @@ func (s *settings) listen() (l listeners, err error) {
 // sites are the handlers of the listeners. Whoever comes to the one for certificates
 // is asked for one, and need not have a known one: what it proves is for the client
 // authentication to say.
-func (s *settings) sites(l listeners, public, operators http.Handler, c *tls.Config) []site {
-	sites := []site{{listener: l.front, handler: public, tls: c}}
+func (s *settings) sites(l listeners, public, operators http.Handler, c *tls.Config) [][]site {
+	clients := []site{{listener: l.front, handler: public, tls: c}}
 	if l.mutual != nil {
 		asking := c.Clone()
 		asking.ClientAuth = tls.RequestClientCert
-		sites = append(sites, site{listener: l.mutual, handler: public, tls: asking})
+		clients = append(clients, site{listener: l.mutual, handler: public, tls: asking})
 	}
-	return append(sites, site{listener: l.admin, handler: operators})
+	return [][]site{clients, {{listener: l.admin, handler: operators}}} // operators see the end
 }
 
 func listenAs(addr string) (net.Listener, error) {

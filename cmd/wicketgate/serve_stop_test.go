@@ -3,12 +3,15 @@ package main
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -144,4 +147,49 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		t.Error("the call went on without a server")
 	}
 	close(g.open)
+}
+
+// TestStopEndsTheListenersForClientsTogether: while a call of one of them finishes,
+// neither takes new connections, and the operators' listener still answers.
+func TestStopEndsTheListenersForClientsTogether(t *testing.T) {
+	g := newGate()
+	w := newWorld(t, g.around)
+	stop := w.start(w.config(withTLS + withMutualTLS + withAgent + "stop: {finish: 1m}\n"))
+	open := sync.OnceFunc(func() { close(g.open) })
+	t.Cleanup(open)     // or the end would wait for the call
+	called := w.call(g) // at the ordinary listener
+	code := make(chan int)
+	go func() { code <- stop() }()
+	for _, address := range []string{w.front, w.mutual} {
+		w.untilClosed(address)
+	}
+	if status, body := w.get(w.admin + "/readyz"); status != http.StatusServiceUnavailable || body != `{"status":"stopping"}` {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+	open()
+	if err := <-called; err != nil {
+		t.Errorf("the call: %v", err)
+	}
+	if c := <-code; c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+	w.untilClosed(strings.TrimPrefix(w.admin, "http://"))
+}
+
+// untilClosed waits until nobody listens there.
+func (w *world) untilClosed(address string) {
+	w.t.Helper()
+	deadline := time.After(30 * time.Second)
+	for tick := time.Tick(10 * time.Millisecond); ; {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return
+		}
+		c.Close()
+		select {
+		case <-tick:
+		case <-deadline:
+			w.t.Fatalf("%s still takes connections", address)
+		}
+	}
 }

@@ -272,9 +272,7 @@ func TestClientThatWasRemovedFromTheConfigurationIsRefused(t *testing.T) {
 		t.Fatal(refused)
 	}
 	stop()
-	w.served = make(chan struct{})
-	w.log = newLog()
-	w.start(w.config(withTLS))
+	w.restart(w.config(withTLS))
 	if raw, refused := w.accessToken(w.client()); raw != "" || !strings.Contains(refused, "invalid_client") {
 		t.Errorf("a removed client got %q, %s", raw, refused)
 	}

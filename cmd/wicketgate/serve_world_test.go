@@ -2,18 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -48,7 +41,8 @@ type world struct {
 	issuer string
 	served chan struct{} // closed once the mail server can fetch keys
 	front  string        // address of the listener for clients
-	admin  string        // URL of the other
+	admin  string        // URL of that for operators
+	mutual string        // address of that for clients with certificates
 	log    *lockedBuffer
 	keys   sync.Map // kid to token.PublicKey: an upstream keeps what it has fetched
 }
@@ -138,30 +132,46 @@ func (w *world) await(out io.Reader) {
 	}
 	go io.Copy(io.Discard, out)
 	for line := range strings.Lines(w.log.with(`"msg":"serving"`)) {
-		var l struct{ Msg, Listen, Admin string }
+		var l struct {
+			Msg, Listen, Admin string
+			Mutual             string `json:"mutual_tls"`
+		}
 		if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "serving" {
 			_, port, err := net.SplitHostPort(l.Listen)
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			w.front, w.admin = "127.0.0.1:"+port, "http://"+l.Admin
+			w.front, w.admin, w.mutual = "127.0.0.1:"+port, "http://"+l.Admin, l.Mutual
 		}
 	}
 	close(w.served)
+}
+
+// restart is start after an end, with a log of its own.
+func (w *world) restart(config string) (stop func() int) {
+	w.t.Helper()
+	w.served, w.log = make(chan struct{}), newLog()
+	return w.start(config)
 }
 
 // client goes to the listener whatever the host, and believes only the
 // certificate that is in the folder now.
 func (w *world) client() *http.Client {
 	w.t.Helper()
+	return w.clientAt(w.front)
+}
+
+// clientAt goes to that listener, with certificates if it asks for one.
+func (w *world) clientAt(address string, certificates ...tls.Certificate) *http.Client {
+	w.t.Helper()
 	pool := x509.NewCertPool()
 	b, err := os.ReadFile(filepath.Join(w.dir, "cert.pem"))
 	if err != nil || !pool.AppendCertsFromPEM(b) {
 		w.t.Fatalf("certificate: %v", err)
 	}
-	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true,
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: certificates}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", w.front)
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}}
 	w.t.Cleanup(t.CloseIdleConnections)
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -197,14 +207,20 @@ func (w *world) Key(ctx context.Context, kid string) (token.PublicKey, error) {
 // accessToken asks for one, and returns what came instead if it was refused.
 func (w *world) accessToken(client *http.Client) (raw, refused string) {
 	w.t.Helper()
+	return tokenIn(w.post(client, w.issuer+"/oauth2/token", w.credentials(), agentID, agentSecret))
+}
+
+// credentials is a request of a workload for itself, with the further parameters.
+func (w *world) credentials(further ...string) url.Values {
 	form := url.Values{"grant_type": {"client_credentials"}, "resource": {w.issuer + "/mcp/mail"}}
-	req, err := http.NewRequest(http.MethodPost, w.issuer+"/oauth2/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		w.t.Fatal(err)
+	for i := 0; i < len(further); i += 2 {
+		form.Set(further[i], further[i+1])
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(agentID, agentSecret)
-	status, body := w.do(client, req)
+	return form
+}
+
+// tokenIn is the token in an answer, or the body that came instead.
+func tokenIn(status int, body string) (raw, refused string) {
 	var answer struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -216,16 +232,25 @@ func (w *world) accessToken(client *http.Client) (raw, refused string) {
 
 func (w *world) do(client *http.Client, req *http.Request) (int, string) {
 	w.t.Helper()
-	resp, err := client.Do(req)
+	status, body, err := roundTrip(client.Transport, req)
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
+	return status, body
+}
+
+// roundTrip follows no redirect.
+func roundTrip(t http.RoundTripper, req *http.Request) (int, string, error) {
+	if t == nil {
+		t = http.DefaultTransport
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return 0, "", err
+	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return resp.StatusCode, string(b)
+	return resp.StatusCode, string(b), err
 }
 
 func (w *world) get(url string) (int, string) {
@@ -241,11 +266,41 @@ func (w *world) get(url string) (int, string) {
 	return w.do(client, req)
 }
 
+// post posts a form, as a client with its id and secret if they are given.
+func (w *world) post(client *http.Client, url string, form url.Values, as ...string) (int, string) {
+	w.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(form.Encode()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if len(as) == 2 {
+		req.SetBasicAuth(as[0], as[1])
+	}
+	return w.do(client, req)
+}
+
+// metadata is what the authorization server says of itself.
+func (w *world) metadata() map[string]any {
+	w.t.Helper()
+	var doc map[string]any
+	if status, body := w.get(w.issuer + "/.well-known/oauth-authorization-server"); status != http.StatusOK || json.Unmarshal([]byte(body), &doc) != nil {
+		w.t.Fatalf("metadata: %d %s", status, body)
+	}
+	return doc
+}
+
 // connect opens an MCP session as the agent.
 func (w *world) connect(raw string) *mcp.ClientSession {
 	w.t.Helper()
 	client := w.client()
 	client.Transport = bearer{client.Transport, raw}
+	return w.connectBy(client)
+}
+
+// connectBy opens an MCP session by a client that has its token.
+func (w *world) connectBy(client *http.Client) *mcp.ClientSession {
+	w.t.Helper()
 	s, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(w.t.Context(),
 		&mcp.StreamableClientTransport{Endpoint: w.issuer + "/mcp/mail", HTTPClient: client, DisableStandaloneSSE: true}, nil)
 	if err != nil {
@@ -264,73 +319,4 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+b.token)
 	return b.RoundTripper.RoundTrip(r)
-}
-
-// writePair writes cert.pem and key.pem, each at once, key first.
-func writePair(t *testing.T, dir string, serial int64) {
-	t.Helper()
-	cert, key := newPair(t, serial)
-	replaceFile(t, filepath.Join(dir, "key.pem"), key)
-	replaceFile(t, filepath.Join(dir, "cert.pem"), cert)
-}
-
-func newPair(t *testing.T, serial int64) (cert, key []byte) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: serveHost}, DNSNames: []string{serveHost},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-}
-
-func replaceFile(t *testing.T, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu      sync.Mutex // guards what follows
-	written sync.Cond
-	b       bytes.Buffer
-}
-
-func newLog() *lockedBuffer {
-	l := &lockedBuffer{}
-	l.written.L = &l.mu
-	return l
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.written.Broadcast()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string { return l.with("") }
-
-// with waits until the log holds the text; another process may be late with it.
-func (l *lockedBuffer) with(text string) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for !strings.Contains(l.b.String(), text) {
-		l.written.Wait()
-	}
-	return l.b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -20,7 +21,7 @@ type site struct {
 
 // sitesConfig is what runSites runs.
 type sitesConfig struct {
-	Sites         []site // ended in this order, each after the requests of the one before have finished
+	Sites         [][]site // ended group by group, each after the requests of the one before have finished
 	Log           *slog.Logger
 	Headers, Idle time.Duration         // for headers to arrive; for a connection without a request
 	Ready         func(context.Context) // called once all sites answer
@@ -34,18 +35,20 @@ type sitesConfig struct {
 func runSites(asked context.Context, cfg sitesConfig) error {
 	ctx, stop := context.WithCancel(asked)
 	defer stop()
-	servers := make([]*http.Server, len(cfg.Sites))
-	done := make(chan error, len(cfg.Sites))
-	for i, s := range cfg.Sites {
-		servers[i] = &http.Server{Handler: s.handler, TLSConfig: s.tls, ReadHeaderTimeout: cfg.Headers, IdleTimeout: cfg.Idle, MaxHeaderBytes: 32 << 10,
-			ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)}
-		go func() {
-			err := s.run(servers[i])
-			if !errors.Is(err, http.ErrServerClosed) {
-				stop()
-			}
-			done <- err
-		}()
+	servers, done := make([][]*http.Server, len(cfg.Sites)), make(chan error)
+	for i, group := range cfg.Sites {
+		for _, s := range group {
+			server := &http.Server{Handler: s.handler, TLSConfig: s.tls, ReadHeaderTimeout: cfg.Headers, IdleTimeout: cfg.Idle, MaxHeaderBytes: 32 << 10,
+				ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)}
+			servers[i] = append(servers[i], server)
+			go func() {
+				err := s.run(server)
+				if !errors.Is(err, http.ErrServerClosed) {
+					stop()
+				}
+				done <- err
+			}()
+		}
 	}
 	cfg.Ready(ctx)
 	<-ctx.Done()
@@ -65,19 +68,39 @@ func (s site) run(server *http.Server) error {
 	return server.Serve(s.listener)
 }
 
-func endSites(cfg sitesConfig, servers []*http.Server, done <-chan error) error {
+func endSites(cfg sitesConfig, servers [][]*http.Server, done <-chan error) error {
 	grace, cancel := context.WithTimeout(context.Background(), cfg.Finish)
 	defer cancel()
 	var errs []error
-	for _, s := range servers {
-		if err := s.Shutdown(grace); err != nil {
-			errs = append(errs, fmt.Errorf("stop: requests did not finish within %s and were cut off: %w", cfg.Finish, errors.Join(err, s.Close())))
+	for _, group := range servers {
+		if err := shutDown(grace, group); err != nil {
+			errs = append(errs, fmt.Errorf("stop: requests did not finish within %s and were cut off: %w", cfg.Finish, err))
 		}
 	}
-	for range servers {
+	for range slices.Concat(servers...) {
 		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			errs = append(errs, fmt.Errorf("serve: %w", err))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// shutDown ends servers at the same time: none takes new requests while it waits for
+// those of another.
+func shutDown(ctx context.Context, servers []*http.Server) error {
+	ended := make(chan error)
+	for _, s := range servers {
+		go func() {
+			err := s.Shutdown(ctx)
+			if err != nil {
+				err = errors.Join(err, s.Close())
+			}
+			ended <- err
+		}()
+	}
+	var errs []error
+	for range servers {
+		errs = append(errs, <-ended)
 	}
 	return errors.Join(errs...)
 }

@@ -2,15 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 )
+
+const devFolder = ".wicketgate" // of wicketgate dev, in the working directory
 
 // whereFlags says which store a command works on.
 type whereFlags struct{ data, config string }
 
 func (f *whereFlags) register(c *cobra.Command) {
-	c.Flags().StringVar(&f.data, "data", ".wicketgate", "`folder` of wicketgate dev")
+	c.Flags().StringVar(&f.data, "data", devFolder, "`folder` of wicketgate dev")
 	c.Flags().StringVar(&f.config, "config", "", "configuration `file` of wicketgate serve, which says where the store is")
 	c.MarkFlagsMutuallyExclusive("data", "config")
 }
@@ -18,6 +24,9 @@ func (f *whereFlags) register(c *cobra.Command) {
 // house is what the command works on: nothing of it is opened or changed yet.
 func (f *whereFlags) house(ctx context.Context) (houseConfig, error) {
 	h := houseConfig{Data: f.data}
+	if _, err := os.Stat(devFolder); f.config == "" && f.data == devFolder && errors.Is(err, fs.ErrNotExist) {
+		return h, fmt.Errorf("there is no %s here: --config names the configuration of wicketgate serve, --data the folder of wicketgate dev", devFolder)
+	}
 	if f.config != "" {
 		s, err := loadConfig(ctx, f.config)
 		if err != nil {
