@@ -38,9 +38,6 @@ func TestConformanceOfTheAuthorizationServer(t *testing.T) {
 		"authorization-server-metadata-cimd": "SUCCESS",
 		"authorization-code-grant":           "SUCCESS",
 	}
-	if !offers(t, h, "client_id_metadata_document_supported") {
-		want["authorization-server-metadata-cimd"] = `WARNING Authorization server metadata does not include "client_id_metadata_document_supported"`
-	}
 	if diff := cmp.Diff(want, conformanceResults(t, results)); diff != "" {
 		t.Errorf("checks (-want +got):\n%s\n%s", diff, printed)
 	}

@@ -28,7 +28,7 @@ import (
 func TestOrganisation(t *testing.T) {
 	balancer := newBalancer(t)
 	issuer := "http://" + balancer.Addr().String()
-	idp := startIdP(t, issuer+"/oauth2/callback")
+	idp := startIDP(t, issuer+"/oauth2/callback")
 	tickets := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return ticketServer() }, nil))
 	t.Cleanup(tickets.Close)
 	database := pgtest.Empty(t)
@@ -226,8 +226,8 @@ func (b *balancer) serve(conn net.Conn) {
 
 const idpSecret = "the-secret-of-wicketgate-at-its-idp"
 
-// startIdP starts the real OIDC provider; e2e/idp/idp.mjs says who is there.
-func startIdP(t *testing.T, redirectURI string) (issuer string) {
+// startIDP starts the real OIDC provider; e2e/idp/idp.mjs says who is there.
+func startIDP(t *testing.T, redirectURI string) (issuer string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join("idp", "node_modules", "oidc-provider")); err != nil {
 		missing(t, "oidc-provider is not installed")

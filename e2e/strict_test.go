@@ -4,18 +4,30 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/demomail"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/metadata"
 )
 
 // strict is a library that refuses what the standards do not allow, in a process of
@@ -147,22 +159,6 @@ func (s strict) checkTokens(t *testing.T, got strictDone, subject string, n int)
 	}
 }
 
-// offers reports whether the server's metadata has the name.
-func offers(t *testing.T, h *house, name string) bool {
-	t.Helper()
-	var as object
-	getJSON(t, h.url+"/.well-known/oauth-authorization-server", &as)
-	return as[name] != nil
-}
-
-// needs skips a case of what the server does not offer yet.
-func (s strict) needs(t *testing.T, name string) {
-	t.Helper()
-	if !offers(t, s.h, name) {
-		t.Skip("the server's metadata has no " + name)
-	}
-}
-
 // TestStrictClients goes through everything that the server offers with libraries
 // for any authorization server, which nobody has taught about this one.
 func TestStrictClients(t *testing.T) {
@@ -174,6 +170,7 @@ func TestStrictClients(t *testing.T) {
 			h := startHouseWith(t, t.TempDir(), "0", "--verbose")
 			strictCases(t, startStrict(t, h, library))
 			checkSilent(t, h)
+			t.Run("client credentials with private_key_jwt", func(t *testing.T) { keyedCredentials(t, library) })
 		})
 	}
 }
@@ -186,12 +183,6 @@ func strictCases(t *testing.T, s strict) {
 				name = "pushed: " + name
 			}
 			t.Run(name, func(t *testing.T) {
-				if pushed {
-					s.needs(t, "pushed_authorization_request_endpoint")
-				}
-				if method == "private_key_jwt" {
-					s.needs(t, "token_endpoint_auth_signing_alg_values_supported")
-				}
 				s.checkTokens(t, s.do(t, object{"do": "code", "method": method, "par": pushed}), "alice", 2)
 			})
 		}
@@ -204,12 +195,9 @@ func strictCases(t *testing.T, s strict) {
 		})
 	}
 	t.Run("device", func(t *testing.T) {
-		s.needs(t, "device_authorization_endpoint")
 		s.checkTokens(t, s.do(t, object{"do": "device"}), "alice", 2)
 	})
 	t.Run("introspection and revocation", func(t *testing.T) {
-		s.needs(t, "introspection_endpoint")
-		s.needs(t, "revocation_endpoint")
 		got := s.do(t, object{"do": "revoke"})
 		for name, want := range (object{"active": true, "iss": s.h.url, "sub": "alice", "aud": s.h.resource(), "client_id": got.Client, "scope": "mcp:tools"}) {
 			if got.Before[name] != want {
@@ -221,6 +209,65 @@ func strictCases(t *testing.T, s strict) {
 			t.Errorf("introspection of the access and the refresh token after the second was revoked (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// keyedCredentials is a workload that the configuration knows by its key, which
+// development mode has none of: it needs wicketgate serve.
+func keyedCredentials(t *testing.T, library string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := jose.JSONWebKey{Key: key, KeyID: "1", Algorithm: "ES256", Use: "sig"}
+	h := startServe(t, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{private.Public()}})
+	s := startStrict(t, h, library)
+	s.checkTokens(t, s.do(t, object{"do": "credentials", "method": "private_key_jwt", "id": "report-agent", "jwk": private}), "report-agent", 1)
+	for _, text := range []string{h.stdout.String(), h.stderr.String(), readFile(t, h.auditFile())} {
+		if found := secretsIn(text); len(found) > 0 {
+			t.Errorf("the house says the secrets %v", found)
+		}
+	}
+}
+
+// startServe starts wicketgate serve with the demo mail server behind it, and one
+// client: report-agent, which has these keys.
+func startServe(t *testing.T, keys jose.JSONWebKeySet) *house {
+	t.Helper()
+	r := &replica{dir: t.TempDir(), listen: freeAddress(t)}
+	issuer := "http://" + r.listen
+	mail := httptest.NewUnstartedServer(nil)
+	resource := "http://" + mail.Listener.Addr().String() + "/mcp"
+	mail.Config.Handler = demomail.New(demomail.Config{Resource: resource, Issuer: issuer, Log: slog.New(slog.DiscardHandler), Verifier: token.NewVerifier(token.VerifierConfig{
+		Issuer: issuer, Keys: demomail.NewRemoteKeys(issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
+	mail.Start()
+	t.Cleanup(mail.Close)
+	set, err := json.Marshal(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"keys.json":   string(set),
+		"access.yaml": "version: 1\nroles:\n  reports:\n    who: {clients: [report-agent]}\n    servers: {mail: {tools: [list_messages]}}\n",
+		"wicketgate.yaml": `issuer: ` + issuer + `
+listen: ` + r.listen + `
+admin: {listen: "` + freeAddress(t) + `"}
+data: data
+policy: access.yaml
+trust: first-use
+servers:
+  - {name: mail, url: "` + resource + `"}
+clients:
+  - {id: report-agent, auth_method: private_key_jwt, jwks_file: keys.json}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.config = filepath.Join(r.dir, "wicketgate.yaml")
+	r.start(t)
+	r.url = issuer
+	return r.house
 }
 
 // connect has the person look at a device that shows the code, and open the address

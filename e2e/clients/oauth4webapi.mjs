@@ -4,7 +4,7 @@
 //   node oauth4webapi.mjs ISSUER RESOURCE REDIRECT_URI
 import * as oauth from 'oauth4webapi';
 import { ask } from './lines.mjs';
-import { issuer, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
+import { issuer, keyOf, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
 
 const options = { [oauth.allowInsecureRequests]: true }; // for http, on loopback
 const scope = 'mcp:tools';
@@ -83,9 +83,9 @@ await serve({
         return refreshed(client, auth, await code(client, auth, par));
     },
 
-    async credentials({ id, secret, method }) {
+    async credentials({ id, secret, jwk, method }) {
         const client = { client_id: id };
-        const auth = authentication(method, { client_secret: secret });
+        const auth = authentication(method, { client_secret: secret, key: jwk && await keyOf(jwk) });
         const response = await oauth.clientCredentialsGrantRequest(as, client, auth, { resource, scope }, options);
         return { client: id, tokens: [await checked(await oauth.processClientCredentialsResponse(as, client, response))] };
     },

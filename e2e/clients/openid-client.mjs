@@ -3,7 +3,7 @@
 //   node openid-client.mjs ISSUER RESOURCE REDIRECT_URI
 import * as oauth from 'openid-client';
 import { ask } from './lines.mjs';
-import { issuer, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
+import { issuer, keyOf, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
 
 const server = new URL(issuer);
 const options = { execute: [oauth.allowInsecureRequests] }; // for http, on loopback
@@ -44,8 +44,8 @@ await serve({
         return refreshed(config, await code(config, par));
     },
 
-    async credentials({ id, secret, method }) {
-        const config = await oauth.discovery(server, id, secret, authentication(method), options);
+    async credentials({ id, secret, jwk, method }) {
+        const config = await oauth.discovery(server, id, secret, authentication(method, jwk && await keyOf(jwk)), options);
         return { client: id, tokens: [await oauth.clientCredentialsGrant(config, { resource, scope })] };
     },
 

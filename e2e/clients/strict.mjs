@@ -26,6 +26,12 @@ export async function newKey() {
     return { key: privateKey, kid: 'k1', jwk: { kty, crv, x, y, kid: 'k1', use: 'sig', alg: 'ES256' } };
 }
 
+// keyOf is the key of a JWK with the private half.
+export async function keyOf(jwk) {
+    const key = await crypto.subtle.importKey('jwk', { ...jwk, use: undefined }, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign']);
+    return { key, kid: jwk.kid };
+}
+
 export async function serve(cases) {
     for (let command = await read(); command; command = await read()) {
         try {
