@@ -55,6 +55,23 @@ func TestDeviceThatPollsTooFast(t *testing.T) {
 	w.wantOK(w.poll(c, d))
 }
 
+// TestDevicePollsAreNoAuditLines: hundreds of them are the way of one login.
+func TestDevicePollsAreNoAuditLines(t *testing.T) {
+	w := newWorld(t)
+	confidential := w.register("https://app.example/callback", map[string]any{"token_endpoint_auth_method": "client_secret_post", "grant_types": []string{deviceCode}})
+	for _, c := range []client{w.deviceClient(), confidential} {
+		d := w.begin(c)
+		w.audit.take()
+		for range 5 {
+			w.wantError(w.poll(c, d), 400, "authorization_pending")
+			w.wantError(w.token(&c, pollForm(d)), 400, "slow_down")
+		}
+		if lines := w.audit.take(); len(lines) != 0 {
+			t.Errorf("audit lines %+v", lines)
+		}
+	}
+}
+
 func TestDeviceCodeExpires(t *testing.T) {
 	w := newWorld(t)
 	c := w.deviceClient()

@@ -100,8 +100,11 @@ func (s *Server) refuse(r *http.Request, action string, err error) {
 // denied notes a request that was made in vain, and returns what to answer.
 func (s *Server) denied(r *http.Request, c Client, action string, err error) error {
 	code := web.Wire(err).Code
-	if code == oauth.ServerError {
+	switch code {
+	case oauth.ServerError:
 		return err // logged where it is rendered; it may be the audit log itself that failed
+	case oauth.AuthorizationPending, oauth.SlowDown:
+		return err // a device asks every few seconds, and nothing was refused (RFC 8628 §3.5)
 	}
 	if !c.Confidential() { // it has proven nothing: anybody can send its client_id
 		s.refuse(r, action, err)
