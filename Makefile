@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 GO       ?= go
 FUZZTIME ?= 5000x
-TEST      = $(GO) test -mod=readonly -race -shuffle=on
+TEST      = $(GO) test -mod=readonly -race -shuffle=on -timeout=20m
 
 .PHONY: help dev check test lint unit e2e unit-tools test-tools fuzz bench
 

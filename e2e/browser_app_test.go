@@ -40,6 +40,9 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = `<p>no script</p><script>document.querySelector("p").textContent = "a script"</script>`
 	case r.URL.Path == "/frame": // of another site, and of our own beside it
 		body = `<iframe src="` + strings.ReplaceAll(q.Get("page"), "&", "&amp;") + `"></iframe><iframe src="/framed"></iframe>`
+	case r.URL.Path == "/forward": // as those do that say so on a page of their own
+		http.Redirect(w, r, "https://www.example/", http.StatusFound)
+		return
 	case q.Has("code"):
 		a.mu.Lock()
 		a.seen = append(a.seen, q)
@@ -48,6 +51,9 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html")
 	_, _ = w.Write([]byte(body))
 }
+
+// onLocalhost is the other name of this computer.
+func onLocalhost(address string) string { return strings.Replace(address, "127.0.0.1", "localhost", 1) }
 
 // codes are those that browsers brought.
 func (a *app) codes() []string {

@@ -84,7 +84,7 @@ func TestBrowserShowsLongAndForeignNames(t *testing.T) {
 // withDocument is a client that is known by its metadata document.
 func withDocument(t *testing.T, h *house, at *app, redirect string) connection {
 	t.Helper()
-	id := strings.Replace(at.URL, "127.0.0.1", "localhost", 1) + "/client.json"
+	id := onLocalhost(at.URL) + "/client.json"
 	var err error
 	if at.document, err = json.Marshal(map[string]any{"client_id": id, "client_name": "Notes on the web", "redirect_uris": []string{redirect}, "token_endpoint_auth_method": "none"}); err != nil {
 		t.Fatal(err)
@@ -244,7 +244,7 @@ func TestBrowserRefusesToFrameThePages(t *testing.T) {
 	c := connect(t, h, "Notebook", local.URL+"/callback")
 	b.open(c.link(), onLogin)
 	b.click(onLogin, onConsent)
-	site := strings.Replace(local.URL, "127.0.0.1", "localhost", 1)
+	site := onLocalhost(local.URL)
 	for name, address := range map[string]string{
 		"consent": c.link(), "login": c.link() + "&prompt=login", "device": h.url + "/oauth2/device", "error": h.url + "/oauth2/authorize?client_id=nobody",
 	} {
