@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -92,7 +93,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request, req *authoriz
 	for _, u := range s.cfg.InsecureUsers {
 		d.Users = append(d.Users, u.String())
 	}
-	return s.render(w, http.StatusOK, "login.html", d, req.formAction())
+	return s.render(w, http.StatusOK, "login.html", d, s.formAction(req.redirectURI))
 }
 
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *authorizeRequest, browser string, l login) error {
@@ -103,22 +104,31 @@ func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req *author
 	d := requestData(req)
 	d.Title, d.Request, d.Subject = "Allow access?", sealed, l.Subject.String()
 	d.Action, d.Switch = pathConsent, pathLogin+"?request="+sealed
-	return s.render(w, http.StatusOK, "consent.html", d, req.formAction())
+	return s.render(w, http.StatusOK, "consent.html", d, s.formAction(req.redirectURI))
 }
 
-// formAction is where our forms lead: browsers hold the redirects after a form to
-// form-action as well.
-func (r *authorizeRequest) formAction() string {
-	u, err := url.Parse(r.redirectURI)
-	if err != nil || r.redirectURI == "" {
-		return "'self'"
+// formAction is where our forms lead. Browsers hold every redirect after a form to
+// it: those of the IdP and of the client's own callback go on to hosts that nobody
+// here knows, and an IPv6 address cannot be named (CSP Level 3 §2.3.1). So it has
+// schemes, and no host but our own.
+func (s *Server) formAction(redirectURI string) string {
+	sources := []string{"'self'"}
+	if u, err := url.Parse(redirectURI); err == nil && redirectURI != "" {
+		sources = append(sources, "https:", u.Scheme+":")
 	}
-	return "'self' " + u.Scheme + "://" + u.Host
+	if s.cfg.Login != nil {
+		sources = append(sources, "https:")
+		if s.onLoopback() { // so may be the IdP
+			sources = append(sources, "http:")
+		}
+	}
+	slices.Sort(sources)
+	return strings.Join(slices.Compact(sources), " ")
 }
 
 // showDevice asks for the code that a device shows.
 func (s *Server) showDevice(w http.ResponseWriter, status int, sealed, code, wrong string) error {
-	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: sealed, UserCode: code, Wrong: wrong}, "'self'")
+	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: sealed, UserCode: code, Wrong: wrong}, s.formAction(""))
 }
 
 // showDone is the end of what a person came for.

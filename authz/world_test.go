@@ -91,6 +91,7 @@ func newWorld(t testing.TB, options ...func(*authz.Config)) *world {
 func (w *world) config(log *slog.Logger) authz.Config {
 	t := w.t
 	ctx := context.WithoutCancel(t.Context())
+	noError(t, os.WriteFile(filepath.Join(w.data, "wicketgate.db"), must(migrated())(t), 0o600))
 	db := must(sqlite.Open(ctx, filepath.Join(w.data, "wicketgate.db")))(t)
 	t.Cleanup(func() { noError(t, db.Close()) })
 	ring := must(keys.Open(ctx, db, keys.KEK{1}, w.clock.Now))(t)
@@ -110,6 +111,21 @@ func (w *world) config(log *slog.Logger) authz.Config {
 		RefreshLifetime: refreshLifetime, AbsoluteLifetime: absoluteLifetime, LoginLifetime: loginLifetime,
 	}
 }
+
+// migrated is an empty database: to migrate one for each test takes longer than most
+// tests do.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "wicketgate-authz-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "wicketgate.db")
+	if err := sqlite.Migrate(context.Background(), path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 // in is the same world in a subtest.
 func (w *world) in(t testing.TB) *world {

@@ -249,7 +249,7 @@ func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusa
 	if err != nil {
 		return err
 	}
-	m := web.Middleware{Hosts: hosts(base, cfg.MutualTLS), Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
+	m := web.Middleware{Hosts: hosts(base, cfg.MutualTLS), Secure: base.Scheme == "https", Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
 		if err := refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason, Source: web.Source(r)}); err != nil {
 			cfg.Log.Error("record refusal", "error", err)
 		}

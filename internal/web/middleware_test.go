@@ -261,3 +261,14 @@ func TestAccessLogHasNoQuery(t *testing.T) {
 		t.Errorf("log: %s", &log)
 	}
 }
+
+func TestBrowsersAreToldToComeByHTTPSOnly(t *testing.T) {
+	for secure, want := range map[bool]string{true: "max-age=31536000", false: ""} {
+		w := httptest.NewRecorder()
+		m := web.Middleware{Hosts: []string{"example.com"}, Secure: secure, Log: slog.New(slog.DiscardHandler)}
+		m.Wrap(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if got := w.Header().Get("Strict-Transport-Security"); got != want {
+			t.Errorf("secure %v: Strict-Transport-Security %q, want %q", secure, got, want)
+		}
+	}
+}

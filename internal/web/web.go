@@ -97,6 +97,7 @@ func Source(r *http.Request) string {
 // Middleware is what every request of a listener passes through.
 type Middleware struct {
 	Hosts   []string // accepted Host values, with port; others get 421
+	Secure  bool     // clients come by https: browsers are told to come no other way (RFC 6797)
 	Origins []string // accepted Origin values, our own among them; others get 403 behind SameSite
 	Log     *slog.Logger
 	Refused func(r *http.Request, reason string) // told of each refusal, for the audit log; may be nil
@@ -111,6 +112,9 @@ func (m Middleware) Wrap(h http.Handler) http.Handler {
 		sw := &statusWriter{ResponseWriter: w}
 		defer m.finish(sw, r, start)
 		sw.Header().Set("X-Content-Type-Options", "nosniff")
+		if m.Secure {
+			sw.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		if !slices.Contains(m.Hosts, r.Host) { // DNS rebinding: a page's own host name that resolves to us
 			m.refuse(sw, r, "host", http.StatusMisdirectedRequest)
 			return
