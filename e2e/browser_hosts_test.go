@@ -37,7 +37,7 @@ func TestBrowserReachesEveryRedirect(t *testing.T) {
 // TestBrowserGetsToTheIdP: from the device page, and from a consent page that was
 // open for longer than the login lasted, a form leads to the IdP.
 func TestBrowserGetsToTheIdP(t *testing.T) {
-	h, local := startWithIdP(t), startApp(t)
+	h, local := startWithIDP(t), startApp(t)
 	b := newTab(t, startBrowser(t))
 	d := h.newDevice(t)
 	b.open(d.Complete, onDevice)
@@ -58,8 +58,8 @@ func TestBrowserGetsToTheIdP(t *testing.T) {
 	b.click(onConsent, `input[name="password"]`)
 }
 
-// startWithIdP starts `wicketgate serve` with the IdP.
-func startWithIdP(t *testing.T) *house {
+// startWithIDP starts `wicketgate serve` with the IdP.
+func startWithIDP(t *testing.T) *house {
 	t.Helper()
 	listen, dir := freeAddress(t), t.TempDir()
 	issuer := "http://" + listen
