@@ -136,8 +136,8 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := attempts.Load(); n != 3 {
-		t.Errorf("%d attempts, want 3: two, and one again", n)
+	if n := attempts.Load(); n < 3 { // more when who is tried again is faster than who waits for the row
+		t.Errorf("%d attempts, want two and another", n)
 	}
 }
 

@@ -74,9 +74,11 @@ func (s *Store) Code(ctx context.Context, hash []byte) (authz.Code, authz.Author
 	return c, a, nil
 }
 
+const redeemCode = `UPDATE codes SET used_at = ? WHERE hash = ? AND used_at IS NULL`
+
 // RedeemCode implements authz.Codes. A code that there is not is ErrSpent too.
 func (s *Store) RedeemCode(ctx context.Context, hash []byte, now time.Time) error {
-	err := s.once(ctx, `UPDATE codes SET used_at = ? WHERE hash = ? AND used_at IS NULL`, micros(now), bytes(hash))
+	err := s.once(ctx, redeemCode, micros(now), bytes(hash))
 	if err != nil {
 		return fmt.Errorf("redeem code: %w", err)
 	}
@@ -92,11 +94,13 @@ func (s *Store) once(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
+const insertRefreshToken = `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
+	VALUES (?, ?, ?, ?, ?, ?)`
+
 // InsertRefreshToken implements authz.RefreshTokens. It returns ErrNotFound when
 // there is no such authorization.
 func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t authz.RefreshToken) error {
-	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
-		VALUES (?, ?, ?, ?, ?, ?)`,
+	_, err := s.exec(ctx, insertRefreshToken,
 		bytes(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), bytes(t.Successor))
 	if err != nil {
 		return fmt.Errorf("insert refresh token: %w", err)
@@ -119,11 +123,12 @@ func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshTok
 	return t, a, nil
 }
 
+const rotateRefreshToken = `UPDATE refresh_tokens SET rotated_at = ?, successor = ? WHERE hash = ? AND rotated_at IS NULL`
+
 // RotateRefreshToken implements authz.RefreshTokens. A token that there is not is
 // ErrSpent too.
 func (s *Store) RotateRefreshToken(ctx context.Context, hash, successor []byte, now time.Time) error {
-	err := s.once(ctx, `UPDATE refresh_tokens SET rotated_at = ?, successor = ? WHERE hash = ? AND rotated_at IS NULL`,
-		micros(now), bytes(successor), bytes(hash))
+	err := s.once(ctx, rotateRefreshToken, micros(now), bytes(successor), bytes(hash))
 	if err != nil {
 		return fmt.Errorf("rotate refresh token: %w", err)
 	}

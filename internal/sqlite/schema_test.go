@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,13 +16,7 @@ import (
 
 // TestStoreOnTheSchemaBefore is a program that was replaced before its database
 // was migrated.
-func TestStoreOnTheSchemaBefore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Stores {
-		path := before(t)
-		again := func(t *testing.T) storetest.Store { return openAsIs(t, path) }
-		return storetest.Stores{Store: again(t), Open: again, Rounds: 100}
-	})
-}
+func TestStoreOnTheSchemaBefore(t *testing.T) { storetest.Run(t, stores(t, before(t), 100)) }
 
 // before is a database with the schema of one migration less.
 func before(t *testing.T) (path string) {
@@ -124,8 +119,26 @@ func TestOpenAsIsDoesNotMigrate(t *testing.T) {
 	if now, _ := status(t, path); now != have || now == want {
 		t.Errorf("Status = %d, want %d still", now, have)
 	}
-	if _, err := open(t, path).Client(t.Context(), identity.MustClientID("c1")); err != nil {
-		t.Errorf("after the migration: %v", err)
+}
+
+// TestMigrationUnderARunningServer: the statements that it keeps compiled stay good.
+func TestMigrationUnderARunningServer(t *testing.T) {
+	path := before(t)
+	s := openAsIs(t, path)
+	for i := range 2 {
+		c := insertClient(t, s, fmt.Sprint("c", i))
+		if _, err := s.Client(t.Context(), c.ID); err != nil {
+			t.Error(err)
+		}
+		if err := s.RedeemCode(t.Context(), insertCode(t, s, fmt.Sprint("code", i)), at); err != nil {
+			t.Error(err)
+		}
+		if err := sqlite.Migrate(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, want := status(t, path); have != want {
+		t.Errorf("Status = %d, want %d", have, want)
 	}
 }
 

@@ -145,7 +145,8 @@ type pool struct {
 
 func (p *pool) prepare(ctx context.Context) error {
 	p.statements = map[string]*sql.Stmt{}
-	for _, query := range []string{selectClient, selectRefreshToken} {
+	for _, query := range []string{selectClient, selectRefreshToken, selectTicket, insertTicket, takeTicket, redeemCode,
+		insertRefreshToken, rotateRefreshToken} {
 		stmt, err := p.PrepareContext(ctx, query)
 		if err != nil {
 			return fmt.Errorf("prepare statement: %w", err)

@@ -23,12 +23,26 @@ import (
 
 var at = time.Date(2026, 10, 7, 9, 30, 0, 0, time.UTC)
 
-func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Stores {
+func TestStore(t *testing.T) { storetest.Run(t, stores(t, newest(t), 0)) }
+
+func newest(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "wicketgate.db")
+	if err := sqlite.Migrate(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// stores gives every test a copy of the database: to migrate one takes longer than
+// most tests do.
+func stores(t *testing.T, database string, rounds int) func(t *testing.T) storetest.Stores {
+	return func(t *testing.T) storetest.Stores {
 		path := filepath.Join(t.TempDir(), "wicketgate.db")
-		again := func(t *testing.T) storetest.Store { return open(t, path) }
-		return storetest.Stores{Store: again(t), Open: again}
-	})
+		copyFile(t, database, path)
+		again := func(t *testing.T) storetest.Store { return openAsIs(t, path) }
+		return storetest.Stores{Store: again(t), Open: again, Rounds: rounds}
+	}
 }
 
 func open(t testing.TB, path string) *sqlite.Store {

@@ -8,11 +8,13 @@ import (
 	"github.com/wicketgate/wicketgate/authz"
 )
 
+const insertTicket = `INSERT INTO tickets (kind, hash, value, expires_at) VALUES (?, ?, ?, ?)
+	ON CONFLICT (hash, kind) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, taken_at = NULL
+	WHERE tickets.expires_at <= ?`
+
 // InsertTicket implements authz.Tickets.
 func (s *Store) InsertTicket(ctx context.Context, kind authz.TicketKind, key, value []byte, now, expires time.Time) error {
-	n, err := s.exec(ctx, `INSERT INTO tickets (kind, hash, value, expires_at) VALUES (?, ?, ?, ?)
-		ON CONFLICT (hash, kind) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, taken_at = NULL
-		WHERE tickets.expires_at <= ?`, string(kind), bytes(key), bytes(value), micros(expires), micros(now))
+	n, err := s.exec(ctx, insertTicket, string(kind), bytes(key), bytes(value), micros(expires), micros(now))
 	if err == nil && n == 0 {
 		err = authz.ErrExists
 	}
@@ -22,7 +24,10 @@ func (s *Store) InsertTicket(ctx context.Context, kind authz.TicketKind, key, va
 	return nil
 }
 
-const selectTicket = `SELECT value FROM tickets WHERE kind = ? AND hash = ? AND expires_at > ?`
+const (
+	selectTicket = `SELECT value FROM tickets WHERE kind = ? AND hash = ? AND expires_at > ?`
+	takeTicket   = `UPDATE tickets SET taken_at = ? WHERE kind = ? AND hash = ? AND taken_at IS NULL`
+)
 
 // TakeTicket implements authz.Tickets.
 func (s *Store) TakeTicket(ctx context.Context, kind authz.TicketKind, key []byte, now time.Time) (value []byte, err error) {
@@ -30,8 +35,7 @@ func (s *Store) TakeTicket(ctx context.Context, kind authz.TicketKind, key []byt
 		if err := s.get(ctx, selectTicket, []any{string(kind), bytes(key), micros(now)}, &value); err != nil {
 			return err
 		}
-		return s.once(ctx, `UPDATE tickets SET taken_at = ? WHERE kind = ? AND hash = ? AND taken_at IS NULL`,
-			micros(now), string(kind), bytes(key))
+		return s.once(ctx, takeTicket, micros(now), string(kind), bytes(key))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take ticket: %w", err)

@@ -67,15 +67,24 @@ func savepoint(ctx context.Context, tx *sql.Tx, f func(ctx context.Context) erro
 
 // exec runs a statement that writes and returns the number of rows it changed.
 func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	run := s.writer.ExecContext
-	if tx := s.tx(ctx); tx != nil {
-		run = tx.ExecContext
-	}
-	result, err := run(ctx, query, args...)
+	result, err := s.run(ctx, query, args)
 	if err != nil {
 		return 0, sentinel(err)
 	}
 	return result.RowsAffected()
+}
+
+func (s *Store) run(ctx context.Context, query string, args []any) (sql.Result, error) {
+	tx, stmt := s.tx(ctx), s.writer.statements[query]
+	switch {
+	case tx != nil && stmt != nil:
+		return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	case tx != nil:
+		return tx.ExecContext(ctx, query, args...)
+	case stmt != nil:
+		return stmt.ExecContext(ctx, args...)
+	}
+	return s.writer.ExecContext(ctx, query, args...)
 }
 
 // scanner is a row, of one or of many.

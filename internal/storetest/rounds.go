@@ -16,6 +16,7 @@ import (
 const (
 	mostRounds = 1000
 	fighters   = 4 // in each round and process
+	look       = 7 // in one of so many rounds everybody looks at what the winner has left
 )
 
 // errWrong is returned by who sees something else than what was won.
@@ -112,7 +113,7 @@ func rotateRound(ctx context.Context, s Store, i, fighter int) error {
 		}
 		return s.RotateRefreshToken(ctx, token, []byte(successor(i, fighter)), at)
 	})
-	if err == nil || errors.Is(err, authz.ErrSpent) {
+	if i%look == 0 && (err == nil || errors.Is(err, authz.ErrSpent)) {
 		return errors.Join(err, sees(ctx, s, token, fighter, err == nil))
 	}
 	return err
@@ -165,7 +166,7 @@ func expireRound(ctx context.Context, s Store, i int) error {
 
 func jtiRound(ctx context.Context, s Store, i, fighter int) error {
 	err := s.InsertTicket(ctx, authz.TicketAssertion, roundKey(i), fmt.Append(nil, fighter), at, ticketExpires)
-	if err != nil && !errors.Is(err, authz.ErrExists) {
+	if i%look != 0 || err != nil && !errors.Is(err, authz.ErrExists) {
 		return err
 	}
 	value, missing := s.Ticket(ctx, authz.TicketAssertion, roundKey(i), at)
@@ -191,7 +192,7 @@ func decideRound(ctx context.Context, s Store, i, fighter int) error {
 	}
 	hash := hashOf(fmt.Sprint("device ", i))
 	err := s.DecideDeviceCode(ctx, hash, decision, at.Add(time.Duration(fighter)*time.Second))
-	if err != nil && !errors.Is(err, authz.ErrSpent) {
+	if i%look != 0 || err != nil && !errors.Is(err, authz.ErrSpent) {
 		return err
 	}
 	d, missing := s.DeviceCode(ctx, hash)
