@@ -27,9 +27,10 @@ var allowed = map[string][]string{
 	"internal/keys":     {"internal/token"},
 	"internal/web":      {"internal/oauth"},
 	"internal/schema":   {},
+	"internal/jws":      {},
 
 	"policies": {"internal/identity"},
-	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
+	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws"},
 	"exchange": {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
 	"gateway":  {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema"},

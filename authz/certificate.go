@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
@@ -61,7 +62,7 @@ func (s *Server) checkSelfSigned(ctx context.Context, c Client, chain []*x509.Ce
 	if now := s.cfg.Now(); now.Before(chain[0].NotBefore) || now.After(chain[0].NotAfter) {
 		return errors.New("the certificate is expired, or not good yet")
 	}
-	holds := func(ks keySet) bool { return ks.holds(chain[0]) }
+	holds := func(ks jws.Set) bool { return ks.Holds(chain[0]) }
 	set, err := s.keysOf(ctx, c, holds)
 	if err != nil {
 		return err

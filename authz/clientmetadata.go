@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
@@ -115,7 +116,7 @@ func (s *Server) checkKeys(m clientMetadata) error {
 		return badMetadata("token_endpoint_auth_signing_alg must be RS256, PS256, ES256 or EdDSA")
 	}
 	if m.JWKS != nil {
-		if _, err := parseKeySet(m.JWKS); err != nil {
+		if _, err := jws.ParseSet(m.JWKS); err != nil {
 			return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "jwks must be a JWK Set with public keys for RS256, PS256, ES256 or EdDSA", Cause: err}
 		}
 		return nil

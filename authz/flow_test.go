@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // payload reads the claims of a token without verifying it.
@@ -61,10 +63,10 @@ func TestRegisterAuthorizeLoginConsentTokenRefresh(t *testing.T) {
 // wantClaims holds a token to RFC 9068 §2.2 and DESIGN.md section 1.
 func wantClaims(t *testing.T, w *world, raw string, c client, loggedIn time.Time, scope string) {
 	t.Helper()
-	if _, err := w.verifier.ParseAccess(t.Context(), raw, w.mail()); err != nil {
+	if _, err := w.verifier.ParseAccess(t.Context(), raw, w.mail(), token.Confirmation{}); err != nil {
 		t.Fatalf("the token is not valid for the resource: %v", err)
 	}
-	if _, err := w.verifier.ParseAccess(t.Context(), raw, w.files()); err == nil {
+	if _, err := w.verifier.ParseAccess(t.Context(), raw, w.files(), token.Confirmation{}); err == nil {
 		t.Error("the token is valid for another resource")
 	}
 	got := payload(t, raw)

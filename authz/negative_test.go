@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // The attacks that docs/attacks.md lists and that no other file has a test for.
@@ -205,7 +206,7 @@ func TestCodeOfAnotherServer(t *testing.T) {
 	tokens := a.token(&c, codeForm(c, code))
 	a.wantOK(tokens)
 	b.wantError(b.token(&c, refreshForm(tokens.RefreshToken)), 400, "invalid_grant")
-	if _, err := b.verifier.ParseAccess(t.Context(), tokens.AccessToken, b.mail()); err == nil {
+	if _, err := b.verifier.ParseAccess(t.Context(), tokens.AccessToken, b.mail(), token.Confirmation{}); err == nil {
 		t.Error("the access token is good there too")
 	}
 }

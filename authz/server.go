@@ -10,7 +10,7 @@
 // and does NOT serve its metadata (package metadata does).
 //
 // It does NOT check what the IdP says (an [IdentityProvider] does), does NOT fetch
-// from addresses that strangers name without a guard (a [Fetcher] is one), and does
+// from addresses that strangers name without a guard (package metadata has one), and does
 // NOT constrain tokens to their sender yet (RFC 8705 §3, RFC 9449).
 package authz
 
@@ -31,6 +31,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -100,7 +101,7 @@ type Config struct {
 
 	// Fetcher gets what clients point at: metadata documents and key sets. Nil: clients
 	// with either are not known.
-	Fetcher Fetcher
+	Fetcher jws.Fetcher
 
 	// ClientCAs are the authorities for tls_client_auth (RFC 8705 §2.1); nil: nobody
 	// authenticates by a certificate of a PKI.
@@ -127,13 +128,6 @@ type Config struct {
 	LoginLifetime    time.Duration // of a login session in the browser
 }
 
-// Fetcher gets a document from a URL that somebody else supplied, without letting
-// that reach anything inside. Its errors say nothing that a stranger may learn.
-type Fetcher interface {
-	// Get returns at most maxBytes of JSON, and until when it may be kept.
-	Get(ctx context.Context, url string, maxBytes int64) (body []byte, fresh time.Time, err error)
-}
-
 // Registration bounds how clients come to be known by themselves. Zero values are
 // the defaults.
 type Registration struct {
@@ -152,8 +146,8 @@ type Server struct {
 	grants map[string]Grant
 	secure bool // the issuer is https, so cookies are
 
-	keys    keyCache // of clients
-	guesses *limiter // of user codes
+	keys    jws.Cache // of clients
+	guesses *limiter  // of user codes
 	quotas  quotas
 }
 

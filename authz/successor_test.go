@@ -12,6 +12,7 @@ import (
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // once is a hook that does something the first time that a method is called.
@@ -67,7 +68,7 @@ func TestClaudeCodeProcessesShareOneCredentialStore(t *testing.T) {
 		for range 4 { // processes, which wake up seconds apart
 			a := w.token(&c, refreshForm(stored))
 			w.wantOK(a)
-			if _, err := w.verifier.ParseAccess(t.Context(), a.AccessToken, w.mail()); err != nil {
+			if _, err := w.verifier.ParseAccess(t.Context(), a.AccessToken, w.mail(), token.Confirmation{}); err != nil {
 				t.Error(err)
 			}
 			written = append(written, a.RefreshToken)

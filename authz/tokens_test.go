@@ -69,7 +69,7 @@ func newCalls(t testing.TB) (*world, func(parent, presenter, audience string) st
 	w.putResourceServers()
 	return w, func(parent, presenter, audience string) string {
 		t.Helper()
-		access := must(w.verifier.ParseAccess(t.Context(), parent, w.mail()))(t)
+		access := must(w.verifier.ParseAccess(t.Context(), parent, w.mail(), token.Confirmation{}))(t)
 		call := must(minter.Call(access, token.CallSpec{Audience: audience, Presenter: identity.MustClientID(presenter),
 			Scope: must(token.ToolScope("send_message"))(t), Details: token.Details{Server: "mail", ArgumentsDigest: "sha-256:x"}}))(t)
 		return call.Bearer()

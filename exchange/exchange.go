@@ -43,6 +43,7 @@ type Definitions interface {
 
 // Config is all that an Exchanger needs; every field is required.
 type Config struct {
+	Issuer      string // ours
 	Resources   oauth.Resources
 	Servers     map[oauth.Resource]string // the server's name by its public resource
 	Verifier    *token.Verifier
@@ -104,13 +105,14 @@ func (e *Exchanger) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.Toke
 	if err := e.cfg.Audit.Record(ctx, ev); err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("record exchange: %w", err)
 	}
-	call, err := e.cfg.Minter.Call(q.subject, token.CallSpec{Audience: q.resource.String(), Presenter: q.client, Scope: q.scope,
+	actor := token.ActorOf(e.cfg.Issuer, q.client)
+	raw, tool, err := e.cfg.Minter.Tool(q.subject, token.ToolSpec{Child: token.Child{Audience: q.resource.String(), ClientID: q.client, Actor: &actor}, Scope: q.scope,
 		Details: token.Details{Server: q.server, ArgumentsDigest: q.digest, DefinitionDigest: definition, PolicyDigest: d.PolicyDigest}})
 	if err != nil {
 		return oauth.TokenResponse{}, mintError(err)
 	}
-	return oauth.TokenResponse{AccessToken: call.Bearer(), IssuedTokenType: oauth.TokenTypeAccessToken, TokenType: "Bearer",
-		ExpiresIn: int64(call.Expiry().Sub(call.IssuedAt()).Seconds()), Scope: q.scope.String()}, nil
+	return oauth.TokenResponse{AccessToken: raw, IssuedTokenType: oauth.TokenTypeAccessToken, TokenType: "Bearer",
+		ExpiresIn: int64(tool.Expiry().Sub(tool.IssuedAt()).Seconds()), Scope: q.scope.String()}, nil
 }
 
 func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, error) {
@@ -178,7 +180,7 @@ func (e *Exchanger) target(resource, audience []string) (oauth.Resource, error) 
 // resource, issued to the client that now presents it. Everything else is
 // invalid_request (RFC 8693 §2.2.2), worded alike.
 func (e *Exchanger) subjectToken(ctx context.Context, raw string, q request) (token.Access, error) {
-	t, err := e.cfg.Verifier.ParseAccess(ctx, raw, q.resource.String())
+	t, err := e.cfg.Verifier.ParseAccess(ctx, raw, q.resource.String(), token.Confirmation{})
 	if err == nil && t.ClientID() != q.client {
 		err = errors.New("issued to another client")
 	}

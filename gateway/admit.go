@@ -22,7 +22,7 @@ func (g *Gateway) admit(r *http.Request, up *upstream) (token.Access, error) {
 	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") || raw == "" {
 		return token.Access{}, token.ErrMalformed
 	}
-	return g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String())
+	return g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String(), token.Confirmation{})
 }
 
 // challenge answers a caller that was not admitted, and tells it where to begin

@@ -41,7 +41,7 @@ var versions = []string{"2025-11-25", "2025-06-18"}
 
 // Verifier checks access tokens. *token.Verifier is one.
 type Verifier interface {
-	ParseAccess(ctx context.Context, raw, audience string) (token.Access, error)
+	ParseAccess(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Access, error)
 }
 
 // PDP decides. *policies.PDP is one. It never fails: what goes wrong is a denial.

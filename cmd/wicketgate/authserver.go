@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
@@ -28,10 +29,10 @@ func identityProvider(cfg houseConfig) (authz.IdentityProvider, error) {
 	return p, nil
 }
 
-// guarded is metadata.Fetcher as package authz wants it.
+// guarded is metadata.Fetcher as package jws wants it.
 type guarded struct{ *metadata.Fetcher }
 
-// Get implements authz.Fetcher.
+// Get implements jws.Fetcher.
 func (g guarded) Get(ctx context.Context, url string, maxBytes int64) ([]byte, time.Time, error) {
 	f, err := g.Fetcher.Get(ctx, url, maxBytes)
 	return f.Body, f.Fresh, err
@@ -39,7 +40,7 @@ func (g guarded) Get(ctx context.Context, url string, maxBytes int64) ([]byte, t
 
 // fetcher gets what clients point at. On loopback it may go there too: nobody else
 // can have it go anywhere.
-func fetcher(cfg houseConfig) authz.Fetcher {
+func fetcher(cfg houseConfig) jws.Fetcher {
 	u, err := url.Parse(cfg.Issuer)
 	return guarded{metadata.NewFetcher(metadata.FetcherConfig{InsecureLoopback: err == nil && isLoopback(u.Hostname())})}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
 	"github.com/wicketgate/wicketgate/internal/postgres"
@@ -226,7 +227,7 @@ func (c configCheck) keys(at string, cl ClientConfig, out *authz.Client) {
 	}
 	b, err := os.ReadFile(c.file(cl.JWKSFile))
 	if err == nil {
-		err = authz.CheckKeySet(b)
+		_, err = jws.ParseSet(b)
 	}
 	if err != nil {
 		c.refuse(at+".jwks_file", "%s.jwks_file: %v", at, err)

@@ -156,7 +156,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	resources, servers := registry(cfg.Upstreams)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
-	exchanger := exchange.New(exchange.Config{Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: h.pdp,
+	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
 			return h.gateway.Definition(ctx, server, tool)
 		}),

@@ -96,7 +96,7 @@ func TestRingSurvivesARestart(t *testing.T) {
 		t.Errorf("%d keys after a restart, want the same 6", len(store.records))
 	}
 	v := token.NewVerifier(token.VerifierConfig{Issuer: "https://as.example", Keys: after, Now: clock})
-	if _, err := v.ParseAccess(t.Context(), raw, "https://mcp.example"); err != nil {
+	if _, err := v.ParseAccess(t.Context(), raw, "https://mcp.example", token.Confirmation{}); err != nil {
 		t.Errorf("token of before: %v", err)
 	}
 	if plain, ok := after.Sealer("session").Open(sealed); !ok || string(plain) != "x" {

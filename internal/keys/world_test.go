@@ -91,7 +91,7 @@ func (w *world) mustMint(t *testing.T, r token.Signer, lifetime time.Duration) s
 // verify is what a verifier says that has not seen the token before.
 func (w *world) verify(t *testing.T, s token.KeySet, raw string) error {
 	t.Helper()
-	_, err := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: s, Now: w.now}).ParseAccess(t.Context(), raw, audience)
+	_, err := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: s, Now: w.now}).ParseAccess(t.Context(), raw, audience, token.Confirmation{})
 	return err
 }
 

@@ -115,26 +115,26 @@ func plainValue(v jsontext.Value) bool {
 }
 
 // Groups are the groups of the person at their IdP. They are read-only.
-func (a Access) Groups() []string {
-	if a.c.Attributes == nil {
+func (v Verified) Groups() []string {
+	if v.c.Attributes == nil {
 		return nil
 	}
-	return a.c.Attributes.Groups
+	return v.c.Attributes.Groups
 }
 
 // Claims is what else the IdP said of the person: one JSON object of strings,
 // numbers, booleans and lists of strings, or nil. It is read-only.
-func (a Access) Claims() jsontext.Value {
-	if a.c.Attributes == nil {
+func (v Verified) Claims() jsontext.Value {
+	if v.c.Attributes == nil {
 		return nil
 	}
-	return a.c.Attributes.Claims
+	return v.c.Attributes.Claims
 }
 
 // ACR is how the person logged in (RFC 9470 §3), empty where nobody said.
-func (a Access) ACR() string {
-	if a.c.Attributes == nil {
+func (v Verified) ACR() string {
+	if v.c.Attributes == nil {
 		return ""
 	}
-	return a.c.Attributes.ACR
+	return v.c.Attributes.ACR
 }

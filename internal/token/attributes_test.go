@@ -43,7 +43,7 @@ func TestAttributesRoundTrip(t *testing.T) {
 	}
 	v := newVerifier(&now)
 	for range 2 { // the second time from the cache
-		got, err := v.ParseAccess(t.Context(), raw, mail)
+		got, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestWorkloadHasNoAttributes(t *testing.T) {
 			t.Errorf("the token has %s", name)
 		}
 	}
-	got, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail)
+	got, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestIdPClaimCannotOverwriteOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail)
+	a, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestAttributesOutsideTheirBoundsAreNotMinted(t *testing.T) {
 			if err == nil != tt.ok || raw == "" == tt.ok || a.Subject().IsZero() == tt.ok {
 				t.Fatalf("Access = %q, %v, want good: %v", raw, err, tt.ok)
 			}
-			if _, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail); err == nil != tt.ok {
+			if _, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err == nil != tt.ok {
 				t.Errorf("ParseAccess = %v, want good: %v", err, tt.ok)
 			}
 		})
@@ -241,7 +241,7 @@ func TestCachedTokenWithAttributesAllocatesNoMore(t *testing.T) {
 	v := newVerifier(&now)
 	allocs := func(raw string) float64 {
 		return testing.AllocsPerRun(100, func() {
-			a, err := v.ParseAccess(t.Context(), raw, mail)
+			a, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 			if err != nil || a.Groups() == nil != (a.Claims() == nil) {
 				t.Fatal(err)
 			}

@@ -16,7 +16,7 @@ func BenchmarkVerifyCached(b *testing.B) {
 	v, raw := newVerifier(&now), forge(goodHeader, goodAccess, es256(ec))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := v.ParseAccess(b.Context(), raw, mail); err != nil {
+		if _, err := v.ParseAccess(b.Context(), raw, mail, token.Confirmation{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -26,7 +26,7 @@ func BenchmarkVerifyFirstSight(b *testing.B) {
 	raw := forge(goodHeader, goodAccess, es256(ec))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := newVerifier(&now).ParseAccess(b.Context(), raw, mail); err != nil {
+		if _, err := newVerifier(&now).ParseAccess(b.Context(), raw, mail, token.Confirmation{}); err != nil {
 			b.Fatal(err)
 		}
 	}

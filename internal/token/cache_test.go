@@ -18,7 +18,7 @@ func TestExpiredTokenIsRefusedAlthoughCached(t *testing.T) {
 		want error
 	}{{1000, nil}, {1299, nil}, {1300, token.ErrExpired}, {1299, nil}, {894, token.ErrNotYet}} {
 		clock = time.Unix(tt.at, 0)
-		if _, err := v.ParseAccess(t.Context(), raw, mail); !errors.Is(err, tt.want) {
+		if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); !errors.Is(err, tt.want) {
 			t.Errorf("at %d: ParseAccess = %v, want %v", tt.at, err, tt.want)
 		}
 	}
@@ -31,7 +31,7 @@ func TestTokenForAnotherAudienceIsRefusedAlthoughCached(t *testing.T) {
 		audience string
 		want     error
 	}{{mail, nil}, {upstream, token.ErrAudience}, {mail + "/", token.ErrAudience}, {"", token.ErrAudience}, {mail, nil}} {
-		if _, err := v.ParseAccess(t.Context(), raw, tt.audience); !errors.Is(err, tt.want) {
+		if _, err := v.ParseAccess(t.Context(), raw, tt.audience, token.Confirmation{}); !errors.Is(err, tt.want) {
 			t.Errorf("audience %q: ParseAccess = %v, want %v", tt.audience, err, tt.want)
 		}
 	}
@@ -41,7 +41,7 @@ func TestTokenForAnotherAudienceIsRefusedAlthoughCached(t *testing.T) {
 func TestTamperedCopyNeverHitsTheCache(t *testing.T) {
 	v := newVerifier(&now)
 	raw := forge(goodHeader, goodAccess, es256(ec))
-	if _, err := v.ParseAccess(t.Context(), raw, mail); err != nil {
+	if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range len(raw) {
@@ -49,7 +49,7 @@ func TestTamperedCopyNeverHitsTheCache(t *testing.T) {
 		if raw[i] == 'A' {
 			other = "B"
 		}
-		if _, err := v.ParseAccess(t.Context(), raw[:i]+other+raw[i+1:], mail); err == nil {
+		if _, err := v.ParseAccess(t.Context(), raw[:i]+other+raw[i+1:], mail, token.Confirmation{}); err == nil {
 			t.Errorf("accepted with character %d changed", i)
 		}
 	}
@@ -64,7 +64,7 @@ func TestRefusedTokensAreNotCached(t *testing.T) {
 	for _, raw := range []string{
 		"", "a.b.c", forge(goodHeader, goodAccess, es256(foreign)), forge(goodHeader, strings.Replace(goodAccess, "as.example", "b.example", 1), es256(ec)),
 	} {
-		if _, err := v.ParseAccess(t.Context(), raw, mail); err == nil {
+		if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err == nil {
 			t.Errorf("accepted %q", raw)
 		}
 	}
@@ -77,7 +77,7 @@ func TestCacheIsBounded(t *testing.T) {
 	v := newVerifier(&now)
 	raw := forge(goodHeader, goodAccess, es256(ec))
 	for i := range 5 {
-		if _, err := v.ParseAccess(t.Context(), raw, mail); err != nil {
+		if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err != nil {
 			t.Fatal(err)
 		}
 		v.FillCache(i*token.CacheTokens, (i+3)*token.CacheTokens)
@@ -93,7 +93,7 @@ func TestTokenInUseStaysCached(t *testing.T) {
 	v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: keys, Now: func() time.Time { return now }})
 	raw := forge(goodHeader, goodAccess, es256(ec))
 	for i := range 10 {
-		if _, err := v.ParseAccess(t.Context(), raw, mail); err != nil {
+		if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 		delete(keys.keys, "ec")

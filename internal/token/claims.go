@@ -1,12 +1,18 @@
-// Package token owns the two kinds of token that we issue and accept, both
-// RFC 9068 JWTs (typ at+jwt): the access token, with which a client may ask, and
-// the call token, which is good for one call.
+// Package token owns the kinds of token that we issue and accept, all RFC 9068 JWTs
+// (typ at+jwt): the access token, with which a client may ask, and the call token,
+// which is good for one call. A call token that a client exchanged for itself, to
+// present it to the gateway, is a tool token.
 //
-// The kinds are disjoint: a call token has authorization_details (RFC 9396) of
-// our types, an access token has none, and [Verifier.ParseAccess] and
-// [Verifier.ParseCall] refuse each other's. Values of type [Access] and [Call]
-// can only be made here, by verifying or by minting; who holds a Call holds the
-// proof that a call was narrowed to what it says.
+// The kinds are disjoint: a call token has authorization_details (RFC 9396) of our
+// types, an access token has none; a tool token names the tokens that it comes from,
+// and says what the gateway must know, where one for an upstream does not.
+// [Verifier.ParseAccess], [Verifier.ParseTool] and [Verifier.ParseCall] refuse each
+// other's. Values of type [Access], [Tool] and [Call] can only be made here, by
+// verifying or by minting; who holds a Call holds the proof that a call was narrowed
+// to what it says.
+//
+// What comes of another token never has more than that: [Minter.Delegate],
+// [Minter.Tool], [Minter.Call] and [Minter.Readdress] narrow in one place, child.
 //
 // The package holds no private keys (a [Signer] does), stores nothing and
 // decides nothing about people or tools.
@@ -27,52 +33,11 @@ import (
 // MaxCallLifetime bounds every call token.
 const MaxCallLifetime = 60 * time.Second
 
-// maxActors bounds the delegation chain.
-const maxActors = 8
-
 // Types of authorization_details (RFC 9396 §2).
 const (
 	DetailsToolCall = "mcp_tool_call"
 	DetailsSession  = "mcp_session"
 )
-
-// Actor is one link of the delegation chain, newest outermost (RFC 8693 §4.1).
-type Actor struct {
-	Issuer   string            `json:"iss,omitempty"`
-	Subject  identity.Subject  `json:"sub,omitzero"` // absent for a client_id too long for a subject
-	ClientID identity.ClientID `json:"client_id,omitzero"`
-	Act      *Actor            `json:"act,omitempty"`
-}
-
-// Chain lists the actors, outermost first.
-func (a *Actor) Chain() []string {
-	var out []string
-	for ; a != nil; a = a.Act {
-		if a.Subject.IsZero() {
-			out = append(out, a.ClientID.String())
-		} else {
-			out = append(out, a.Subject.String())
-		}
-	}
-	return out
-}
-
-// named reports whether every actor of the chain is somebody.
-func (a *Actor) named() bool {
-	for ; a != nil; a = a.Act {
-		if a.Subject.IsZero() && a.ClientID.IsZero() {
-			return false
-		}
-	}
-	return true
-}
-
-func (a *Actor) depth() (n int) {
-	for ; a != nil; a = a.Act {
-		n++
-	}
-	return n
-}
 
 // Details says what a call token is for.
 type Details struct {
@@ -99,17 +64,16 @@ type claims struct {
 	Act      *Actor            `json:"act,omitempty"`
 	Details  []Details         `json:"authorization_details,omitempty"`
 
-	Attributes *attributes `json:",embed"` // of an access token only; nil costs a workload nothing
+	Confirmation Confirmation `json:"cnf,omitzero"`        // RFC 7800 §3.1
+	MayAct       *Party       `json:"may_act,omitempty"`   // RFC 8693 §4.4
+	Workload     bool         `json:"workload,omitzero"`   // the subject is a client, of a token that is no longer its own
+	Ancestors    []string     `json:"ancestors,omitempty"` // jti of the tokens that it comes from, the oldest first
 
-	// Claims that restrict a token and that nothing here enforces: we mint none,
-	// and a token with one is refused rather than taken for an unrestricted one.
-	Confirmation jsontext.Value `json:"cnf,omitzero"`     // RFC 7800 §3.1
-	MayAct       jsontext.Value `json:"may_act,omitzero"` // RFC 8693 §4.4
-	NotBefore    jsontext.Value `json:"nbf,omitzero"`     // RFC 7519 §4.1.5
-}
+	Attributes *attributes `json:",embed"` // of what a client presents to us only; nil costs a workload nothing
 
-func (c claims) restricted() bool {
-	return c.Confirmation != nil || c.MayAct != nil || c.NotBefore != nil
+	// A claim that restricts a token and that nothing here enforces: we mint none, and a
+	// token with one is refused rather than taken for an unrestricted one.
+	NotBefore jsontext.Value `json:"nbf,omitzero"` // RFC 7519 §4.1.5
 }
 
 // audience is exactly one value; RFC 7519 §4.1.3 allows the array spelling too.
@@ -132,45 +96,99 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// verified is what both kinds share. Its fields are read-only after it was made.
-type verified struct {
+// Verified is what all kinds of tokens share, read-only. It can only be made here, by
+// verifying or by minting.
+type Verified struct {
 	c     claims
 	scope Scope
 }
 
-func (v verified) Subject() identity.Subject   { return v.c.Subject }
-func (v verified) ClientID() identity.ClientID { return v.c.ClientID }
-func (v verified) Audience() string            { return string(v.c.Audience) }
-func (v verified) Scope() Scope                { return v.scope }
-func (v verified) Actor() *Actor               { return v.c.Act }
-func (v verified) ID() string                  { return v.c.ID }
-func (v verified) Txn() string                 { return v.c.Txn }
-func (v verified) IssuedAt() time.Time         { return time.Unix(v.c.IssuedAt, 0) }
-func (v verified) Expiry() time.Time           { return time.Unix(v.c.Expiry, 0) }
+// Subject is on whose behalf the token is (RFC 8693 §1.1).
+func (v Verified) Subject() identity.Subject { return v.c.Subject }
 
-// Access is a verified access token. The zero value names nobody and grants nothing.
-type Access struct{ verified }
+// ClientID is the client that the token was issued to.
+func (v Verified) ClientID() identity.ClientID { return v.c.ClientID }
 
-// AuthTime is when the person logged in, zero for a workload (RFC 9470 §3).
-func (a Access) AuthTime() time.Time {
-	if a.c.AuthTime == 0 {
+// Audience is the one resource that may accept it.
+func (v Verified) Audience() string { return string(v.c.Audience) }
+
+// Scope is what it may be used for.
+func (v Verified) Scope() Scope { return v.scope }
+
+// Actor is the delegation chain as the token has it; see also Actors.
+func (v Verified) Actor() *Actor { return v.c.Act }
+
+// ID is the jti.
+func (v Verified) ID() string { return v.c.ID }
+
+// Txn is the transaction of the root grant, the same in all that comes from it.
+func (v Verified) Txn() string { return v.c.Txn }
+
+// IssuedAt is iat.
+func (v Verified) IssuedAt() time.Time { return time.Unix(v.c.IssuedAt, 0) }
+
+// Expiry is exp.
+func (v Verified) Expiry() time.Time { return time.Unix(v.c.Expiry, 0) }
+
+// Confirmation is what the token is bound to; zero: whoever bears it may use it.
+func (v Verified) Confirmation() Confirmation { return v.c.Confirmation }
+
+// MayAct is who alone may become an actor by an exchange; nil: no statement.
+func (v Verified) MayAct() *Party { return v.c.MayAct }
+
+// Ancestors are the jti of the tokens that this one comes from, the oldest first.
+func (v Verified) Ancestors() []string { return v.c.Ancestors }
+
+// Workload reports whether the subject is a workload rather than a person: a client
+// with a token of its own (RFC 9068 §2.2: sub is then the client_id), or what came of
+// such a token.
+func (v Verified) Workload() bool { return v.c.Workload || v.c.Subject.Is(v.c.ClientID) }
+
+// AuthTime is when the person logged in; zero for a workload, and for a call token
+// (RFC 9470 §3).
+func (v Verified) AuthTime() time.Time {
+	if v.c.AuthTime == 0 {
 		return time.Time{}
 	}
-	return time.Unix(a.c.AuthTime, 0)
+	return time.Unix(v.c.AuthTime, 0)
 }
+
+// Actors lists who acted for the subject, outermost first, by the rule that
+// holds for every token: where it names no actor and its client is not its
+// subject, the client is the first actor.
+func (v Verified) Actors() *Actor {
+	if v.c.Act != nil || v.c.Subject.Is(v.c.ClientID) || v.c.ClientID.IsZero() {
+		return v.c.Act
+	}
+	a := ActorOf(v.c.Issuer, v.c.ClientID)
+	return &a
+}
+
+// Access is a verified access token. The zero value names nobody and grants nothing.
+type Access struct{ Verified }
+
+// Tool is a tool token that a client exchanged for itself, and presents to the
+// gateway. It is no [Call], for what was received is never forwarded:
+// [Minter.Readdress] makes one of it. The zero value is good for nothing.
+type Tool struct{ Verified }
+
+// Details says what the call is.
+func (t Tool) Details() Details { return t.details() }
 
 // Call is a verified or freshly minted call token. The zero value is good for nothing.
 type Call struct {
-	verified
+	Verified
 	raw *string // not a string: fmt prints the unexported fields of whatever holds a Call, and asks no String there
 }
 
 // Details says what the call is.
-func (c Call) Details() Details {
-	if len(c.c.Details) != 1 {
+func (c Call) Details() Details { return c.details() }
+
+func (v Verified) details() Details {
+	if len(v.c.Details) != 1 {
 		return Details{}
 	}
-	return c.c.Details[0]
+	return v.c.Details[0]
 }
 
 // Bearer returns the token itself, for the Authorization header of the one
@@ -191,17 +209,3 @@ func (c Call) GoString() string { return c.String() }
 
 // LogValue redacts.
 func (c Call) LogValue() slog.Value { return slog.StringValue(c.String()) }
-
-// Actors lists who acted for the subject, outermost first, by the rule that
-// holds for every token: where it names no actor and its client is not its
-// subject, the client is the first actor.
-func (a Access) Actors() *Actor {
-	if a.c.Act != nil || a.c.Subject.Is(a.c.ClientID) || a.c.ClientID.IsZero() {
-		return a.c.Act
-	}
-	sub, err := a.c.ClientID.Subject()
-	if err != nil { // a client_id longer than a subject: keep it as the client_id alone
-		return &Actor{Issuer: a.c.Issuer, ClientID: a.c.ClientID}
-	}
-	return &Actor{Issuer: a.c.Issuer, Subject: sub, ClientID: a.c.ClientID}
-}

@@ -68,8 +68,13 @@ func TestForgedClaimsAreRefused(t *testing.T) {
 		{"an actor who is nobody", `"txn"`, `"act":{"sub":"A","act":{"iss":"https://as.example"}},"txn"`, token.ErrMalformed},
 		{"an actor with sub empty", `"txn"`, `"act":{"sub":""},"txn"`, token.ErrMalformed},
 		{"act a string", `"txn"`, `"act":"A","txn"`, token.ErrMalformed},
-		{"bound to a proof key that nobody asks for", `"txn"`, `"cnf":{"jkt":"x"},"txn"`, token.ErrMalformed},
-		{"with may_act that nobody enforces", `"txn"`, `"may_act":{"sub":"A"},"txn"`, token.ErrMalformed},
+		{"bound to what is no thumbprint", `"txn"`, `"cnf":{"jkt":"x"},"txn"`, token.ErrMalformed},
+		{"bound to nothing", `"txn"`, `"cnf":{},"txn"`, token.ErrMalformed},
+		{"bound to a key that nobody asks for", `"txn"`, `"cnf":{"jkt":"` + thumbprint + `","jwk":{}},"txn"`, token.ErrMalformed},
+		{"bound to a key that was not proved", `"txn"`, `"cnf":{"jkt":"` + thumbprint + `"},"txn"`, token.ErrUnproven},
+		{"bound to a certificate that was not proved", `"txn"`, `"cnf":{"x5t#S256":"` + thumbprint + `"},"txn"`, token.ErrUnproven},
+		{"with a may_act that nobody can enforce", `"txn"`, `"may_act":{"sub":"A","email":"a@example.com"},"txn"`, token.ErrMalformed},
+		{"with a may_act that names nobody", `"txn"`, `"may_act":{"iss":"https://as.example"},"txn"`, token.ErrMalformed},
 		{"with nbf", `"txn"`, `"nbf":2000,"txn"`, token.ErrMalformed},
 		{"followed by more", `"txn":"grant-1"}`, `"txn":"grant-1"}{}`, token.ErrMalformed},
 	}
@@ -79,6 +84,9 @@ func TestForgedClaimsAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// thumbprint is a SHA-256 in base64url.
+const thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 
 func TestGoodTokensAreAccepted(t *testing.T) {
 	tests := []struct {
@@ -108,21 +116,21 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 func TestKindsAreDisjoint(t *testing.T) {
 	v := newVerifier(&now)
 	access, call := forge(goodHeader, goodAccess, es256(ec)), forge(goodHeader, goodCall, es256(ec))
-	if _, err := v.ParseAccess(t.Context(), call, mail); !errors.Is(err, token.ErrType) {
+	if _, err := v.ParseAccess(t.Context(), call, mail, token.Confirmation{}); !errors.Is(err, token.ErrType) {
 		t.Errorf("ParseAccess(call token) = %v, want %v", err, token.ErrType)
 	}
 	if _, err := v.ParseCall(t.Context(), access, mail); !errors.Is(err, token.ErrType) {
 		t.Errorf("ParseCall(access token) = %v, want %v", err, token.ErrType)
 	}
 	for range 2 { // the second time from the cache
-		if _, err := v.ParseAccess(t.Context(), access, mail); err != nil {
+		if _, err := v.ParseAccess(t.Context(), access, mail, token.Confirmation{}); err != nil {
 			t.Error(err)
 		}
 		if _, err := v.ParseCall(t.Context(), call, mail); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := v.ParseAccess(t.Context(), call, mail); !errors.Is(err, token.ErrType) {
+	if _, err := v.ParseAccess(t.Context(), call, mail, token.Confirmation{}); !errors.Is(err, token.ErrType) {
 		t.Errorf("ParseAccess(cached call token) = %v, want %v", err, token.ErrType)
 	}
 }

@@ -27,11 +27,11 @@ func FuzzParseAccess(f *testing.F) {
 		raw := forge(header, payload, es256(ec)) + tail
 		v := newVerifier(&now)
 		if _, err := v.ParseCall(t.Context(), raw, mail); err == nil {
-			if _, err := v.ParseAccess(t.Context(), raw, mail); err == nil {
+			if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err == nil {
 				t.Fatalf("%s is an access token and a call token", payload)
 			}
 		}
-		a, err := v.ParseAccess(t.Context(), raw, mail)
+		a, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 		if err != nil {
 			return
 		}

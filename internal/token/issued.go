@@ -1,14 +1,11 @@
 package token
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // Issued is a token of either kind that is good, for whatever audience. It is for
 // looking at (RFC 7662) and for revoking (RFC 7009), and lets nobody do anything:
 // no Access and no Call can be had from it.
-type Issued struct{ verified }
+type Issued struct{ Verified }
 
 // ParseIssued verifies a token of ours without asking whom it is for.
 func (v *Verifier) ParseIssued(ctx context.Context, raw string) (Issued, error) {
@@ -18,12 +15,6 @@ func (v *Verifier) ParseIssued(ctx context.Context, raw string) (Issued, error) 
 
 // Issuer is who issued it.
 func (i Issued) Issuer() string { return i.c.Issuer }
-
-// AuthTime is when the person logged in; zero for a workload and for a call token.
-func (i Issued) AuthTime() time.Time { return Access(i).AuthTime() }
-
-// ACR is how the person logged in.
-func (i Issued) ACR() string { return Access(i).ACR() }
 
 // Details is what a call token is for; empty for an access token.
 func (i Issued) Details() []Details { return i.c.Details }

@@ -25,7 +25,8 @@ import (
 // Errors of the Minter.
 var (
 	ErrNotCovered = errors.New("the access token's scope does not cover the call")
-	ErrTooDeep    = errors.New("delegation chain is longer than 8 actors")
+	ErrTooDeep    = errors.New("the delegation chain is longer than 8 actors, or too large")
+	ErrMayNotAct  = errors.New("may_act of the token names another actor")
 )
 
 // SigningKey is a private key with the algorithm it is for.
@@ -76,6 +77,8 @@ type AccessSpec struct {
 	Groups []string
 	Claims map[string]any // strings, numbers, booleans and lists of strings
 	ACR    string         // how they logged in (RFC 9470 §3)
+
+	Confirmation Confirmation // the keys that it is bound to; zero: bearer
 }
 
 // Access mints an access token (RFC 9068 §2.2).
@@ -88,7 +91,7 @@ func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 	c := claims{
 		Issuer: m.cfg.Issuer, Subject: s.Subject, Audience: audience(s.Audience), ClientID: s.ClientID, Scope: s.Scope.String(),
 		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: now.Add(s.Lifetime).Unix(), Txn: s.Txn,
-		Attributes: attributes,
+		Attributes: attributes, Confirmation: s.Confirmation,
 	}
 	if !s.AuthTime.IsZero() {
 		c.AuthTime = s.AuthTime.Unix()
@@ -100,53 +103,7 @@ func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 	if err != nil {
 		return "", Access{}, err
 	}
-	return raw, Access{verified{c, s.Scope}}, nil
-}
-
-// CallSpec is what a call token shall be for.
-type CallSpec struct {
-	Audience  string            // the one resource that may accept it
-	Presenter identity.ClientID // who presents it: the gateway, or the client that exchanged
-	Scope     CallScope
-	Details   Details // Type and Tool follow from Scope
-}
-
-// Call narrows an access token to one call: the same subject, transaction and
-// chain of actors, one audience, one scope that the parent covers, and at most 60
-// seconds, never beyond the parent's expiry. It says nothing else of the person:
-// an upstream need not know their groups, claims or login. It returns
-// ErrNotCovered, ErrTooDeep or ErrExpired.
-func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
-	now, actors := m.cfg.Now(), parent.Actors()
-	expiry := min(now.Add(MaxCallLifetime).Unix(), parent.c.Expiry)
-	switch {
-	case !parent.Scope().Covers(s.Scope):
-		return Call{}, ErrNotCovered
-	case actors.depth() > maxActors:
-		return Call{}, ErrTooDeep
-	case expiry <= now.Unix():
-		return Call{}, ErrExpired
-	}
-	s.Details.Type, s.Details.Tool = DetailsToolCall, s.Scope.Tool()
-	if s.Scope == SessionScope() {
-		s.Details.Type = DetailsSession
-	}
-	c := claims{
-		Issuer: m.cfg.Issuer, Subject: parent.c.Subject, Audience: audience(s.Audience), ClientID: s.Presenter, Scope: s.Scope.String(),
-		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: expiry, Txn: parent.c.Txn, Act: actors,
-		Details: []Details{s.Details},
-	}
-	if s.Audience == "" || s.Presenter.IsZero() {
-		return Call{}, errors.New("mint call token: audience or presenter missing")
-	}
-	if err := checkCall(c); err != nil {
-		return Call{}, fmt.Errorf("mint call token: %w", err)
-	}
-	raw, err := m.sign(c)
-	if err != nil {
-		return Call{}, err
-	}
-	return Call{verified{c, Scope{c.Scope}}, &raw}, nil
+	return raw, Access{Verified{c, s.Scope}}, nil
 }
 
 // sign writes the compact serialization (RFC 7515 §7.1).

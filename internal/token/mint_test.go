@@ -115,7 +115,7 @@ func TestAccessTokenRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail)
+	got, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func TestExchangeOnlyNarrows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parent, err := newVerifier(&now).ParseAccess(t.Context(), forge(goodHeader, string(payload), es256(ec)), mail)
+		parent, err := newVerifier(&now).ParseAccess(t.Context(), forge(goodHeader, string(payload), es256(ec)), mail, token.Confirmation{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func checkChild(t *rapid.T, parent token.Access, s token.CallSpec, at time.Time,
 	if err != nil {
 		t.Fatalf("no verifier takes it: %v", err)
 	}
-	if _, err := v.ParseAccess(t.Context(), minted.Bearer(), s.Audience); !errors.Is(err, token.ErrType) {
+	if _, err := v.ParseAccess(t.Context(), minted.Bearer(), s.Audience, token.Confirmation{}); !errors.Is(err, token.ErrType) {
 		t.Fatalf("ParseAccess = %v, want %v", err, token.ErrType)
 	}
 	if call.Subject() != parent.Subject() || call.Txn() != parent.Txn() || call.ClientID() != s.Presenter {

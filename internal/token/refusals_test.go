@@ -21,7 +21,7 @@ import (
 // refused checks that a token is refused as an access token, for that reason.
 func refused(t *testing.T, raw string, want error) {
 	t.Helper()
-	_, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail)
+	_, err := newVerifier(&now).ParseAccess(t.Context(), raw, mail, token.Confirmation{})
 	if !errors.Is(err, want) {
 		t.Errorf("ParseAccess = %v, want %v", err, want)
 	}
@@ -157,7 +157,7 @@ func TestKeySetCannotWidenTheAlgorithms(t *testing.T) {
 	}{"HS256": {secret, hs256}, "ES384": {p384.Public(), sign384}, "none": {nil, func([]byte) []byte { return nil }}} {
 		keys := keySet{map[string]token.PublicKey{"ec": {Algorithm: alg, Key: tt.key}}, token.ErrUnknownKey}
 		v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: keys, Now: func() time.Time { return now }})
-		if _, err := v.ParseAccess(t.Context(), forge(edit(t, goodHeader, "ES256", alg), goodAccess, tt.sign), mail); !errors.Is(err, token.ErrMalformed) {
+		if _, err := v.ParseAccess(t.Context(), forge(edit(t, goodHeader, "ES256", alg), goodAccess, tt.sign), mail, token.Confirmation{}); !errors.Is(err, token.ErrMalformed) {
 			t.Errorf("%s: ParseAccess = %v, want %v", alg, err, token.ErrMalformed)
 		}
 	}
@@ -172,7 +172,7 @@ func TestTwinSignatureSaysTheSame(t *testing.T) {
 		s.Sub(elliptic.P256().Params().N, s).FillBytes(sig[32:])
 		return sig
 	})
-	a, err := newVerifier(&now).ParseAccess(t.Context(), twin, mail)
+	a, err := newVerifier(&now).ParseAccess(t.Context(), twin, mail, token.Confirmation{})
 	if err != nil || a.ID() != "j1" {
 		t.Errorf("ParseAccess = %q, %v, want the same jti", a.ID(), err)
 	}
@@ -236,7 +236,7 @@ func TestTokenOver8KiBIsRefused(t *testing.T) {
 func TestUnreachableKeysAreNoVerdict(t *testing.T) {
 	down := errors.New("connection refused")
 	v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: keySet{err: down}, Now: nil})
-	_, err := v.ParseAccess(t.Context(), forge(goodHeader, goodAccess, es256(ec)), mail)
+	_, err := v.ParseAccess(t.Context(), forge(goodHeader, goodAccess, es256(ec)), mail, token.Confirmation{})
 	if !errors.Is(err, down) || errors.Is(err, token.ErrSignature) || errors.Is(err, token.ErrUnknownKey) {
 		t.Errorf("ParseAccess = %v, want %v alone", err, down)
 	}

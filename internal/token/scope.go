@@ -77,6 +77,17 @@ func (s Scope) Covers(c CallScope) bool {
 	return c.s != "" && (s.Has(scopeTools) || s.Has(c.s))
 }
 
+// CoversAll reports whether an access token with this scope may be narrowed to
+// another: each token of that is one of this, or a tool where this has mcp:tools.
+func (s Scope) CoversAll(narrower Scope) bool {
+	for _, f := range narrower.Fields() {
+		if tool, err := ParseToolScope(f); !s.Has(f) && (err != nil || !s.Covers(tool)) {
+			return false
+		}
+	}
+	return true
+}
+
 // CallScope is the one scope of a call token. It is made only by the functions
 // below, from a checked name, so that a name can never smuggle a second scope.
 type CallScope struct{ s string }

@@ -140,7 +140,7 @@ func toolScope(t testing.TB, name string) token.CallScope {
 // accessOf verifies forged claims of an access token.
 func accessOf(t testing.TB, claims string) token.Access {
 	t.Helper()
-	a, err := newVerifier(&now).ParseAccess(t.Context(), forge(goodHeader, claims, es256(ec)), mail)
+	a, err := newVerifier(&now).ParseAccess(t.Context(), forge(goodHeader, claims, es256(ec)), mail, token.Confirmation{})
 	if err != nil {
 		t.Fatal(err)
 	}

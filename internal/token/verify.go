@@ -27,6 +27,9 @@ var (
 	ErrExpired    = errors.New("expired")
 	ErrNotYet     = errors.New("issued in the future")
 	ErrUnknownKey = errors.New("unknown key")
+	ErrUnproven   = errors.New("bound to a key that the presenter has not proved to have")
+	ErrRevoked    = errors.New("revoked")
+	ErrStale      = errors.New("whether it was revoked is not known: the view is too old")
 )
 
 const (
@@ -50,11 +53,23 @@ type KeySet interface {
 	Key(ctx context.Context, kid string) (PublicKey, error)
 }
 
+// Revocations knows what was revoked since it was issued. It must be safe for
+// concurrent use, and quick: it is asked each time.
+type Revocations interface {
+	// Check returns ErrRevoked for what was revoked or comes from that, and ErrStale when
+	// it cannot tell.
+	Check(v Verified) error
+}
+
 // VerifierConfig configures a Verifier.
 type VerifierConfig struct {
 	Issuer string // iss, to the letter
 	Keys   KeySet
 	Now    func() time.Time
+
+	// Revocations is asked about every token; nil only for a resource server behind the
+	// gateway, which takes nothing that lives longer than 60 seconds.
+	Revocations Revocations
 }
 
 // Verifier checks tokens of one issuer. A token that was verified once is
@@ -65,29 +80,69 @@ type Verifier struct {
 	cfg VerifierConfig
 
 	mu       sync.Mutex // guards both generations
-	new, old map[[sha256.Size]byte]verified
+	new, old map[[sha256.Size]byte]Verified
 }
 
 // NewVerifier makes a Verifier.
 func NewVerifier(cfg VerifierConfig) *Verifier {
-	return &Verifier{cfg: cfg, new: map[[sha256.Size]byte]verified{}}
+	return &Verifier{cfg: cfg, new: map[[sha256.Size]byte]Verified{}}
 }
 
-// ParseAccess verifies an access token for the audience. A call token is refused
-// with ErrType.
-func (v *Verifier) ParseAccess(ctx context.Context, raw, audience string) (Access, error) {
+// ParseAccess verifies an access token for the audience, for a presenter who has
+// proved to have the keys of proof. A call token is refused with ErrType, a token
+// that is bound to another key with ErrUnproven.
+func (v *Verifier) ParseAccess(ctx context.Context, raw, audience string, proof Confirmation) (Access, error) {
 	t, err := v.verify(ctx, raw, audience)
 	if err != nil {
 		return Access{}, err
 	}
+	return asAccess(t, proof)
+}
+
+// ParseSubject is ParseAccess for the exchange (RFC 8693 §2.1): whatever the audience
+// is, the caller holds the target of the new token against it.
+func (v *Verifier) ParseSubject(ctx context.Context, raw string, proof Confirmation) (Access, error) {
+	t, err := v.read(ctx, raw)
+	if err != nil {
+		return Access{}, err
+	}
+	return asAccess(t, proof)
+}
+
+func asAccess(t Verified, proof Confirmation) (Access, error) {
 	if len(t.c.Details) != 0 {
 		return Access{}, fmt.Errorf("%w: a call token where an access token belongs", ErrType)
+	}
+	if !t.c.Confirmation.ProvenBy(proof) {
+		return Access{}, ErrUnproven
 	}
 	return Access{t}, nil
 }
 
-// ParseCall verifies a call token for the audience. An access token is refused
-// with ErrType.
+// ParseTool verifies a tool token that a client presents. Access tokens are refused
+// with ErrType, and so are the call tokens that upstreams get.
+func (v *Verifier) ParseTool(ctx context.Context, raw, audience string, proof Confirmation) (Tool, error) {
+	t, err := v.verify(ctx, raw, audience)
+	if err != nil {
+		return Tool{}, err
+	}
+	if len(t.c.Details) == 0 || len(t.c.Ancestors) == 0 {
+		return Tool{}, fmt.Errorf("%w: another token where a client's tool token belongs", ErrType)
+	}
+	if err := checkDetails(t.c); err != nil {
+		return Tool{}, err
+	}
+	if t.c.Details[0].Type != DetailsToolCall {
+		return Tool{}, fmt.Errorf("%w: a session's token where a tool token belongs", ErrType)
+	}
+	if !t.c.Confirmation.ProvenBy(proof) {
+		return Tool{}, ErrUnproven
+	}
+	return Tool{t}, nil
+}
+
+// ParseCall verifies a call token for the audience, an upstream. Access tokens are
+// refused with ErrType, and so are the tool tokens that clients present to the gateway.
 func (v *Verifier) ParseCall(ctx context.Context, raw, audience string) (Call, error) {
 	t, err := v.verify(ctx, raw, audience)
 	if err != nil {
@@ -96,17 +151,26 @@ func (v *Verifier) ParseCall(ctx context.Context, raw, audience string) (Call, e
 	if len(t.c.Details) == 0 {
 		return Call{}, fmt.Errorf("%w: an access token where a call token belongs", ErrType)
 	}
+	if len(t.c.Ancestors) != 0 {
+		return Call{}, fmt.Errorf("%w: a client's tool token where a call token belongs", ErrType)
+	}
 	if err := checkCall(t.c); err != nil {
 		return Call{}, err
 	}
 	return Call{t, &raw}, nil
 }
 
-// checkCall holds a call token to its own rules, whoever signed it.
+// checkCall holds a call token to its own rules, whoever signed it: it says nothing
+// that only the gateway need know, and nothing that an upstream could not enforce.
 func checkCall(c claims) error {
-	if c.Attributes != nil {
-		return fmt.Errorf("%w: call token that says what only the gateway need know of a person", ErrMalformed)
+	if c.Attributes != nil || c.Workload || c.MayAct != nil || !c.Confirmation.IsZero() {
+		return fmt.Errorf("%w: call token that says what only the gateway need know, or can enforce", ErrMalformed)
 	}
+	return checkDetails(c)
+}
+
+// checkDetails holds a call or tool token to one call.
+func checkDetails(c claims) error {
 	if len(c.Details) != 1 || c.Details[0].Server == "" || c.Expiry-c.IssuedAt > int64(MaxCallLifetime/time.Second) { // in seconds: as a Duration it may overflow
 		return fmt.Errorf("%w: call token with several details, no server or too long a life", ErrMalformed)
 	}
@@ -123,34 +187,36 @@ func checkCall(c claims) error {
 	return fmt.Errorf("%w: scope and authorization_details disagree", ErrMalformed)
 }
 
-func (v *Verifier) verify(ctx context.Context, raw, audience string) (verified, error) {
+func (v *Verifier) verify(ctx context.Context, raw, audience string) (Verified, error) {
 	t, err := v.read(ctx, raw)
 	if err == nil && string(t.c.Audience) != audience {
-		return verified{}, ErrAudience
+		return Verified{}, ErrAudience
 	}
 	return t, err
 }
 
 // read verifies all but the audience.
-func (v *Verifier) read(ctx context.Context, raw string) (verified, error) {
+func (v *Verifier) read(ctx context.Context, raw string) (Verified, error) {
 	if len(raw) > maxToken {
-		return verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxToken)
+		return Verified{}, fmt.Errorf("%w: longer than %d bytes", ErrMalformed, maxToken)
 	}
 	sum := sha256.Sum256([]byte(raw))
 	t, ok := v.seen(sum)
 	if !ok {
 		var err error
 		if t, err = v.open(ctx, raw); err != nil {
-			return verified{}, err
+			return Verified{}, err
 		}
 		v.remember(sum, t)
 	}
 	now := v.cfg.Now()
 	switch {
 	case !now.Before(t.Expiry()):
-		return verified{}, ErrExpired
+		return Verified{}, ErrExpired
 	case t.IssuedAt().After(now.Add(clockSkew)):
-		return verified{}, ErrNotYet
+		return Verified{}, ErrNotYet
+	case v.cfg.Revocations != nil:
+		return t, v.cfg.Revocations.Check(t)
 	}
 	return t, nil
 }
@@ -164,28 +230,28 @@ type header struct {
 }
 
 // open checks form, type, signature and issuer.
-func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
+func (v *Verifier) open(ctx context.Context, raw string) (Verified, error) {
 	h, err := parseHeader(raw)
 	if err != nil {
-		return verified{}, err
+		return Verified{}, err
 	}
 	key, err := v.cfg.Keys.Key(ctx, h.KeyID)
 	if errors.Is(err, ErrUnknownKey) {
-		return verified{}, fmt.Errorf("%w: %w", ErrSignature, err)
+		return Verified{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	if err != nil {
-		return verified{}, fmt.Errorf("find key: %w", err)
+		return Verified{}, fmt.Errorf("find key: %w", err)
 	}
 	if h.Algorithm != key.Algorithm {
-		return verified{}, fmt.Errorf("%w: not the key's algorithm", ErrSignature)
+		return Verified{}, fmt.Errorf("%w: not the key's algorithm", ErrSignature)
 	}
 	payload, err := verifyJWS(raw, key.Key)
 	if err != nil {
-		return verified{}, err
+		return Verified{}, err
 	}
 	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil { // strict: duplicate names and bad UTF-8 are errors
-		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return v.accept(c)
 }
@@ -204,24 +270,24 @@ func verifyJWS(raw string, key crypto.PublicKey) ([]byte, error) {
 }
 
 // accept checks the claims that do not change from one use to the next.
-func (v *Verifier) accept(c claims) (verified, error) {
+func (v *Verifier) accept(c claims) (Verified, error) {
 	if c.Issuer != v.cfg.Issuer {
-		return verified{}, ErrIssuer
+		return Verified{}, ErrIssuer
 	}
 	scope, err := ParseScope(c.Scope)
 	if err != nil {
-		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if c.Subject.IsZero() || c.ClientID.IsZero() || c.Audience == "" || c.ID == "" || c.Expiry <= c.IssuedAt || c.IssuedAt <= 0 {
-		return verified{}, fmt.Errorf("%w: a required claim is missing or out of range", ErrMalformed)
+		return Verified{}, fmt.Errorf("%w: a required claim is missing or out of range", ErrMalformed)
 	}
-	if c.Act.depth() > maxActors || !c.Act.named() || c.restricted() {
-		return verified{}, fmt.Errorf("%w: act is too long or names nobody, or a claim that cannot be enforced", ErrMalformed)
+	if !c.Act.good() || len(c.Ancestors) > maxAncestors || c.NotBefore != nil {
+		return Verified{}, fmt.Errorf("%w: act is too long or names nobody, too many ancestors, or a claim that cannot be enforced", ErrMalformed)
 	}
 	if err := c.Attributes.check(); err != nil {
-		return verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Verified{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	return verified{c, scope}, nil
+	return Verified{c, scope}, nil
 }
 
 // parseHeader reads the header strictly, and refuses spellings of base64url that
@@ -252,7 +318,7 @@ func parseHeader(raw string) (header, error) {
 	return h, nil
 }
 
-func (v *Verifier) seen(sum [sha256.Size]byte) (verified, bool) {
+func (v *Verifier) seen(sum [sha256.Size]byte) (Verified, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	t, ok := v.new[sum]
@@ -264,7 +330,7 @@ func (v *Verifier) seen(sum [sha256.Size]byte) (verified, bool) {
 	return t, ok
 }
 
-func (v *Verifier) remember(sum [sha256.Size]byte, t verified) {
+func (v *Verifier) remember(sum [sha256.Size]byte, t Verified) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.keep(sum, t)
@@ -272,9 +338,9 @@ func (v *Verifier) remember(sum [sha256.Size]byte, t verified) {
 
 // keep holds two generations: what was not asked for during one is forgotten.
 // Callers hold mu.
-func (v *Verifier) keep(sum [sha256.Size]byte, t verified) {
+func (v *Verifier) keep(sum [sha256.Size]byte, t Verified) {
 	if len(v.new) >= cacheTokens {
-		v.old, v.new = v.new, make(map[[sha256.Size]byte]verified, cacheTokens)
+		v.old, v.new = v.new, make(map[[sha256.Size]byte]Verified, cacheTokens)
 	}
 	v.new[sum] = t
 }

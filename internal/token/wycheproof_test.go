@@ -66,7 +66,7 @@ func TestWycheproofJWS(t *testing.T) {
 			if !ok {
 				continue // the JSON serialization cannot be in an Authorization header
 			}
-			if _, err := v.ParseAccess(t.Context(), raw, mail); err == nil {
+			if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err == nil {
 				t.Errorf("%s %d (%s) was accepted as an access token", g.Comment, tt.ID, tt.Comment)
 			}
 			if !es256 {
@@ -102,7 +102,7 @@ func TestWycheproofSignaturesFitNoToken(t *testing.T) {
 					t.Fatal(err)
 				}
 				raw := forge(edit(t, goodHeader, "ES256", alg), goodAccess, func([]byte) []byte { return sig })
-				if _, err := v.ParseAccess(t.Context(), raw, mail); err == nil {
+				if _, err := v.ParseAccess(t.Context(), raw, mail, token.Confirmation{}); err == nil {
 					t.Errorf("%s %d (%s) signs a token of ours", file, tt.ID, tt.Comment)
 				}
 				checked++
