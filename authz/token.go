@@ -27,9 +27,10 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	resp, err := s.issue(r.Context(), client, form, web.Source(r))
+	trace := &oauth.Trace{}
+	resp, err := s.issue(r.Context(), client, form, web.Source(r), trace)
 	if err != nil {
-		return s.denied(r, client, knownGrant(s.grants, form.Get("grant_type")), err)
+		return s.denied(r, client, knownGrant(s.grants, form.Get("grant_type")), err, trace)
 	}
 	return web.WriteJSON(w, http.StatusOK, resp)
 }
@@ -50,7 +51,7 @@ func (s *Server) authenticated(r *http.Request, action string) (Client, url.Valu
 	return client, form, nil
 }
 
-func (s *Server) issue(ctx context.Context, c Client, form url.Values, source string) (oauth.TokenResponse, error) {
+func (s *Server) issue(ctx context.Context, c Client, form url.Values, source string, trace *oauth.Trace) (oauth.TokenResponse, error) {
 	grant, ok := s.grants[form.Get("grant_type")]
 	if !ok {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "grant_type is missing or not one that the metadata lists"}
@@ -59,7 +60,7 @@ func (s *Server) issue(ctx context.Context, c Client, form url.Values, source st
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for this grant_type"}
 	}
 	return grant.Issue(withState(ctx, &requestState{client: c}), oauth.TokenRequest{
-		Client: oauth.Client{ID: c.ID.String(), Confidential: c.Confidential(), Scope: c.Scope}, Form: form, Source: source,
+		Client: oauth.Client{ID: c.ID.String(), Confidential: c.Confidential(), Scope: c.Scope}, Form: form, Source: source, Trace: trace,
 	})
 }
 
@@ -97,8 +98,9 @@ func (s *Server) refuse(r *http.Request, action string, err error) {
 	}
 }
 
-// denied notes a request that was made in vain, and returns what to answer.
-func (s *Server) denied(r *http.Request, c Client, action string, err error) error {
+// denied notes a request that was made in vain, and returns what to answer. A trace,
+// at most one, says for whom it was.
+func (s *Server) denied(r *http.Request, c Client, action string, err error, trace ...*oauth.Trace) error {
 	code := web.Wire(err).Code
 	switch code {
 	case oauth.ServerError:
@@ -112,6 +114,9 @@ func (s *Server) denied(r *http.Request, c Client, action string, err error) err
 	}
 	e := audit.Event{Kind: audit.Denial, Action: action, Client: c.ID.String(), Source: web.Source(r),
 		Decision: "deny", Reason: string(code)}
+	for _, t := range trace {
+		e.Subject, e.TokenID, e.Txn, e.Server, e.Tool = t.Subject, t.TokenID, t.Txn, t.Server, t.Tool
+	}
 	if failed := s.record(r.Context(), e); failed != nil {
 		return fmt.Errorf("%w; it was for: %v", failed, err)
 	}

@@ -125,6 +125,22 @@ type TokenRequest struct {
 	Client Client
 	Form   url.Values // parameters of the body, each at most once but for resource and audience
 	Source string     // the caller's address, for the audit log
+
+	Proof Proof // the keys that the client has proved to have in this request
+	Bind  Proof // those of them that the issued token is to be bound to
+
+	Trace *Trace // filled in by the grant, also where it fails; never nil
+}
+
+// Proof is keys by their base64url SHA-256; empty: not proved.
+type Proof struct {
+	JKT string // of a DPoP proof (RFC 9449 §6.1)
+	X5T string // of the certificate of the connection (RFC 8705 §3.1)
+}
+
+// Trace is what the audit line of a refusal says of whom the request was for.
+type Trace struct {
+	Subject, TokenID, Txn, Server, Tool string
 }
 
 // Client is what a grant may know of the authenticated client.

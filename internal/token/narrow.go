@@ -18,7 +18,8 @@ type Child struct {
 	// workload on whose behalf it would act. Nil: nobody begins to act.
 	Actor *Actor
 
-	Proof Confirmation // the keys that who asks has proved to have; the child is bound to them
+	Proof Confirmation // the keys that who asks has proved to have
+	Bind  Confirmation // those of them that the child is bound to, besides the parent's
 }
 
 // child narrows parent: the same subject and transaction, a chain of actors that only
@@ -43,7 +44,7 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 		return claims{}, ErrExpired
 	case !actors.good() || len(ancestors) > maxAncestors:
 		return claims{}, ErrTooDeep
-	case !parent.c.Confirmation.ProvenBy(s.Proof):
+	case !parent.c.Confirmation.ProvenBy(s.Proof), !s.Bind.ProvenBy(s.Proof):
 		return claims{}, ErrUnproven
 	case s.Audience == "" || s.ClientID.IsZero():
 		return claims{}, errors.New("audience or presenter missing")
@@ -51,7 +52,7 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 	return claims{
 		Issuer: m.cfg.Issuer, Subject: parent.c.Subject, Audience: audience(s.Audience), ClientID: s.ClientID,
 		ID: rand.Text(), IssuedAt: max(now.Unix(), parent.c.IssuedAt), Expiry: expiry, AuthTime: parent.c.AuthTime, Txn: parent.c.Txn,
-		Act: actors, Confirmation: parent.c.Confirmation.and(s.Proof), MayAct: parent.c.MayAct,
+		Act: actors, Confirmation: parent.c.Confirmation.and(s.Bind), MayAct: parent.c.MayAct,
 		Workload: parent.Workload(), Ancestors: ancestors, Attributes: parent.c.Attributes,
 	}, nil
 }
