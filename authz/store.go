@@ -136,6 +136,7 @@ const (
 	TicketConsent   TicketKind = "consent"   // a consent that is remembered
 	TicketAssertion TicketKind = "assertion" // the jti of a client assertion
 	TicketRevoked   TicketKind = "revoked"   // the jti of an access token that was revoked
+	TicketToolToken TicketKind = "tooltoken" // the jti of a tool token that was presented
 )
 
 // TicketKey is the key of a ticket: SHA-256 over the parts, each with its length,

@@ -74,6 +74,16 @@ func (e *Exchanger) Call(_ context.Context, parent token.Access, s token.CallSpe
 	return e.cfg.Minter.Call(parent, s)
 }
 
+// Readdress is the one hop of a tool token that a client presented to the gateway in
+// process, which has decided, recorded and spent it.
+func (e *Exchanger) Readdress(_ context.Context, t token.Tool, audience string, presenter identity.ClientID) (token.Call, error) {
+	target, err := oauth.ParseResource(audience)
+	if err != nil || !e.cfg.Resources.Internal(target) {
+		return token.Call{}, errNotInternal
+	}
+	return e.cfg.Minter.Readdress(t, audience, presenter)
+}
+
 // request is a checked request at the token endpoint.
 type request struct {
 	client    identity.ClientID
@@ -222,7 +232,7 @@ func (e *Exchanger) decide(ctx context.Context, q request) (string, policies.Dec
 	if !ok {
 		return "", policies.Decision{}
 	}
-	return definition, e.cfg.PDP.Decide(ctx, policies.Request{Subject: q.subject.Subject(), ClientID: q.subject.ClientID(), Actors: actingClients(q.subject.Actors()),
+	return definition, e.cfg.PDP.Decide(ctx, policies.Request{Subject: q.subject.Subject(), ClientID: q.subject.ClientID(), Workload: q.subject.Workload(), Actors: actingClients(q.subject.Actors()),
 		Action: policies.ActionCallTool, Server: q.server, Tool: q.scope.Tool(), Arguments: q.arguments, DefinitionDigest: definition, Time: e.cfg.Now(),
 		Groups: q.subject.Groups(), Claims: q.subject.Claims(), ACR: q.subject.ACR(), AuthTime: q.subject.AuthTime()})
 }

@@ -11,18 +11,30 @@ import (
 	"github.com/wicketgate/wicketgate/internal/web"
 )
 
-// admit is step 1: an access token of ours for exactly this resource, on every
-// request. Only the Authorization header counts, never the query (RFC 6750 §2.3).
-func (g *Gateway) admit(r *http.Request, up *upstream) (token.Access, error) {
-	values := r.Header.Values("Authorization")
-	if len(values) == 0 {
-		return token.Access{}, errNoToken
+// caller is who was admitted: the bearer of an access token, or of a tool token that
+// is good for one call.
+type caller struct {
+	token.Verified
+	access token.Access // zero with a tool token
+	tool   *token.Tool  // nil with an access token
+}
+
+// admit is step 1: a token of ours for exactly this resource, from a sender who has
+// proved what it is bound to, on every request.
+func (g *Gateway) admit(r *http.Request, up *upstream) (caller, error) {
+	raw, proof, err := g.presented(r, up)
+	if err != nil {
+		return caller{}, err
 	}
-	scheme, raw, _ := strings.Cut(values[0], " ")
-	if len(values) != 1 || !strings.EqualFold(scheme, "Bearer") || raw == "" {
-		return token.Access{}, token.ErrMalformed
+	access, err := g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String(), proof)
+	if !errors.Is(err, token.ErrType) {
+		return caller{Verified: access.Verified, access: access}, err
 	}
-	return g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String(), token.Confirmation{})
+	tool, toolErr := g.cfg.Verifier.ParseTool(r.Context(), raw, up.Resource.String(), proof)
+	if errors.Is(toolErr, token.ErrType) {
+		return caller{}, err
+	}
+	return caller{Verified: tool.Verified, tool: &tool}, toolErr
 }
 
 // challenge answers a caller that was not admitted, and tells it where to begin
@@ -58,6 +70,8 @@ func tokenProblem(err error) string {
 		return "the access token is for another resource"
 	case errors.Is(err, token.ErrType):
 		return "this is not an access token"
+	case errors.Is(err, token.ErrUnproven):
+		return "the access token is bound to a key that this request does not prove"
 	default:
 		return "the access token is not valid"
 	}
@@ -71,7 +85,7 @@ func tokenReason(err error) string {
 	}{
 		{errNoToken, "token_missing"}, {token.ErrExpired, "token_expired"}, {token.ErrAudience, "token_for_another_resource"},
 		{token.ErrType, "token_of_another_type"}, {token.ErrSignature, "token_signature"}, {token.ErrIssuer, "token_of_another_issuer"},
-		{token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
+		{token.ErrUnproven, "token_bound_to_another_key"}, {token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
 	} {
 		if errors.Is(err, k.err) {
 			return k.reason

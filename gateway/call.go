@@ -30,6 +30,9 @@ func (p *passage) call() *rpcError {
 	if !d.Allowed() {
 		return errDenied(d)
 	}
+	if e := p.onlyFor(spec); e != nil {
+		return e
+	}
 	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
 		return p.g.relay(ctx, p, call, t.finish)
 	})
@@ -45,7 +48,7 @@ func (p *passage) visible(c call) (*tool, *rpcError) {
 	if d := p.decide(policies.ActionCallTool, c.name, nil); !d.Allowed() {
 		return nil, errUnknownTool(string(d.Reason))
 	}
-	if !p.access.Scope().Covers(scope) {
+	if !p.Scope().Covers(scope) {
 		return nil, p.stepUp(scope.String())
 	}
 	if err := p.refresh(); err != nil {

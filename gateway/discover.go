@@ -18,12 +18,16 @@ import (
 // first use, approved) before anybody calls. It opens a session of its own and
 // ends it. A server that does not answer is an error, and is asked again when
 // somebody calls.
-func (g *Gateway) Discover(ctx context.Context, own token.Access, server string) error {
+func (g *Gateway) Discover(ctx context.Context, server string) error {
 	up := g.upstreams[server]
 	if up == nil {
 		return fmt.Errorf("there is no server %q", server)
 	}
-	p := &passage{g: g, up: up, access: own, event: audit.Event{
+	own, err := g.cfg.Own(ctx, up.Upstream)
+	if err != nil {
+		return fmt.Errorf("token of the gateway's own: %w", err)
+	}
+	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, event: audit.Event{
 		Subject: own.Subject().String(), Client: own.ClientID().String(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
 	return p.recorded(ctx, "the gateway reads definitions", p.discover)
 }

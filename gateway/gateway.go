@@ -8,8 +8,10 @@
 // It speaks the session era (2025-11-25, 2025-06-18) on POST and DELETE and
 // refuses what it does not know. Not here yet: the stateless era (2026-07-28),
 // GET streams and requests from server to client, resources, prompts and
-// completion, stdio upstreams, one endpoint over all servers, tool tokens that a
-// client exchanged for itself.
+// completion, stdio upstreams, one endpoint over all servers.
+//
+// A client that exchanged a tool token for itself (RFC 8693) presents it for its one
+// call, within a session that it opened with an access token; see tooltoken.go.
 package gateway
 
 import (
@@ -39,8 +41,9 @@ const (
 // Protocol versions that are spoken, newest first.
 var versions = []string{"2025-11-25", "2025-06-18"}
 
-// Verifier checks access tokens. *token.Verifier is one.
+// Verifier checks the tokens of callers. *token.Verifier is one.
 type Verifier interface {
+	ParseTool(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Tool, error)
 	ParseAccess(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Access, error)
 }
 
@@ -50,10 +53,12 @@ type PDP interface {
 	Digest() string
 }
 
-// Exchanger turns an access token into a call token for an upstream (RFC 8693,
+// Exchanger turns what a caller presents into a call token for an upstream (RFC 8693,
 // in process or at a remote AS). *exchange.Exchanger is one.
 type Exchanger interface {
 	Call(ctx context.Context, parent token.Access, s token.CallSpec) (token.Call, error)
+	// Readdress is the one hop of a tool token, which the caller has spent.
+	Readdress(ctx context.Context, t token.Tool, audience string, presenter identity.ClientID) (token.Call, error)
 }
 
 // Refusals takes the refusals of callers who never authenticated, and bounds what
@@ -78,14 +83,20 @@ type Config struct {
 	PDP           PDP
 	Exchanger     Exchanger
 	Pins          Pins
-	TrustFirstUse bool // approve a tool's definition when it is first seen; for development
+	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
+	Single        Single // spends tool tokens
 	Audit         audit.Recorder
 	Refusals      Refusals
 	Sealer        Sealer
 	Transport     http.RoundTripper // to upstreams
 	Issuer        string            // base of the metadata's URLs
-	Log           *slog.Logger
-	Now           func() time.Time
+
+	// Own is an access token of the gateway's own for the server, with which it reads
+	// definitions when nobody else's can be used for that.
+	Own func(ctx context.Context, server Upstream) (token.Access, error)
+
+	Log *slog.Logger
+	Now func() time.Time
 }
 
 // Gateway is the PEP. It is safe for concurrent use.
@@ -130,12 +141,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		_ = web.WriteJSON(w, http.StatusNotFound, &oauth.Error{Code: oauth.InvalidRequest, Description: "there is no such server here"})
 		return
 	}
-	access, err := g.admit(r, up)
+	who, err := g.admit(r, up)
 	if err != nil {
 		g.challenge(w, r, up, err)
 		return
 	}
-	p := newPassage(g, w, r, up, access)
+	p := newPassage(g, w, r, up, who)
 	switch r.Method {
 	case http.MethodPost:
 		p.post()

@@ -75,7 +75,7 @@ func (p *passage) filter(ctx context.Context, result jsontext.Value) (jsontext.V
 
 func (p *passage) mayCall(t *tool) bool {
 	scope, err := token.ToolScope(t.name)
-	return err == nil && t.broken == nil && p.access.Scope().Covers(scope) && p.decide(policies.ActionCallTool, t.name, nil).Allowed()
+	return err == nil && t.broken == nil && p.Scope().Covers(scope) && p.decide(policies.ActionCallTool, t.name, nil).Allowed()
 }
 
 // refresh has the gateway list the definitions itself when it has not seen them
@@ -88,6 +88,9 @@ func (p *passage) refresh() error {
 	_, err, _ := c.flight.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
 		defer cancel()
+		if p.tool != nil { // it is good for one call, which this is not
+			return nil, p.g.Discover(ctx, p.up.Name)
+		}
 		q := *p
 		q.event.Action, q.event.Tool = "tools/list", ""
 		return nil, q.recorded(ctx, "the definitions are older than a minute", q.relist)

@@ -22,11 +22,11 @@ import (
 
 // passage is one message on its way through the gateway.
 type passage struct {
-	g       *Gateway
-	w       http.ResponseWriter
-	r       *http.Request
-	up      *upstream
-	access  token.Access
+	g  *Gateway
+	w  http.ResponseWriter
+	r  *http.Request
+	up *upstream
+	caller
 	actors  *token.Actor
 	session session
 	msg     message
@@ -34,10 +34,10 @@ type passage struct {
 	event   audit.Event // who, from where, what; each step adds what it finds
 }
 
-func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, a token.Access) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, access: a, actors: a.Actors(), out: stream{w: w}}
+func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
+	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: stream{w: w}}
 	p.event = audit.Event{
-		Subject: a.Subject().String(), Client: a.ClientID().String(), Actors: p.actors.Chain(), Txn: a.Txn(), TokenID: a.ID(),
+		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
 	}
 	return p
@@ -77,7 +77,7 @@ func (p *passage) serve() *rpcError {
 	if err := p.resume(); err != nil {
 		return err
 	}
-	if !p.access.Scope().Covers(token.SessionScope()) {
+	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
 	switch p.msg.method {
@@ -107,7 +107,7 @@ func (p *passage) resume() *rpcError {
 	if handle == "" {
 		return &rpcError{Code: codeInvalidRequest, Message: "Mcp-Session-Id is missing: send initialize first", status: http.StatusBadRequest, reason: "session_missing"}
 	}
-	s, ok := p.g.openSession(handle, p.up.Name, p.access)
+	s, ok := p.g.openSession(handle, p.up.Name, p.Verified)
 	if !ok {
 		return errNoSession("session_not_the_callers")
 	}
@@ -126,9 +126,9 @@ func errNoSession(reason string) *rpcError {
 // the tool at all.
 func (p *passage) decide(action policies.Action, tool string, arguments jsontext.Value) policies.Decision {
 	d := p.g.cfg.PDP.Decide(p.r.Context(), policies.Request{
-		Subject: p.access.Subject(), ClientID: p.access.ClientID(), Actors: actingClients(p.actors), Action: action,
+		Subject: p.Subject(), ClientID: p.ClientID(), Workload: p.Workload(), Actors: actingClients(p.actors), Action: action,
 		Server: p.up.Name, Tool: tool, Arguments: arguments, DefinitionDigest: p.event.DefinitionDigest, Time: p.g.cfg.Now(),
-		Groups: p.access.Groups(), Claims: p.access.Claims(), ACR: p.access.ACR(), AuthTime: p.access.AuthTime(),
+		Groups: p.Groups(), Claims: p.Claims(), ACR: p.ACR(), AuthTime: p.AuthTime(),
 	})
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
@@ -190,13 +190,25 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
 	spec.Audience, spec.Presenter = p.up.Audience.String(), p.g.cfg.ClientID
 	spec.Details.Server, spec.Details.PolicyDigest = p.up.Name, p.event.PolicyDigest
-	call, err := p.g.callToken(ctx, p.access, spec)
-	if err != nil {
-		return outcome{}, errUnavailable("exchange_failed", err)
+	call, failure := p.callToken(ctx, spec)
+	if failure != nil {
+		return outcome{}, failure
 	}
 	out, failure := do(ctx, call)
 	out.callTokenID = call.ID()
 	return out, failure
+}
+
+// callToken is step 7.
+func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Call, *rpcError) {
+	if p.tool != nil {
+		return p.readdress(ctx)
+	}
+	call, err := p.g.callToken(ctx, p.access, spec)
+	if err != nil {
+		return token.Call{}, errUnavailable("exchange_failed", err)
+	}
+	return call, nil
 }
 
 // fail records a refusal before perform, and answers it.
@@ -206,16 +218,16 @@ func (p *passage) fail(e *rpcError) {
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
-	if e.status == http.StatusForbidden {
-		p.g.insufficient(p.w, p.up, e.Message)
+	if e.scope != "" {
+		p.g.insufficient(p.w, p.up, e.scope)
 		return
 	}
 	writeRPC(p.w, p.msg.id, nil, e)
 }
 
-// stepUp asks for a scope that the access token lacks; its Message is the scope.
+// stepUp asks for a scope that the token lacks.
 func (p *passage) stepUp(scope string) *rpcError {
-	return &rpcError{Message: scope, status: http.StatusForbidden, reason: "insufficient_scope"}
+	return &rpcError{scope: scope, reason: "insufficient_scope"}
 }
 
 // initialize opens a session: ours with the client, sealed, around the upstream's
@@ -226,7 +238,7 @@ func (p *passage) initialize() *rpcError {
 	if err != nil || p.msg.id == nil {
 		return &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), reason: "malformed", cause: err}
 	}
-	if !p.access.Scope().Covers(token.SessionScope()) {
+	if p.tool != nil || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
 	d := p.decide(policies.ActionSession, "", nil)
@@ -270,6 +282,10 @@ func (p *passage) end() {
 	p.event.Action = "DELETE"
 	if err := p.resume(); err != nil {
 		p.fail(err)
+		return
+	}
+	if p.tool != nil {
+		p.fail(p.stepUp(oauth.ScopeTools))
 		return
 	}
 	d := p.decide(policies.ActionSession, "", nil)

@@ -22,6 +22,7 @@ type rpcError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	status  int    // HTTP status; 0 means 200
+	scope   string // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
 	reason  string // for the audit log
 	cause   error
 }

@@ -43,7 +43,7 @@ func (g *Gateway) sealSession(s session) (string, error) {
 
 // openSession opens a handle for its owner only: another server, subject or
 // client, or one that has expired, is no session at all.
-func (g *Gateway) openSession(handle, server string, t token.Access) (session, bool) {
+func (g *Gateway) openSession(handle, server string, t token.Verified) (session, bool) {
 	var s session
 	if len(handle) > maxHandle {
 		return s, false

@@ -272,8 +272,8 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 	if err != nil {
 		return nil, session{}, errUnavailable("upstream_malformed", err)
 	}
-	return result, session{Upstream: visibleASCII(resp.Header.Get("Mcp-Session-Id")), Server: p.up.Name, Subject: p.access.Subject(),
-		Client: p.access.ClientID(), Version: version, Expires: p.g.cfg.Now().Add(sessionLifetime).Unix()}, nil
+	return result, session{Upstream: visibleASCII(resp.Header.Get("Mcp-Session-Id")), Server: p.up.Name, Subject: p.Subject(),
+		Client: p.ClientID(), Version: version, Expires: p.g.cfg.Now().Add(sessionLifetime).Unix()}, nil
 }
 
 // narrowInitialize keeps of the upstream's result what this gateway passes

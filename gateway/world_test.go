@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
@@ -116,7 +118,7 @@ func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: w.ring, Now: w.now.Now})
 	ex := exchange.New(exchange.Config{Resources: oauth.NewResources([]oauth.Resource{public}, []oauth.Resource{internal}), Minter: w.minter, Verifier: verifier, PDP: pdp, Audit: log, Now: w.now.Now})
 	cfg := gateway.Config{ClientID: gatewayClient, Upstreams: []gateway.Upstream{{Name: "mail", Resource: public, URL: w.up.URL, Audience: internal}},
-		Verifier: verifier, PDP: pdp, Exchanger: ex, Pins: w.store, TrustFirstUse: true, Audit: log, Refusals: refusals, Sealer: w.ring.Sealer("mcp session"),
+		Verifier: verifier, PDP: pdp, Exchanger: ex, Pins: w.store, Single: tickets{w.store, w.now.Now}, Own: w.own, TrustFirstUse: true, Audit: log, Refusals: refusals, Sealer: w.ring.Sealer("mcp session"),
 		Transport: http.DefaultTransport, Issuer: issuer, Log: slog.New(slog.NewTextHandler(&syncWriter{w: w.logs}, nil)), Now: w.now.Now}
 	for _, c := range change {
 		c(&cfg)
@@ -124,6 +126,26 @@ func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
 	g := must(gateway.New(cfg))(t)
 	w.serve(g, refusals)
 	return w
+}
+
+// tickets is the store as a gateway.Single, as cmd has it.
+type tickets struct {
+	store *sqlite.Store
+	now   func() time.Time
+}
+
+func (s tickets) Spend(ctx context.Context, jti string, until time.Time) error {
+	err := s.store.InsertTicket(ctx, authz.TicketToolToken, authz.TicketKey(jti), nil, s.now(), until)
+	if errors.Is(err, authz.ErrExists) {
+		return gateway.ErrSpent
+	}
+	return err
+}
+
+// own is the gateway's own token.
+func (w *world) own(context.Context, gateway.Upstream) (token.Access, error) {
+	_, own := w.access(tokenSpec{subject: "gateway", client: gatewayClient})
+	return own, nil
 }
 
 // serve mounts the gateway as cmd does.

@@ -16,13 +16,14 @@ const maxCached = 8192
 type key struct {
 	subject      identity.Subject
 	client       identity.ClientID
+	kind         string
 	action       Action
 	server, tool string
 	login        [sha256.Size]byte // of what r.login hashes
 }
 
 func (r reads) keyOf(q *Request) key {
-	return key{q.Subject, q.ClientID, q.Action, q.Server, q.Tool, r.login(q)}
+	return key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, r.login(q)}
 }
 
 // login hashes what the policy reads of the subject's login: two tokens of one

@@ -149,9 +149,9 @@ func (r reads) members() []member {
 }
 
 // kind tells people and workloads apart: a workload that acts for itself has its
-// client_id as subject (RFC 9068 §2.2).
+// client_id as subject (RFC 9068 §2.2), and stays one when another client acts for it.
 func (q *Request) kind() string {
-	if q.Subject.Is(q.ClientID) {
+	if q.Workload || q.Subject.Is(q.ClientID) {
 		return "client"
 	}
 	return "user"

@@ -38,7 +38,8 @@ const (
 
 // Request is the question to the PDP.
 type Request struct {
-	Subject  identity.Subject    // on whose behalf; a person unless it is the client itself
+	Subject  identity.Subject    // on whose behalf; a person, unless it is the client itself or Workload
+	Workload bool                // the subject is a workload for which another client acts
 	ClientID identity.ClientID   // the client that presented the token
 	Actors   []identity.ClientID // delegation chain, outermost first; may be empty (RFC 8693 §4.1)
 

@@ -229,20 +229,9 @@ func listenBeside(front net.Listener) (net.Listener, error) {
 
 // discover has the gateway look at the servers with an identity of its own.
 func discover(ctx context.Context, h *house, cfg houseConfig, log *slog.Logger) {
-	own, err := gatewayID.Subject()
-	if err != nil {
-		return
-	}
-	scope, err := token.ParseScope(oauth.ScopeTools)
-	if err != nil {
-		return
-	}
 	for _, u := range cfg.Upstreams {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, access, err := h.minter.Access(token.AccessSpec{Subject: own, ClientID: gatewayID, Audience: u.Resource.String(), Scope: scope, Lifetime: time.Minute})
-		if err == nil {
-			err = h.gateway.Discover(ctx, access, u.Name)
-		}
+		err := h.gateway.Discover(ctx, u.Name)
 		cancel()
 		if err != nil {
 			log.Warn("server does not answer yet", "server", u.Name, "url", u.URL, "error", err)

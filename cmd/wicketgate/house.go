@@ -162,7 +162,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		}),
 		Audit: log, Now: time.Now})
 	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
-		Pins: store, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
+		Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
 		Issuer: cfg.Issuer, Log: cfg.Log, Now: time.Now})
 	if err != nil {
 		return err
@@ -189,6 +189,20 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	}
 	h.closers = append(h.closers, every(24*time.Hour, cfg.Log, "look for old secrets", warnOfAge(h, cfg)), every(10*time.Minute, cfg.Log, "delete expired rows", deleteExpired(store, as)))
 	return h.mount(cfg, as, ring, refusals)
+}
+
+// own is an access token of the gateway's own, with which it reads what servers list.
+func (h *house) own(_ context.Context, server gateway.Upstream) (token.Access, error) {
+	subject, err := gatewayID.Subject()
+	if err != nil {
+		return token.Access{}, err
+	}
+	scope, err := token.ParseScope(oauth.ScopeTools)
+	if err != nil {
+		return token.Access{}, err
+	}
+	_, own, err := h.minter.Access(token.AccessSpec{Subject: subject, ClientID: gatewayID, Audience: server.Resource.String(), Scope: scope, Lifetime: time.Minute})
+	return own, err
 }
 
 // definitions is a function as exchange.Definitions.

@@ -84,6 +84,21 @@ func separate(ctx context.Context, store storage, cfg houseConfig) error {
 	return nil
 }
 
+// single is the tickets of the store as gateway.Single.
+type single struct {
+	tickets authz.Tickets
+	now     func() time.Time
+}
+
+// Spend implements gateway.Single.
+func (s single) Spend(ctx context.Context, jti string, until time.Time) error {
+	err := s.tickets.InsertTicket(ctx, authz.TicketToolToken, authz.TicketKey(jti), nil, s.now(), until)
+	if errors.Is(err, authz.ErrExists) {
+		return gateway.ErrSpent
+	}
+	return err
+}
+
 // configuredClients hides static clients that the configuration no longer has, so
 // that removing one there is enough.
 type configuredClients struct {
