@@ -109,25 +109,34 @@ type world struct {
 	verifier *token.Verifier
 	pdp      *asked
 	audit    recorder
+	clock    time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func (w *world) now() time.Time          { return w.clock }
+func (w *world) advance(d time.Duration) { w.clock = w.clock.Add(d) }
+
+// newWorld is one in which each option may change the Config before.
+func newWorld(t *testing.T, options ...func(*exchange.Config)) *world {
 	t.Helper()
 	pdp, err := policies.New(t.Context(), policies.Config{Access: []byte(access)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { return now }
-	w := &world{pdp: &asked{PDP: pdp}}
-	w.minter = token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: signer{key}, Now: clock})
-	w.verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: clock})
-	w.Exchanger = exchange.New(exchange.Config{Issuer: issuer,
+	w := &world{pdp: &asked{PDP: pdp}, clock: now}
+	w.minter = token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: signer{key}, Now: w.now})
+	w.verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: w.now})
+	cfg := exchange.Config{
+		Issuer:    issuer,
 		Resources: oauth.NewResources([]oauth.Resource{resource(t, mail), resource(t, files)}, []oauth.Resource{resource(t, upstream)}),
 		Servers:   map[oauth.Resource]string{resource(t, mail): "mail", resource(t, files): "files"},
 		Verifier:  w.verifier, Minter: w.minter, PDP: w.pdp,
 		Definitions: definitions{"read_message": "def-read", "delete_message": "def-delete", "undigested": ""},
-		Audit:       &w.audit, Now: clock,
-	})
+		Audit:       &w.audit, Now: w.now, Lifetime: 2 * time.Minute,
+	}
+	for _, o := range options {
+		o(&cfg)
+	}
+	w.Exchanger = exchange.New(cfg)
 	return w
 }
 

@@ -33,7 +33,6 @@ func TestExchangeRejectsEverySubjectTokenButTheClientsOwn(t *testing.T) {
 	w := newWorld(t)
 	good, parent := w.grant(t)
 	foreign, _ := w.grant(t, func(s *token.AccessSpec) { s.ClientID = identity.MustClientID("other") })
-	elsewhere, _ := w.grant(t, func(s *token.AccessSpec) { s.Audience = files })
 	atUpstream, _ := w.grant(t, func(s *token.AccessSpec) { s.Audience = upstream })
 	then := now.Add(-time.Hour)
 	old := token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: signer{key}, Now: func() time.Time { return then }})
@@ -56,7 +55,6 @@ func TestExchangeRejectsEverySubjectTokenButTheClientsOwn(t *testing.T) {
 	}
 	tests := []struct{ name, raw string }{
 		{"issued to another client", foreign},
-		{"for another resource", elsewhere},
 		{"for an upstream", atUpstream},
 		{"expired at this very second", mint(old)},
 		{"signed by another key", mint(otherKey)},
@@ -74,6 +72,27 @@ func TestExchangeRejectsEverySubjectTokenButTheClientsOwn(t *testing.T) {
 	}
 	if len(bodies) != 1 {
 		t.Errorf("the answers tell tokens apart: %v", bodies)
+	}
+}
+
+// TestTokenLeadsNowhereButToItsResource: a resource that exists and one that does not
+// are answered byte for byte alike.
+func TestTokenLeadsNowhereButToItsResource(t *testing.T) {
+	w := newWorld(t)
+	raw, _ := w.grant(t)
+	bodies := map[string]bool{}
+	for _, r := range []string{files, "https://unknown.example", upstream} {
+		for _, details := range []string{"", strings.Replace(details, `"mail"`, `"files"`, 1)} {
+			q := request(raw)
+			q.Form.Set("resource", r)
+			if q.Form.Set("authorization_details", details); details == "" {
+				q.Form.Del("authorization_details")
+			}
+			bodies[w.refuse(t, q, oauth.InvalidTarget)] = true
+		}
+	}
+	if len(bodies) != 1 {
+		t.Errorf("the answers tell resources apart: %v", bodies)
 	}
 }
 
@@ -98,7 +117,8 @@ func TestExchangeCannotAimAtAnUpstream(t *testing.T) {
 		{"a path below ours", set("resource", mail+"/x")},
 		{"a path that begins with ours", set("resource", mail+"2")},
 		{"our issuer", set("resource", issuer)},
-		{"an audience", set("audience", mail)},
+		{"two audiences", set("audience", "mail", "mail")},
+		{"an audience that is another resource", set("audience", "files")},
 		{"an empty audience", set("audience", "")},
 		{"an upstream as audience", set("audience", upstream)},
 		{"a logical name as audience", set("audience", "vault")},
@@ -132,7 +152,7 @@ func TestExchangeRefusesWhatItDoesNotSupport(t *testing.T) {
 		name string
 		edit func(*oauth.TokenRequest)
 	}{
-		{"actor_token", set("actor_token", raw)},
+		{"actor_token alone", set("actor_token", raw)},
 		{"actor_token_type alone", set("actor_token_type", oauth.TokenTypeAccessToken)},
 		{"subject_token missing", set("subject_token")},
 		{"subject_token_type missing", set("subject_token_type")},

@@ -57,6 +57,8 @@ type houseConfig struct {
 	ClientCAs       *x509.CertPool // for tls_client_auth; may be nil
 	MutualTLS       string         // URL of the listener for that; "" if there is none
 	ResourceServers map[identity.ClientID][]string
+	ActsFor         map[identity.ClientID]exchange.Principals // whose users' tokens a client may exchange
+	Downstream      map[string][]string                       // servers, to which tokens for a server may be exchanged
 	Ages            ages
 
 	Origins   []string // further origins whose pages may call the gateway
@@ -160,7 +162,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
 			return h.gateway.Definition(ctx, server, tool)
 		}),
-		Audit: log, Now: time.Now})
+		Audit: log, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor})
 	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
 		Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
 		Issuer: cfg.Issuer, Log: cfg.Log, Now: time.Now})
@@ -246,6 +248,21 @@ func registry(upstreams []gateway.Upstream) (oauth.Resources, map[oauth.Resource
 		servers[u.Resource] = u.Name
 	}
 	return oauth.NewResources(public, internal), servers
+}
+
+// downstream is where tokens may be exchanged to, by public resource.
+func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
+	named := map[string]oauth.Resource{}
+	for _, u := range cfg.Upstreams {
+		named[u.Name] = u.Resource
+	}
+	edges := map[oauth.Resource][]oauth.Resource{}
+	for from, to := range cfg.Downstream {
+		for _, name := range to {
+			edges[named[from]] = append(edges[named[from]], named[name])
+		}
+	}
+	return edges
 }
 
 // transport is for upstreams: many calls at once over kept connections, no proxy

@@ -63,6 +63,19 @@ func (a Actor) is(b Actor) bool {
 	return a.Issuer == b.Issuer && a.Subject == b.Subject && a.ClientID == b.ClientID
 }
 
+// ActorsWith is Actors once a has begun to act. It is in the chain already where it was
+// the last to begin, and a workload does not act for itself.
+func (v Verified) ActorsWith(a *Actor) *Actor {
+	actors := v.Actors()
+	if a == nil || actors != nil && actors.is(*a) {
+		return actors
+	}
+	if actors == nil && v.Workload() && a.Subject == v.c.Subject && a.ClientID == v.c.ClientID {
+		return nil
+	}
+	return &Actor{Issuer: a.Issuer, Subject: a.Subject, ClientID: a.ClientID, Act: actors}
+}
+
 // Party is who a may_act claim names (RFC 8693 §4.4): each member that is there must
 // be the actor's. At least one of Subject and ClientID is.
 type Party struct {

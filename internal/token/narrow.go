@@ -14,12 +14,11 @@ type Child struct {
 	Audience string            // the one resource that may accept it
 	ClientID identity.ClientID // who presents it
 
-	// Actor becomes the newest of the chain, unless it is that already, or is the very
-	// workload on whose behalf it would act. Nil: nobody begins to act.
-	Actor *Actor
+	Actor *Actor // becomes the newest of the chain, see ActorsWith; nil: nobody begins to act
 
 	Proof Confirmation // the keys that who asks has proved to have
 	Bind  Confirmation // those of them that the child is bound to, besides the parent's
+	Until time.Time    // that the child may not outlive either; zero: none
 }
 
 // child narrows parent: the same subject and transaction, a chain of actors that only
@@ -29,14 +28,12 @@ type Child struct {
 func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims, error) {
 	now := m.cfg.Now()
 	expiry := min(now.Add(lifetime).Unix(), parent.c.Expiry)
-	actors := parent.Actors()
+	if !s.Until.IsZero() {
+		expiry = min(expiry, s.Until.Unix())
+	}
+	actors := parent.ActorsWith(s.Actor)
 	if s.Actor != nil && !parent.c.MayAct.Names(*s.Actor) {
 		return claims{}, ErrMayNotAct
-	}
-	if s.Actor != nil && !acts(actors, parent, *s.Actor) {
-		newest := *s.Actor
-		newest.Act = actors
-		actors = &newest
 	}
 	ancestors := append(parent.c.Ancestors[:len(parent.c.Ancestors):len(parent.c.Ancestors)], parent.c.ID)
 	switch {
@@ -55,14 +52,6 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 		Act: actors, Confirmation: parent.c.Confirmation.and(s.Bind), MayAct: parent.c.MayAct,
 		Workload: parent.Workload(), Ancestors: ancestors, Attributes: parent.c.Attributes,
 	}, nil
-}
-
-// acts reports whether the actor already is the newest, or the workload itself.
-func acts(actors *Actor, parent Verified, a Actor) bool {
-	if actors != nil {
-		return actors.is(a)
-	}
-	return parent.Workload() && a.Subject == parent.c.Subject && a.ClientID == parent.c.ClientID
 }
 
 // DelegateSpec is what a delegated access token shall be.

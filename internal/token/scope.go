@@ -88,6 +88,17 @@ func (s Scope) CoversAll(narrower Scope) bool {
 	return true
 }
 
+// Meet is the most that both scopes cover.
+func (s Scope) Meet(t Scope) Scope {
+	var both []string
+	for _, f := range append(s.Fields(), t.Fields()...) {
+		if one := (Scope{f}); s.CoversAll(one) && t.CoversAll(one) && !slices.Contains(both, f) {
+			both = append(both, f)
+		}
+	}
+	return Scope{strings.Join(both, " ")}
+}
+
 // CallScope is the one scope of a call token. It is made only by the functions
 // below, from a checked name, so that a name can never smuggle a second scope.
 type CallScope struct{ s string }
