@@ -262,6 +262,10 @@ type ServerConfig struct {
 	// server. Default: url.
 	Audience string `yaml:"audience"`
 
+	// Names of further servers for which a token for this one may be exchanged (RFC
+	// 8693): those that this server calls on behalf of its callers. Absent: none.
+	Downstream []string `yaml:"downstream"`
+
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.
 	InsecurePlaintext bool `yaml:"insecure_plaintext" default:"false"`
@@ -318,6 +322,11 @@ type ClientConfig struct {
 	// refresh_token, urn:ietf:params:oauth:grant-type:device_code,
 	// urn:ietf:params:oauth:grant-type:token-exchange.
 	GrantTypes []string `yaml:"grant_types" default:"client_credentials"`
+
+	// client_ids whose access tokens it may exchange besides its own (RFC 8693), to act
+	// for their users; "*" is every client. Absent: none. The delegation chain in the new
+	// token names both, and policy still decides each call.
+	ActsFor []string `yaml:"acts_for"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.
 	// Absent: the first three; policy decides on each call in any case.

@@ -66,6 +66,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.store()
 	c.folder()
 	c.servers(origin)
+	c.downstream()
 	c.clients()
 	c.certificates()
 	c.login()

@@ -215,6 +215,7 @@ func (c configCheck) client(at string, cl ClientConfig, out *authz.Client) {
 	out.AssertionAudience, out.TLSName = cl.AssertionAudience, cl.TLSName
 	c.grants(at, cl)
 	c.resourceServer(at, cl, out.ID)
+	c.actsFor(at, cl, out.ID)
 }
 
 func (c configCheck) keys(at string, cl ClientConfig, out *authz.Client) {
