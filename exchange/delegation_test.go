@@ -20,9 +20,11 @@ import (
 // claims is what a test puts into a token.
 type claims map[string]any
 
+// fataler is a test, of testing or of rapid.
+type fataler interface{ Fatal(args ...any) }
+
 // forge signs an access token of ours with whatever claims, as the AS could.
-func forge(t testing.TB, edits claims) string {
-	t.Helper()
+func forge(t fataler, edits claims) string {
 	c := claims{"iss": issuer, "sub": "alice", "aud": mail, "client_id": "editor", "scope": "mcp:tools mcp:prompts", "jti": "root", "txn": "grant-1",
 		"iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix()}
 	for name, v := range edits {

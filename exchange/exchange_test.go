@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,11 +75,14 @@ func (s signer) Key(_ context.Context, kid string) (token.PublicKey, error) {
 
 // recorder is an audit.Recorder that keeps what it is told, or fails.
 type recorder struct {
+	mu     sync.Mutex // guards events
 	events []audit.Event
 	err    error
 }
 
 func (r *recorder) Record(_ context.Context, e audit.Event) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.events = append(r.events, e)
 	return r.err
 }
@@ -94,10 +98,13 @@ func (d definitions) Definition(_ context.Context, server, tool string) (string,
 // asked is a PDP that notes what it was asked.
 type asked struct {
 	*policies.PDP
+	mu       sync.Mutex // guards requests
 	requests []policies.Request
 }
 
 func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decision {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.requests = append(a.requests, q)
 	return a.PDP.Decide(ctx, q)
 }
@@ -122,13 +129,17 @@ func newWorld(t *testing.T, options ...func(*exchange.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return buildWorld(pdp, options...)
+}
+
+func buildWorld(pdp *policies.PDP, options ...func(*exchange.Config)) *world {
 	w := &world{pdp: &asked{PDP: pdp}, clock: now}
 	w.minter = token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: signer{key}, Now: w.now})
 	w.verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: w.now})
 	cfg := exchange.Config{
 		Issuer:    issuer,
-		Resources: oauth.NewResources([]oauth.Resource{resource(t, mail), resource(t, files)}, []oauth.Resource{resource(t, upstream)}),
-		Servers:   map[oauth.Resource]string{resource(t, mail): "mail", resource(t, files): "files"},
+		Resources: oauth.NewResources([]oauth.Resource{must(oauth.ParseResource(mail)), must(oauth.ParseResource(files))}, []oauth.Resource{must(oauth.ParseResource(upstream))}),
+		Servers:   map[oauth.Resource]string{must(oauth.ParseResource(mail)): "mail", must(oauth.ParseResource(files)): "files"},
 		Verifier:  w.verifier, Minter: w.minter, PDP: w.pdp,
 		Definitions: definitions{"read_message": "def-read", "delete_message": "def-delete", "undigested": ""},
 		Audit:       &w.audit, Now: w.now, Lifetime: 2 * time.Minute,

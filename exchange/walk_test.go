@@ -1,0 +1,462 @@
+package exchange_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/wicketgate/wicketgate/exchange"
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// TestExchangesNarrowOnEveryWalk walks at random: resources that lead to one another,
+// policies, clients with scopes, keys and whom they act for, root tokens with chains,
+// bindings and may_act, and revocations, also at the same moment as exchanges. After
+// every step what came out is held against what went in, as an order on (scope,
+// audience, expiry, chain, binding), by rules that are written again here (walkrules):
+// the guarantees G1 to G9 and G11 to G12 of docs/exchange.md.
+//
+// It was seen to fail with each of these lines taken out, one at a time:
+//
+//	token/narrow.go    child: min with the parent's Expiry; min with Until; MayAct.Names; actors.good;
+//	                   Confirmation.ProvenBy; Bind.ProvenBy; .and(s.Bind) for the parent's own; Txn;
+//	                   Subject; Ancestors; MayAct; Workload; max with the parent's IssuedAt
+//	                   Delegate: CoversAll; call: Covers; MaxCallLifetime; Readdress: the parent's Expiry
+//	token/actor.go     ActorsWith: Act: actors; actors.is; the workload itself
+//	token/verify.go    ParseSubject: Details; ProvenBy; read: Revocations.Check
+//	token/scope.go     CoversAll: the tool's Covers
+//	exchange/…         confidential; own scope (three places); One; the internal resource; leadsTo;
+//	                   ClientID and actsFor and MayAct; the actor's ClientID, Actor and may_act; until;
+//	                   the audit record; the policy's decision (two places)
+func TestExchangesNarrowOnEveryWalk(t *testing.T) {
+	issued, kinds := 0, map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWalk(t)
+		for range 3 {
+			w.root(t)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"root":     w.root,
+			"exchange": w.exchange, "exchange on": w.exchange, "exchange again": w.exchange,
+			"call":   w.call,
+			"time":   func(t *rapid.T) { w.advance(time.Duration(rapid.IntRange(1, 30).Draw(t, "seconds")) * time.Second) },
+			"revoke": w.revoke,
+			"race":   w.race,
+			"":       w.nothingRevokedLives,
+		})
+		issued += len(w.made)
+		for k, n := range w.kinds {
+			kinds[k] += n
+		}
+	})
+	t.Logf("%d tokens issued, %v", issued, kinds)
+	for _, k := range []string{"tool", "delegated", "call", "readdressed", "bound", "downstream", "person actor", "may_act", "deep", "short-lived"} {
+		if kinds[k] == 0 {
+			t.Errorf("no walk issued a token of the kind %s: the test shows nothing of it", k)
+		}
+	}
+}
+
+// Few names, so that they meet.
+var (
+	walkClients   = []string{"agent", "editor", "sub-agent", "robot"}
+	walkResources = []string{mail, files}
+	walkScopes    = []string{"mcp:tools", "mcp:tools", "mcp:prompts", "tool:read_message", "tool:list_messages", "tool:delete_message"}
+	walkKeys      = []string{"", "", alicesKey, thiefsKey}
+	walkPolicies  = []string{access, `version: 1
+roles:
+  everybody:
+    who: {users: [alice, bob], clients: [agent, robot]}
+    servers:
+      mail: {tools: ["*"]}
+      files: {tools: ["*"]}
+`, `version: 1
+roles:
+  workloads:
+    who: {clients: [agent]}
+    servers:
+      mail: {tools: [read_message]}
+`}
+)
+
+// known is a token of the walk, with what it came from.
+type known struct {
+	raw    string
+	claims map[string]any
+	parent *known
+	tool   bool
+}
+
+// walk is a world with the tokens that were seen in it.
+type walk struct {
+	*world
+	t       *rapid.T
+	tokens  []*known // that somebody has
+	made    []*known // by exchange
+	kinds   map[string]int
+	own     map[string][]string // scopes of clients
+	acts    map[string][]string // whom clients act for
+	edges   map[string][]string
+	policy  *policies.PDP
+	revoked *ledger
+}
+
+// ledger is a token.Revocations.
+type ledger struct {
+	mu    sync.Mutex // guards names
+	names map[string]bool
+}
+
+func (l *ledger) Check(v token.Verified) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range append([]string{v.ID(), "txn " + v.Txn(), "sub " + v.Subject().String(), "client " + v.ClientID().String()}, v.Ancestors()...) {
+		if l.names[n] {
+			return token.ErrRevoked
+		}
+	}
+	return nil
+}
+
+func (l *ledger) add(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.names[name] = true
+}
+
+func newWalk(t *rapid.T) *walk {
+	w := &walk{t: t, kinds: map[string]int{}, own: map[string][]string{}, acts: map[string][]string{}, edges: map[string][]string{}, revoked: &ledger{names: map[string]bool{}}}
+	cfg := exchange.Config{ActsFor: map[identity.ClientID]exchange.Principals{}, Downstream: map[oauth.Resource][]oauth.Resource{}}
+	for _, c := range walkClients {
+		w.own[c] = rapid.SampledFrom([][]string{nil, nil, {"mcp:tools"}, {"mcp:tools", "mcp:prompts"}, {"tool:read_message"}, {"mcp:prompts"}}).Draw(t, c+"'s scope")
+		w.acts[c] = rapid.SampledFrom([][]string{nil, {"*"}, {"editor"}, {"editor", "agent"}}).Draw(t, c+" acts for")
+		p := exchange.Principals{All: slices.Contains(w.acts[c], "*")}
+		for _, other := range w.acts[c] {
+			p.Clients = append(p.Clients, identity.MustClientID(other))
+		}
+		cfg.ActsFor[identity.MustClientID(c)] = p
+	}
+	if rapid.Bool().Draw(t, "mail leads to files") {
+		w.edges[mail] = []string{files}
+	}
+	for from, to := range w.edges {
+		cfg.Downstream[must(oauth.ParseResource(from))] = []oauth.Resource{must(oauth.ParseResource(to[0]))}
+	}
+	w.policy = must(policies.New(t.Context(), policies.Config{Access: []byte(rapid.SampledFrom(walkPolicies).Draw(t, "policy"))}))
+	w.world = buildWorld(w.policy, func(c *exchange.Config) {
+		c.ActsFor, c.Downstream = cfg.ActsFor, cfg.Downstream
+		c.Verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: c.Now, Revocations: w.revoked})
+		c.Definitions = everyTool{}
+	})
+	return w
+}
+
+// everyTool has a definition of every tool.
+type everyTool struct{ definitions }
+
+func (everyTool) Definition(_ context.Context, server, tool string) (string, bool) {
+	return "def-" + server + "-" + tool, true
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// root is an access token that a grant gave, or that an exchange of before gave.
+func (w *walk) root(t *rapid.T) {
+	c := claims{"jti": fmt.Sprintf("root-%d", len(w.tokens)), "txn": fmt.Sprintf("grant-%d", len(w.tokens)), "aud": rapid.SampledFrom(walkResources).Draw(t, "aud"),
+		"client_id": rapid.SampledFrom(walkClients).Draw(t, "client"), "iat": w.clock.Unix(), "exp": w.clock.Unix() + int64(rapid.IntRange(1, 40).Draw(t, "life"))*10,
+		"scope": rapid.SampledFrom([]string{"mcp:tools", "mcp:tools mcp:prompts", "mcp:tools", "tool:read_message tool:list_messages", "mcp:prompts", ""}).Draw(t, "scope")}
+	c["sub"] = rapid.SampledFrom([]string{"alice", "alice", "bob", c["client_id"].(string)}).Draw(t, "sub")
+	var act map[string]any
+	names := rapid.SliceOfN(rapid.SampledFrom(walkClients), 0, 8).Draw(t, "actors")
+	if len(names) > 0 {
+		names[len(names)-1] = c["client_id"].(string)
+	}
+	for _, name := range names {
+		a := actor(name)
+		if act != nil {
+			a["act"] = act
+		}
+		act = a
+	}
+	if act != nil {
+		c["act"] = act
+		c["workload"] = rapid.Bool().Draw(t, "workload")
+	}
+	cnf := claims{}
+	for name, key := range map[string]string{"jkt": rapid.SampledFrom(walkKeys).Draw(t, "jkt"), "x5t#S256": rapid.SampledFrom([]string{"", "", "", alicesCert}).Draw(t, "x5t")} {
+		if key != "" {
+			cnf[name] = key
+		}
+	}
+	if len(cnf) > 0 {
+		c["cnf"] = cnf
+	}
+	switch rapid.Uint64().Draw(t, "may_act") % 8 {
+	case 6:
+		c["may_act"] = claims{"client_id": rapid.SampledFrom(walkClients).Draw(t, "may")}
+	case 7:
+		c["may_act"] = claims{"sub": rapid.SampledFrom([]string{"bob", "agent"}).Draw(t, "may")}
+	}
+	raw := forge(w.t, c)
+	w.tokens = append(w.tokens, &known{raw: raw, claims: wire(raw)})
+}
+
+// drawn is a request, with what it is made of.
+type drawn struct {
+	oauth.TokenRequest
+	subject, actor *known
+	tool           string
+}
+
+// request draws one that might be granted, and then lets some things about it be
+// otherwise; nil when there is nothing to exchange.
+func (w *walk) request(t *rapid.T) *drawn {
+	if len(w.tokens) == 0 {
+		return nil
+	}
+	living := slices.DeleteFunc(slices.Clone(w.tokens), func(k *known) bool {
+		return k.tool || w.ended(k) || k.claims["exp"].(float64) <= float64(w.clock.Unix())
+	})
+	if len(living) == 0 || oneOf(t, 10, "with any token") {
+		living = w.tokens
+	}
+	d := &drawn{subject: rapid.SampledFrom(living).Draw(t, "subject_token")}
+	p := d.subject.claims
+	client, wanted := p["client_id"].(string), ""
+	otherwise := func(what string) bool { return oneOf(t, 10, what) }
+	if m, ok := p["may_act"].(map[string]any); ok && m["client_id"] != nil {
+		client = m["client_id"].(string)
+	} else if rapid.Bool().Draw(t, "by another client") {
+		client = rapid.SampledFrom(walkClients).Draw(t, "by")
+	}
+	if has := strings.Fields(p["scope"].(string)); len(has) > 0 {
+		wanted = rapid.SampledFrom(append(has, "", "tool:read_message", "tool:read_message")).Draw(t, "wanted")
+	}
+	if otherwise("wants something else") {
+		wanted = rapid.SampledFrom(append(walkScopes, "mcp:tools mcp:prompts")).Draw(t, "wanted")
+	}
+	d.TokenRequest = delegation(client, d.subject.raw, "resource", p["aud"].(string))
+	if d.Client.Scope = w.own[client]; wanted != "" {
+		d.Form.Set("scope", wanted)
+	}
+	if oneOf(t, 3, "at another resource") {
+		d.Form.Set("resource", rapid.SampledFrom([]string{files, files, files, mail, upstream, ""}).Draw(t, "resource"))
+	}
+	if otherwise("names an audience") {
+		d.Form.Set("audience", rapid.SampledFrom([]string{"mail", "files", mail, upstream}).Draw(t, "audience"))
+	}
+	d.Client.Confidential = !otherwise("is public")
+	w.drawActor(t, d)
+	w.drawProof(t, d, otherwise)
+	if strings.HasPrefix(wanted, "tool:") && rapid.Bool().Draw(t, "one call") || otherwise("one call of no tool") {
+		d.tool = strings.TrimPrefix(d.Form.Get("scope"), "tool:")
+		server := map[string]string{mail: "mail", files: "files"}[d.Form.Get("resource")]
+		d.Form.Set("authorization_details", `[{"type":"mcp_tool_call","server":"`+server+`","tool":"`+d.tool+`","arguments":{}}]`)
+	}
+	return d
+}
+
+func (w *walk) drawActor(t *rapid.T, d *drawn) {
+	m, _ := d.subject.claims["may_act"].(map[string]any)
+	if m["sub"] == nil && !oneOf(t, 4, "brings an actor") {
+		return
+	}
+	own := slices.DeleteFunc(slices.Clone(w.tokens), func(k *known) bool {
+		return k.claims["client_id"] != d.Client.ID || k.claims["act"] != nil || k.claims["exp"].(float64) <= float64(w.clock.Unix()) || m["sub"] != nil && m["sub"] != k.claims["sub"]
+	})
+	if len(own) == 0 || oneOf(t, 5, "another's") {
+		own = w.tokens
+	}
+	d.actor = rapid.SampledFrom(own).Draw(t, "actor_token")
+	d.Form.Set("actor_token", d.actor.raw)
+	d.Form.Set("actor_token_type", oauth.TokenTypeAccessToken)
+}
+
+func (w *walk) drawProof(t *rapid.T, d *drawn, otherwise func(string) bool) {
+	d.Proof = proofOf(d.subject.claims["cnf"])
+	if d.Proof.JKT == "" {
+		d.Proof.JKT = rapid.SampledFrom(walkKeys).Draw(t, "proved key")
+	}
+	if d.Proof.X5T == "" {
+		d.Proof.X5T = rapid.SampledFrom([]string{"", "", alicesCert}).Draw(t, "proved certificate")
+	}
+	if otherwise("proves another key") {
+		d.Proof.JKT = rapid.SampledFrom(walkKeys).Draw(t, "proved key")
+	}
+	if otherwise("proves no certificate") {
+		d.Proof.X5T = ""
+	}
+	if d.Bind = d.Proof; oneOf(t, 3, "binds nothing") {
+		d.Bind = oauth.Proof{}
+	}
+	if otherwise("binds to another's key") {
+		d.Bind.JKT = thiefsKey
+	}
+}
+
+// oneOf is true once in n times. (Integers that are drawn are mostly small.)
+func oneOf(t *rapid.T, n int, what string) bool {
+	return rapid.Uint64().Draw(t, what)%uint64(n) == uint64(n)-1
+}
+
+func proofOf(cnf any) (p oauth.Proof) {
+	m, _ := cnf.(map[string]any)
+	p.JKT, _ = m["jkt"].(string)
+	p.X5T, _ = m["x5t#S256"].(string)
+	return p
+}
+
+// exchange is some steps.
+func (w *walk) exchange(t *rapid.T) {
+	for range 8 {
+		w.exchangeOnce(t)
+	}
+}
+
+// exchangeOnce is one; whatever comes out is held to the rules.
+func (w *walk) exchangeOnce(t *rapid.T) {
+	d := w.request(t)
+	if d == nil {
+		return
+	}
+	recorded := len(w.audit.events)
+	resp, err := w.Issue(t.Context(), d.TokenRequest)
+	if err != nil {
+		if resp != (oauth.TokenResponse{}) {
+			t.Fatalf("refused with %v, and answered %+v", err, resp)
+		}
+		return
+	}
+	child := &known{raw: resp.AccessToken, claims: wire(resp.AccessToken), parent: d.subject, tool: d.Form.Has("authorization_details")}
+	if len(w.audit.events) != recorded+1 || w.audit.events[recorded].TokenID != d.subject.claims["jti"] || w.audit.events[recorded].Txn != d.subject.claims["txn"] {
+		t.Fatalf("not recorded once, with parent and transaction: %+v", w.audit.events[recorded:]) // G12
+	}
+	w.check(t, d, child, resp)
+	w.tokens, w.made = append(w.tokens, child), append(w.made, child)
+}
+
+// call is the gateway's hop for a token that somebody presents.
+func (w *walk) call(t *rapid.T) {
+	if len(w.tokens) == 0 {
+		return
+	}
+	k := rapid.SampledFrom(w.tokens).Draw(t, "presented")
+	v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: w.now, Revocations: w.revoked})
+	proof := token.Confirmation(proofOf(k.claims["cnf"]))
+	aud := k.claims["aud"].(string)
+	gateway := identity.MustClientID("gateway")
+	var sent token.Call
+	kind := "call"
+	if k.tool {
+		tool, err := v.ParseTool(t.Context(), k.raw, aud, proof)
+		if err != nil {
+			return
+		}
+		kind = "readdressed"
+		sent = must(w.Readdress(t.Context(), tool, upstream, gateway))
+	} else {
+		a, err := v.ParseAccess(t.Context(), k.raw, aud, proof)
+		if err != nil {
+			return
+		}
+		scope := must(token.ToolScope(rapid.SampledFrom([]string{"read_message", "delete_message"}).Draw(t, "tool")))
+		sent, err = w.Call(t.Context(), a, token.CallSpec{Audience: upstream, Presenter: gateway, Scope: scope, Details: token.Details{Server: "mail", ArgumentsDigest: "d"}})
+		if err != nil {
+			return
+		}
+	}
+	w.kinds[kind]++
+	w.checkCall(t, k, wire(sent.Bearer()))
+}
+
+// revoke ends a token, a grant, a subject or a client.
+func (w *walk) revoke(t *rapid.T) {
+	if len(w.tokens) == 0 || !oneOf(t, 10, "at all") {
+		return
+	}
+	w.revoked.add(w.something(t))
+}
+
+// something is a name in the ledger that ends at least one token.
+func (w *walk) something(t *rapid.T) string {
+	c := rapid.SampledFrom(w.tokens).Draw(t, "revoked").claims
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0:
+		return "txn " + c["txn"].(string)
+	case 1:
+		return "sub " + c["sub"].(string)
+	}
+	return c["jti"].(string)
+}
+
+// race revokes at the same moment as exchanges run.
+func (w *walk) race(t *rapid.T) {
+	var all []*drawn
+	for range 3 {
+		if d := w.request(t); d != nil {
+			all = append(all, d)
+		}
+	}
+	if len(all) == 0 || !oneOf(t, 10, "at all") {
+		return
+	}
+	name := w.something(t)
+	made := make([]*known, len(all))
+	var wg sync.WaitGroup
+	wg.Go(func() { w.revoked.add(name) })
+	for i, d := range all {
+		wg.Go(func() {
+			if resp, err := w.Issue(t.Context(), d.TokenRequest); err == nil {
+				made[i] = &known{raw: resp.AccessToken, claims: wire(resp.AccessToken), parent: d.subject, tool: d.Form.Has("authorization_details")}
+			}
+		})
+	}
+	wg.Wait()
+	for _, k := range made {
+		if k != nil {
+			w.tokens = append(w.tokens, k)
+		}
+	}
+}
+
+// nothingRevokedLives: who comes of what was revoked is refused everywhere (G11).
+func (w *walk) nothingRevokedLives(t *rapid.T) {
+	v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: w.now, Revocations: w.revoked})
+	for _, k := range w.tokens {
+		if !w.ended(k) {
+			continue
+		}
+		proof := token.Confirmation(proofOf(k.claims["cnf"]))
+		_, err1 := v.ParseSubject(t.Context(), k.raw, proof)
+		_, err2 := v.ParseTool(t.Context(), k.raw, k.claims["aud"].(string), proof)
+		if err1 == nil || err2 == nil {
+			t.Fatalf("a token whose ancestor was revoked is taken: %v", k.claims)
+		}
+	}
+}
+
+// ended follows the line of parents by itself.
+func (w *walk) ended(k *known) bool {
+	w.revoked.mu.Lock()
+	defer w.revoked.mu.Unlock()
+	for ; k != nil; k = k.parent {
+		if w.revoked.names[k.claims["jti"].(string)] || w.revoked.names["txn "+k.claims["txn"].(string)] || w.revoked.names["sub "+k.claims["sub"].(string)] {
+			return true
+		}
+	}
+	return false
+}
