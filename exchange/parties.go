@@ -40,8 +40,8 @@ func (e *Exchanger) parties(ctx context.Context, form url.Values, q request) (pa
 			return parties{}, rejected(&oauth.Error{Code: oauth.InvalidRequest, Description: "actor_token rejected", Cause: err})
 		}
 	}
-	if !p.subject.MayAct().Names(p.actor) { // the minter would say so too, once it is recorded
-		return parties{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: token.ErrMayNotAct}
+	if err := p.subject.MayBegin(&p.actor); err != nil { // the minter would say so too, once it is recorded
+		return parties{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: err}
 	}
 	return p, nil
 }

@@ -51,6 +51,9 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 	if err := checkTypes(r.Form.Get); err != nil {
 		return request{}, err
 	}
+	if !q.bind.ProvenBy(q.proof) {
+		return request{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "the token cannot be bound to a key that was not proved", Cause: token.ErrUnproven}
+	}
 	if q.resource, err = e.target(r.Form["resource"], r.Form["audience"]); err != nil {
 		return request{}, err
 	}

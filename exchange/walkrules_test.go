@@ -118,6 +118,15 @@ func (w *walk) checkParties(d *drawn, child *known, fail func(string)) {
 			}
 		}
 	}
+	w.checkChain(d, c, newest, fail)
+	if p["may_act"] == nil && p["client_id"] != d.Client.ID && !slices.Contains(w.acts[d.Client.ID], "*") && !slices.Contains(w.acts[d.Client.ID], p["client_id"].(string)) {
+		fail("G6: the token of a client that it does not act for")
+	}
+}
+
+// checkChain: what is the parent's stays, and one is added.
+func (w *walk) checkChain(d *drawn, c map[string]any, newest map[string]any, fail func(string)) {
+	p := d.subject.claims
 	before, after := chain(p), chain(c)
 	want := before
 	self := len(before) == 0 && p["sub"] == newest["sub"] && newest["client_id"] == newest["sub"]
@@ -145,8 +154,6 @@ func (w *walk) checkParties(d *drawn, child *known, fail func(string)) {
 				fail("G5: may_act names another")
 			}
 		}
-	} else if p["client_id"] != d.Client.ID && !slices.Contains(w.acts[d.Client.ID], "*") && !slices.Contains(w.acts[d.Client.ID], p["client_id"].(string)) {
-		fail("G6: the token of a client that it does not act for")
 	}
 	if (p["may_act"] == nil) != (c["may_act"] == nil) {
 		fail("G5: may_act was dropped or added")

@@ -76,6 +76,19 @@ func (v Verified) ActorsWith(a *Actor) *Actor {
 	return &Actor{Issuer: a.Issuer, Subject: a.Subject, ClientID: a.ClientID, Act: actors}
 }
 
+// MayBegin reports why a may not begin to act for the subject of the token: ErrMayNotAct,
+// or ErrTooDeep where the chain, or the line of tokens, would become too long. Nil is
+// nobody, who may be refused for the length alone.
+func (v Verified) MayBegin(a *Actor) error {
+	if a != nil && !v.c.MayAct.Names(*a) {
+		return ErrMayNotAct
+	}
+	if !v.ActorsWith(a).good() || len(v.c.Ancestors) >= maxAncestors {
+		return ErrTooDeep
+	}
+	return nil
+}
+
 // Party is who a may_act claim names (RFC 8693 §4.4): each member that is there must
 // be the actor's. At least one of Subject and ClientID is.
 type Party struct {

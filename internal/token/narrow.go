@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -31,16 +32,12 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 	if !s.Until.IsZero() {
 		expiry = min(expiry, s.Until.Unix())
 	}
-	actors := parent.ActorsWith(s.Actor)
-	if s.Actor != nil && !parent.c.MayAct.Names(*s.Actor) {
-		return claims{}, ErrMayNotAct
+	if err := parent.MayBegin(s.Actor); err != nil {
+		return claims{}, err
 	}
-	ancestors := append(parent.c.Ancestors[:len(parent.c.Ancestors):len(parent.c.Ancestors)], parent.c.ID)
 	switch {
 	case expiry <= now.Unix():
 		return claims{}, ErrExpired
-	case !actors.good() || len(ancestors) > maxAncestors:
-		return claims{}, ErrTooDeep
 	case !parent.c.Confirmation.ProvenBy(s.Proof), !s.Bind.ProvenBy(s.Proof):
 		return claims{}, ErrUnproven
 	case s.Audience == "" || s.ClientID.IsZero():
@@ -49,8 +46,8 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 	return claims{
 		Issuer: m.cfg.Issuer, Subject: parent.c.Subject, Audience: audience(s.Audience), ClientID: s.ClientID,
 		ID: rand.Text(), IssuedAt: max(now.Unix(), parent.c.IssuedAt), Expiry: expiry, AuthTime: parent.c.AuthTime, Txn: parent.c.Txn,
-		Act: actors, Confirmation: parent.c.Confirmation.and(s.Bind), MayAct: parent.c.MayAct,
-		Workload: parent.Workload(), Ancestors: ancestors, Attributes: parent.c.Attributes,
+		Act: parent.ActorsWith(s.Actor), Confirmation: parent.c.Confirmation.and(s.Bind), MayAct: parent.c.MayAct,
+		Workload: parent.Workload(), Ancestors: append(slices.Clip(parent.c.Ancestors), parent.c.ID), Attributes: parent.c.Attributes,
 	}, nil
 }
 
