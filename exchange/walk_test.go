@@ -48,7 +48,8 @@ func TestExchangesNarrowOnEveryWalk(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"root":     w.root,
 			"exchange": w.exchange, "exchange on": w.exchange, "exchange again": w.exchange,
-			"call":   w.call,
+			"call": w.call,
+			"mint": w.mint, "mint on": w.mint,
 			"time":   func(t *rapid.T) { w.advance(time.Duration(rapid.IntRange(1, 30).Draw(t, "seconds")) * time.Second) },
 			"revoke": w.revoke,
 			"race":   w.race,
@@ -60,7 +61,7 @@ func TestExchangesNarrowOnEveryWalk(t *testing.T) {
 		}
 	})
 	t.Logf("%d tokens issued, %v", issued, kinds)
-	for _, k := range []string{"tool", "delegated", "call", "readdressed", "bound", "downstream", "person actor", "may_act", "deep", "short-lived"} {
+	for _, k := range []string{"tool", "delegated", "call", "readdressed", "minted", "bound", "downstream", "person actor", "may_act", "deep", "short-lived"} {
 		if kinds[k] == 0 {
 			t.Errorf("no walk issued a token of the kind %s: the test shows nothing of it", k)
 		}
@@ -210,7 +211,10 @@ func (w *walk) root(t *rapid.T) {
 	case 6:
 		c["may_act"] = claims{"client_id": rapid.SampledFrom(walkClients).Draw(t, "may")}
 	case 7:
-		c["may_act"] = claims{"sub": rapid.SampledFrom([]string{"bob", "agent"}).Draw(t, "may")}
+		c["may_act"] = claims{"sub": "bob"}
+		theirs := forge(w.t, claims{"sub": "bob", "client_id": c["client_id"], "jti": fmt.Sprintf("bobs-%d", len(w.tokens)), "txn": fmt.Sprintf("bobs-%d", len(w.tokens)),
+			"iat": w.clock.Unix(), "exp": w.clock.Unix() + int64(rapid.IntRange(1, 40).Draw(t, "life"))*10})
+		w.tokens = append(w.tokens, &known{raw: theirs, claims: wire(theirs)})
 	}
 	raw := forge(w.t, c)
 	w.tokens = append(w.tokens, &known{raw: raw, claims: wire(raw)})
@@ -229,9 +233,7 @@ func (w *walk) request(t *rapid.T) *drawn {
 	if len(w.tokens) == 0 {
 		return nil
 	}
-	living := slices.DeleteFunc(slices.Clone(w.tokens), func(k *known) bool {
-		return k.tool || w.ended(k) || k.claims["exp"].(float64) <= float64(w.clock.Unix())
-	})
+	living := w.living(false)
 	if len(living) == 0 || oneOf(t, 10, "with any token") {
 		living = w.tokens
 	}
@@ -269,6 +271,13 @@ func (w *walk) request(t *rapid.T) *drawn {
 		d.Form.Set("authorization_details", `[{"type":"mcp_tool_call","server":"`+server+`","tool":"`+d.tool+`","arguments":{}}]`)
 	}
 	return d
+}
+
+// living are the tokens of the kind that have neither expired nor ended.
+func (w *walk) living(tool bool) []*known {
+	return slices.DeleteFunc(slices.Clone(w.tokens), func(k *known) bool {
+		return k.tool != tool || w.ended(k) || k.claims["exp"].(float64) <= float64(w.clock.Unix())
+	})
 }
 
 func (w *walk) drawActor(t *rapid.T, d *drawn) {
@@ -399,7 +408,11 @@ func (w *walk) call(t *rapid.T) {
 	if len(w.tokens) == 0 {
 		return
 	}
-	k := rapid.SampledFrom(w.tokens).Draw(t, "presented")
+	from := w.living(oneOf(t, 2, "a tool token"))
+	if len(from) == 0 || oneOf(t, 4, "any token") {
+		from = w.tokens
+	}
+	k := rapid.SampledFrom(from).Draw(t, "presented")
 	v := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: w.now, Revocations: w.revoked})
 	proof := token.Confirmation(proofOf(k.claims["cnf"]))
 	aud := k.claims["aud"].(string)
