@@ -42,3 +42,4 @@ fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores
 	@tools/postgres.sh
 	$(GO) run ./bench
+	$(GO) test -run '^$$' -bench . ./exchange

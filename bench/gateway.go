@@ -93,6 +93,16 @@ func (g *gateway) exchangeForm(subjectToken string) string {
 	}.Encode()
 }
 
+// delegationForm asks for an access token for one tool, instead of for a call.
+func (g *gateway) delegationForm(subjectToken string) string {
+	form, err := url.ParseQuery(g.exchangeForm(subjectToken))
+	if err != nil {
+		panic(err) // it is ours
+	}
+	form.Del("authorization_details")
+	return form.Encode()
+}
+
 func (g *gateway) newToken(ctx context.Context) (string, error) {
 	h, err := g.form()
 	if err != nil {
@@ -187,6 +197,7 @@ func (r *rig) tokenLoads(ctx context.Context, cfg config) (map[string]load, erro
 	}
 	credentials := slices.Repeat([][]string{{r.gateway.credentialsForm()}}, connections)
 	exchange := slices.Repeat([][]string{{r.gateway.exchangeForm(r.gateway.accessToken)}}, connections)
+	delegation := slices.Repeat([][]string{{r.gateway.delegationForm(r.gateway.accessToken)}}, connections)
 	loads := map[string]load{}
 	for _, target := range []struct {
 		name   string
@@ -197,6 +208,7 @@ func (r *rig) tokenLoads(ctx context.Context, cfg config) (map[string]load, erro
 		{nameCredentials, r.gateway.process, credentials},
 		{nameExchange, r.gateway.process, exchange},
 		{nameFirstSight, r.gateway.process, firstSight},
+		{nameDelegated, r.gateway.process, delegation},
 	} {
 		l := load{server: target.server, right: rightToken, warm: cfg.warm(), time: cfg.time}
 		if target.name == nameFirstSight {

@@ -98,12 +98,13 @@ const (
 	nameCredentials = "client_credentials"
 	nameExchange    = "exchange, token seen before"
 	nameFirstSight  = "exchange, token at first sight"
+	nameDelegated   = "exchange for delegation, token seen before"
 )
 
 // The order of the columns and rows.
 var (
 	callNames  = []string{nameDirect, namePlain, nameFloor, nameGateway}
-	tokenNames = []string{nameSign, nameCredentials, nameExchange, nameFirstSight}
+	tokenNames = []string{nameSign, nameCredentials, nameExchange, nameFirstSight, nameDelegated}
 )
 
 // round is one round's samples by name.
