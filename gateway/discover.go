@@ -28,7 +28,7 @@ func (g *Gateway) Discover(ctx context.Context, server string) error {
 		return fmt.Errorf("token of the gateway's own: %w", err)
 	}
 	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, event: audit.Event{
-		Subject: own.Subject().String(), Client: own.ClientID().String(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
+		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
 	return p.recorded(ctx, "the gateway reads definitions", p.discover)
 }
 
@@ -41,7 +41,7 @@ func (p *passage) recorded(ctx context.Context, why string, do func(context.Cont
 		return fmt.Errorf("record intent: %w", err)
 	}
 	err := do(ctx)
-	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Server: e.Server, Action: e.Action, Status: "ok"}
+	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Status: "ok"}
 	if err != nil {
 		out.Status, out.Reason = "error", "definitions_unavailable"
 	}

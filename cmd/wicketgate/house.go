@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -203,7 +204,7 @@ func (h *house) own(_ context.Context, server gateway.Upstream) (token.Access, e
 	if err != nil {
 		return token.Access{}, err
 	}
-	_, own, err := h.minter.Access(token.AccessSpec{Subject: subject, ClientID: gatewayID, Audience: server.Resource.String(), Scope: scope, Lifetime: time.Minute})
+	_, own, err := h.minter.Access(token.AccessSpec{Subject: subject, ClientID: gatewayID, Audience: server.Resource.String(), Scope: scope, Txn: rand.Text(), Lifetime: time.Minute})
 	return own, err
 }
 
