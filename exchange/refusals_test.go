@@ -325,6 +325,19 @@ func TestCallAimsAtUpstreamsOnly(t *testing.T) {
 			t.Errorf("Call for %q = %v, %v, want an error", audience, c, err)
 		}
 	}
+	raw, _, err := w.minter.Tool(parent, token.ToolSpec{Child: token.Child{Audience: mail, ClientID: spec.Presenter}, Scope: read, Details: token.Details{Server: "mail", ArgumentsDigest: "d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool, err := w.verifier.ParseTool(t.Context(), raw, mail, token.Confirmation{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, audience := range []string{mail, files, upstream + "2", "vault", ""} {
+		if c, err := w.Readdress(t.Context(), tool, audience, spec.Presenter); err == nil || c.Bearer() != "" {
+			t.Errorf("Readdress for %q = %v, %v, want an error", audience, c, err)
+		}
+	}
 	if _, err := exchange.New(exchange.Config{Minter: w.minter}).Call(t.Context(), parent, spec); err == nil {
 		t.Error("an Exchanger that knows no resources minted")
 	}

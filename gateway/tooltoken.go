@@ -24,14 +24,14 @@ type Single interface {
 // behind, it is still good.
 const spentMargin = time.Minute
 
-// onlyFor holds a call by a tool token to what the token is for: this server and
-// tool, the approved definition, and these arguments.
+// onlyFor holds a call by a tool token to what the token is for: this server, the
+// approved definition, and these arguments. Its scope has said which tool.
 func (p *passage) onlyFor(spec token.CallSpec) *rpcError {
 	if p.tool == nil {
 		return nil
 	}
 	d := p.tool.Details()
-	if d.Server != p.up.Name || d.Tool != spec.Scope.Tool() || d.DefinitionDigest != spec.Details.DefinitionDigest || d.ArgumentsDigest != spec.Details.ArgumentsDigest {
+	if d.Server != p.up.Name || d.DefinitionDigest != spec.Details.DefinitionDigest || d.ArgumentsDigest != spec.Details.ArgumentsDigest {
 		return &rpcError{Code: codeDenied, Message: "the tool token is for another call: exchange one for this tool and these arguments", status: http.StatusForbidden, reason: "token_for_another_call"}
 	}
 	return nil

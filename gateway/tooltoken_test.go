@@ -274,3 +274,24 @@ func TestStolenBoundTokenIsRefused(t *testing.T) {
 }
 
 func sameClient(a, b identity.ClientID) bool { return a == b }
+
+// TestDelegatedWorkloadStaysAWorkload: what the workload robot may do is done by the
+// client that acts for it, and a person of that name may nothing of it.
+func TestDelegatedWorkloadStaysAWorkload(t *testing.T) {
+	w := newWorld(t)
+	_, own := w.access(tokenSpec{subject: "robot", client: identityOf("robot")})
+	helper := token.ActorOf(issuer, identityOf("helper"))
+	raw, _, err := w.minter.Delegate(own, token.DelegateSpec{Child: token.Child{Audience: resource, ClientID: helper.ClientID, Actor: &helper}, Scope: own.Scope(), Lifetime: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		bearer string
+		want   string
+	}{"the workload": {raw, `"done"`}, "a person of its name": {w.token(tokenSpec{subject: "robot", client: identityOf("helper")}), "Unknown tool"}} {
+		s := session{w, tt.bearer, w.do("POST", w.url, tt.bearer, initialize).header.Get("Mcp-Session-Id")}
+		if r := s.call(`{"name":"list_messages"}`); !strings.Contains(r.body, tt.want) {
+			t.Errorf("%s: %s", name, r)
+		}
+	}
+}

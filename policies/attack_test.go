@@ -120,6 +120,9 @@ func TestCachedAnswerIsNotAnotherQuestions(t *testing.T) {
 		decides(t, p, call(t, "bob", "bob", "mail", "send_message"), policies.ReasonNoRole)
 		decides(t, p, call(t, "bob", "claude", "files", "send_message"), policies.ReasonNotGranted)
 		decides(t, p, call(t, "bob", "claude", "mail", "delete_message"), policies.ReasonNotGranted)
+		workload := q
+		workload.Workload = true // of the name of a person, for which another client acts
+		decides(t, p, workload, policies.ReasonNoRole)
 		other := q
 		other.Action = "tools/delete"
 		decides(t, p, other, policies.ReasonUnknownAction)
