@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"net/url"
@@ -35,7 +36,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	case approved:
 		return s.approve(w, r, req, person)
 	}
-	e := consentEvent(r, req, person)
+	e := consentEvent(r, req, person, "")
 	e.Decision, e.Reason = "deny", "declined"
 	if err := s.record(r.Context(), e); err != nil {
 		return err
@@ -43,8 +44,9 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	return &redirectError{req, &oauth.Error{Code: oauth.AccessDenied, Description: "the person declined", Cause: errDeclined}}
 }
 
-func consentEvent(r *http.Request, req *authorizeRequest, person login) audit.Event {
-	return audit.Event{Kind: audit.Consent, Subject: person.Subject.String(), Client: req.client.ID.String(), Resource: req.resource.String(),
+// consentEvent is the line of a decision; grant is the authorization that it makes, "" if none.
+func consentEvent(r *http.Request, req *authorizeRequest, person login, grant string) audit.Event {
+	return audit.Event{Kind: audit.Consent, Subject: person.Subject.String(), Client: req.client.ID.String(), Txn: grant, Resource: req.resource.String(),
 		Scope: req.scope.String(), Source: web.Source(r), Decision: "allow"}
 }
 
@@ -54,13 +56,14 @@ var errAnswered = errors.New("answered before")
 // approve issues the code for one page, once: a form that was sent twice, by a
 // double click, leads to the same code.
 func (s *Server) approve(w http.ResponseWriter, r *http.Request, req *authorizeRequest, person login) error {
-	if err := s.record(r.Context(), consentEvent(r, req, person)); err != nil {
+	grant := rand.Text()
+	if err := s.record(r.Context(), consentEvent(r, req, person, grant)); err != nil {
 		return err
 	}
 	key, now := TicketKey(req.id), s.cfg.Now()
 	var code string
 	err := s.cfg.Store.InTx(r.Context(), func(ctx context.Context) (err error) {
-		if code, err = s.newCode(ctx, req, person); err != nil {
+		if code, err = s.newCode(ctx, grant, req, person); err != nil {
 			return err
 		}
 		sealed, err := s.seal(code)
@@ -107,12 +110,13 @@ func (s *Server) answered(ctx context.Context, key []byte) (string, error) {
 
 // answer issues a code without asking, for what the person has consented to before.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *authorizeRequest, person login) error {
-	e := consentEvent(r, req, person)
+	grant := rand.Text()
+	e := consentEvent(r, req, person, grant)
 	e.Reason = "remembered"
 	if err := s.record(r.Context(), e); err != nil {
 		return err
 	}
-	code, err := s.newCode(r.Context(), req, person)
+	code, err := s.newCode(r.Context(), grant, req, person)
 	if err != nil {
 		return err
 	}
@@ -167,8 +171,8 @@ func hostOf(uri string) string {
 	return u.Hostname()
 }
 
-// newCode has fosite issue the code for what was consented to.
-func (s *Server) newCode(ctx context.Context, req *authorizeRequest, person login) (string, error) {
+// newCode has fosite issue the code for what was consented to, the authorization grant.
+func (s *Server) newCode(ctx context.Context, grant string, req *authorizeRequest, person login) (string, error) {
 	c := req.client
 	c.RedirectURIs = []string{req.redirectURI} // the one that matched, with its port
 	ctx = withState(ctx, &requestState{client: c})
@@ -178,6 +182,7 @@ func (s *Server) newCode(ctx context.Context, req *authorizeRequest, person logi
 	if err != nil {
 		return "", wireError(err)
 	}
+	ar.SetID(grant)
 	for _, f := range req.scope.Fields() {
 		ar.GrantScope(f)
 	}

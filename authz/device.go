@@ -215,10 +215,10 @@ func (s *Server) decideDevice(w http.ResponseWriter, r *http.Request, req *autho
 
 // noteDecision returns ErrSpent when somebody else was first.
 func (s *Server) noteDecision(r *http.Request, req *authorizeRequest, person login, approved bool) error {
-	e := consentEvent(r, req, person)
+	e := consentEvent(r, req, person, rand.Text())
 	e.Action = "device"
 	if !approved {
-		e.Decision, e.Reason = "deny", "declined"
+		e.Txn, e.Decision, e.Reason = "", "deny", "declined"
 	}
 	if err := s.record(r.Context(), e); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (s *Server) noteDecision(r *http.Request, req *authorizeRequest, person log
 		if err != nil {
 			return err
 		}
-		a.ID, a.Created, a.Expires = rand.Text(), now, now.Add(s.cfg.AbsoluteLifetime)
+		a.ID, a.Created, a.Expires = e.Txn, now, now.Add(s.cfg.AbsoluteLifetime)
 		if err := s.cfg.Store.InsertAuthorization(ctx, a); err != nil {
 			return err
 		}

@@ -211,8 +211,9 @@ func (w *world) wantDeviceLines(c client, txn string) {
 	base := audit.Event{Subject: "alice", Client: c.ID, Source: "127.0.0.1", Decision: audit.Allow}
 	login, consent := base, base
 	login.Kind, consent.Kind, consent.Action, consent.Resource, consent.Scope = audit.Login, audit.Consent, "device", w.mail(), "mcp:tools"
+	consent.Txn = txn // the transaction begins with what the person allowed
 	issued := consent
-	issued.Kind, issued.Action, issued.Txn = audit.Token, deviceCode, txn
+	issued.Kind, issued.Action = audit.Token, deviceCode
 	refreshed := issued
 	refreshed.Action = "refresh_token"
 	if diff := cmp.Diff([]audit.Event{login, consent, issued, refreshed}, got); diff != "" {

@@ -251,10 +251,10 @@ func TestAuditLinesOfTheWholeWay(t *testing.T) {
 			lines[i].Subject = "alice"
 		}
 		if i > 1 {
-			lines[i].Resource, lines[i].Scope = w.mail(), "mcp:tools"
+			lines[i].Resource, lines[i].Scope, lines[i].Txn = w.mail(), "mcp:tools", txn // which begins with what the person allowed
 		}
 		if i > 2 {
-			lines[i].Txn, lines[i].Action = txn, "authorization_code"
+			lines[i].Action = "authorization_code"
 		}
 	}
 	lines[4].Action = "refresh_token"
