@@ -37,12 +37,13 @@ func (r Resource) IsZero() bool { return r.uri == "" }
 type Resources struct {
 	public   map[string]Resource // by every accepted spelling
 	internal map[string]bool
+	only     Resource // the public one, where there is one alone
 }
 
 // NewResources makes the registry. What is given as both is internal; a spelling
 // that is a resource of its own is no alias.
 func NewResources(public, internal []Resource) Resources {
-	r := Resources{map[string]Resource{}, map[string]bool{}}
+	r := Resources{public: map[string]Resource{}, internal: map[string]bool{}}
 	for _, p := range public {
 		r.public[alias(p.uri)] = p
 	}
@@ -53,6 +54,11 @@ func NewResources(public, internal []Resource) Resources {
 		r.internal[i.uri] = true
 	}
 	maps.DeleteFunc(r.public, func(s string, p Resource) bool { return p.IsZero() || r.internal[s] || r.internal[p.uri] })
+	for _, p := range r.public {
+		if r.only = p; len(public) != 1 {
+			r.only = Resource{}
+		}
+	}
 	return r
 }
 
@@ -68,9 +74,13 @@ func (r Resources) Public(s string) (Resource, bool) {
 func (r Resources) Internal(s Resource) bool { return !s.IsZero() && r.internal[s.uri] }
 
 // One resolves the resource parameters of a request (RFC 8707 §2), of which we
-// honour exactly one. It returns invalid_target, worded alike for a missing, an
-// unknown and a forbidden one.
+// honour exactly one. None is the only resource that there is, for clients that send
+// none (the Go SDK's client credentials). It returns invalid_target, worded alike for
+// a missing, an unknown and a forbidden one.
 func (r Resources) One(sent []string) (Resource, error) {
+	if len(sent) == 0 && !r.only.IsZero() {
+		return r.only, nil
+	}
 	if len(sent) == 1 {
 		if p, ok := r.Public(sent[0]); ok {
 			return p, nil

@@ -138,6 +138,25 @@ func TestOneAnswersAlike(t *testing.T) {
 	}
 }
 
+// TestNoResourceIsTheOnlyOne: where there is one alone, and never an internal one.
+func TestNoResourceIsTheOnlyOne(t *testing.T) {
+	a, b, up := resource(t, mail), resource(t, root), resource(t, upstream)
+	if got, err := oauth.NewResources([]oauth.Resource{a}, []oauth.Resource{up}).One(nil); err != nil || got != a {
+		t.Errorf("One() = %q, %v, want %q", got, err, a)
+	}
+	for name, r := range map[string]oauth.Resources{
+		"several": oauth.NewResources([]oauth.Resource{a, b}, nil), "none": oauth.NewResources(nil, []oauth.Resource{up}),
+		"an internal one": oauth.NewResources([]oauth.Resource{up}, []oauth.Resource{up}), "one of two internal": oauth.NewResources([]oauth.Resource{a, up}, []oauth.Resource{up}),
+	} {
+		if got, err := r.One(nil); err == nil || !got.IsZero() {
+			t.Errorf("%s: One() = %q, %v", name, got, err)
+		}
+	}
+	if got, err := oauth.NewResources([]oauth.Resource{a}, nil).One([]string{""}); err == nil {
+		t.Errorf("an empty resource is %q", got)
+	}
+}
+
 func TestInternalIsToTheLetter(t *testing.T) {
 	r := registry(t)
 	if !r.Internal(resource(t, upstream)) {
