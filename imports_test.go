@@ -29,6 +29,8 @@ var allowed = map[string][]string{
 	"internal/schema":   {},
 	"internal/jws":      {},
 
+	"internal/federation": {"internal/jws", "internal/identity", "internal/oauth", "internal/token"},
+
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws"},
 	"exchange": {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},

@@ -26,6 +26,8 @@ type Fetcher interface {
 // Cache keeps what was fetched from jwks_uris, the most recently used ones. The
 // zero value is empty.
 type Cache struct {
+	Uses []string // further ones of keys that may verify, as for ParseSet; set before the first Keys
+
 	mu      sync.Mutex               // guards both
 	entries map[string]*list.Element // by jwks_uri
 	order   list.List                // of *fetchedKeys, the most recently used first
@@ -35,6 +37,7 @@ type Cache struct {
 // that a client whose server is down for an hour stays known.
 type fetchedKeys struct {
 	uri      string
+	uses     []string
 	fetching sync.Mutex // held by whom fetches, so that others wait for its keys; taken before mu
 
 	mu      sync.Mutex // guards the rest
@@ -74,7 +77,7 @@ func (kc *Cache) entry(uri string) *fetchedKeys {
 	for kc.order.Len() >= maxSets {
 		delete(kc.entries, kc.order.Remove(kc.order.Back()).(*fetchedKeys).uri)
 	}
-	k := &fetchedKeys{uri: uri}
+	k := &fetchedKeys{uri: uri, uses: kc.Uses}
 	kc.entries[uri] = kc.order.PushFront(k)
 	return k
 }
@@ -100,7 +103,7 @@ func (k *fetchedKeys) refresh(ctx context.Context, f Fetcher, now time.Time) (Se
 	var fresh time.Time
 	err := errors.New("tried a moment ago")
 	if !throttled {
-		set, fresh, err = fetch(context.WithoutCancel(ctx), f, k.uri)
+		set, fresh, err = fetch(context.WithoutCancel(ctx), f, k.uri, k.uses)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,11 +119,11 @@ func (k *fetchedKeys) refresh(ctx context.Context, f Fetcher, now time.Time) (Se
 	return k.set, nil
 }
 
-func fetch(ctx context.Context, f Fetcher, uri string) (Set, time.Time, error) {
+func fetch(ctx context.Context, f Fetcher, uri string, uses []string) (Set, time.Time, error) {
 	body, fresh, err := f.Get(ctx, uri, maxSet)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	set, err := ParseSet(body)
+	set, err := ParseSet(body, uses...)
 	return set, fresh, err
 }

@@ -71,7 +71,10 @@ type jwk struct {
 // ParseSet reads a JWK Set (RFC 7517 §5). Keys of a kind or for a use that we
 // have nothing to do with are left out, as §5 asks; one that is weak, malformed or
 // private spoils the set, and so does a kid that comes twice. At least one is left.
-func ParseSet(b []byte) (Set, error) {
+//
+// A key without use, or with sig, may verify; one with another only for who names that
+// in uses, as those of SPIFFE bundles must be.
+func ParseSet(b []byte, uses ...string) (Set, error) {
 	var set struct {
 		Keys []jwk `json:"keys"`
 	}
@@ -86,7 +89,7 @@ func ParseSet(b []byte) (Set, error) {
 	}
 	var keys Set
 	for i, j := range set.Keys {
-		k, err := j.parse()
+		k, err := j.parse(uses)
 		if errors.Is(err, errOtherKey) {
 			continue
 		}
@@ -107,7 +110,7 @@ func ParseSet(b []byte) (Set, error) {
 // errOtherKey is for a key that is none of our business.
 var errOtherKey = errors.New("a key of another kind or for another use")
 
-func (j jwk) parse() (setKey, error) {
+func (j jwk) parse(uses []string) (setKey, error) {
 	for _, secret := range []jsontext.Value{j.K, j.D, j.P, j.Q, j.DP, j.DQ, j.QI, j.Oth, j.Priv} {
 		if secret != nil {
 			return setKey{}, errors.New("it is private")
@@ -119,7 +122,7 @@ func (j jwk) parse() (setKey, error) {
 	if len(j.ID) > maxKeyID {
 		return setKey{}, errors.New("its kid is too long")
 	}
-	if j.Use != "" && j.Use != "sig" || j.Ops != nil && !slices.Contains(j.Ops, "verify") {
+	if j.Use != "" && j.Use != "sig" && !slices.Contains(uses, j.Use) || j.Ops != nil && !slices.Contains(j.Ops, "verify") {
 		return setKey{}, errOtherKey
 	}
 	key, algs, err := j.public()

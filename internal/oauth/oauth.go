@@ -17,6 +17,7 @@ const (
 	GrantClientCredentials = "client_credentials"
 	GrantDeviceCode        = "urn:ietf:params:oauth:grant-type:device_code" // RFC 8628 §3.4
 	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
+	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer" // RFC 7523 §2.1
 )
 
 // TokenTypeAccessToken is the token type identifier of RFC 8693 §3.
@@ -30,7 +31,15 @@ const (
 	AuthPrivateKeyJWT = "private_key_jwt"
 	AuthTLS           = "tls_client_auth"
 	AuthSelfSignedTLS = "self_signed_tls_client_auth"
+
+	// AuthWorkload is our own, and of the configuration only: the assertion of the
+	// jwt-bearer grant proves the client, and is good for no other request.
+	AuthWorkload = "workload_identity"
 )
+
+// ProfileIDJAG is the grant profile of identity assertions
+// (draft-ietf-oauth-identity-assertion-authz-grant-04 §7.2).
+const ProfileIDJAG = "urn:ietf:params:oauth:grant-profile:id-jag"
 
 // AssertionJWTBearer is the client_assertion_type of RFC 7523 §2.2.
 const AssertionJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
