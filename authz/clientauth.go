@@ -32,7 +32,7 @@ func (s *Server) AuthMethods() []string {
 // authenticate finds the client and has it prove who it is (RFC 6749 §2.3) by the
 // method that it registered; a secret may come either way, whichever that is. All
 // failures look alike: unknown client, wrong method, wrong proof.
-func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Values) (Client, error) {
+func (s *Server) authenticate(ctx context.Context, r *http.Request, action string, form url.Values) (Client, error) {
 	cred, err := parseCredentials(r, form)
 	if err != nil {
 		return Client{}, err
@@ -40,6 +40,9 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, form url.Val
 	c, err := s.claimed(ctx, cred.id, form)
 	if err != nil {
 		return Client{}, err
+	}
+	if s.bearsWorkload(r, action, form, cred, c) {
+		return s.checkWorkload(ctx, form, cred.id)
 	}
 	switch {
 	case cred.assertion != nil:

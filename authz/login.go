@@ -224,19 +224,30 @@ func (s *Server) resumed(w http.ResponseWriter, r *http.Request) error {
 	return s.proceed(w, r, req, b)
 }
 
-// notAClient refuses a person whose name is a client's: policy could not tell
-// them apart.
+// notAClient refuses a person whose name is a client's, or one that only another issuer
+// gives: policy could not tell them apart.
 func (s *Server) notAClient(ctx context.Context, subject identity.Subject) error {
+	if s.cfg.Federation != nil && s.cfg.Federation.Owns(subject.String()) {
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: "this user has the name of somebody of another issuer and cannot log in"}
+	}
 	id, err := identity.ParseClientID(subject.String())
 	if err != nil {
 		return nil
 	}
-	if _, err := s.find(ctx, id, ""); err == nil {
+	client, err := s.IsClient(ctx, id)
+	if client {
 		return &oauth.Error{Code: oauth.InvalidRequest, Description: "this user has the name of a client and cannot log in"}
-	} else if !errors.Is(err, ErrNotFound) {
-		return err
 	}
-	return nil
+	return err
+}
+
+// IsClient reports whether a client has that id: nobody who is none gets its name.
+func (s *Server) IsClient(ctx context.Context, id identity.ClientID) (bool, error) {
+	_, err := s.find(ctx, id, "")
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // claimsOf is what an authorization keeps of a person.

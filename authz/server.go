@@ -107,6 +107,9 @@ type Config struct {
 	// authenticates by a certificate of a PKI.
 	ClientCAs *x509.CertPool
 
+	// Federation is which other issuers are trusted; nil: none.
+	Federation Federation
+
 	// Registration bounds dynamic client registration.
 	Registration Registration
 
@@ -166,6 +169,9 @@ func New(cfg Config) (*Server, error) {
 	s.grants[oauth.GrantRefreshToken] = flow
 	s.grants[oauth.GrantClientCredentials] = clientCredentials{s}
 	s.grants[oauth.GrantDeviceCode] = deviceGrant{s}
+	if s.federated() {
+		s.grants[oauth.GrantJWTBearer] = jwtBearer{s}
+	}
 	for name, g := range cfg.Grants {
 		if !strings.Contains(name, ":") { // so that nobody brings password back, or replaces a grant of ours
 			return nil, fmt.Errorf("grant type %q: want an absolute URI", name)
@@ -178,6 +184,9 @@ func New(cfg Config) (*Server, error) {
 // GrantTypes lists what the token endpoint answers, for the metadata.
 func (s *Server) GrantTypes() []string {
 	types := []string{oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantClientCredentials, oauth.GrantDeviceCode}
+	if s.federated() {
+		types = append(types, oauth.GrantJWTBearer)
+	}
 	return append(types, slices.Sorted(maps.Keys(s.cfg.Grants))...)
 }
 

@@ -135,6 +135,7 @@ const (
 	TicketAnswer    TicketKind = "answer"    // a page that a person answered
 	TicketConsent   TicketKind = "consent"   // a consent that is remembered
 	TicketAssertion TicketKind = "assertion" // the jti of a client assertion
+	TicketGrant     TicketKind = "grant"     // the jti of an identity assertion
 	TicketRevoked   TicketKind = "revoked"   // the jti of an access token that was revoked
 	TicketToolToken TicketKind = "tooltoken" // the jti of a tool token that was presented
 )

@@ -43,7 +43,7 @@ func (s *Server) authenticated(r *http.Request, action string) (Client, url.Valu
 		s.refuse(r, action, err)
 		return Client{}, nil, err
 	}
-	client, err := s.authenticate(r.Context(), r, form)
+	client, err := s.authenticate(r.Context(), r, action, form)
 	if err != nil {
 		s.refuse(r, action, err)
 		return Client{}, nil, err
@@ -136,6 +136,11 @@ func knownGrant(grants map[string]Grant, name string) string {
 type clientCredentials struct{ s *Server }
 
 func (g clientCredentials) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	return g.issue(ctx, r, oauth.GrantClientCredentials, "")
+}
+
+// issue also is for the assertion that proved a workload; reason is then its name there.
+func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, grant, reason string) (oauth.TokenResponse, error) {
 	c := stateOf(ctx).client
 	if !r.Client.Confidential {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "client_credentials is for confidential clients only"}
@@ -153,12 +158,13 @@ func (g clientCredentials) Issue(ctx context.Context, r oauth.TokenRequest) (oau
 		return oauth.TokenResponse{}, err
 	}
 	txn := rand.Text() // there is no authorization behind it: the transaction begins here
-	e := audit.Event{Kind: audit.Token, Action: oauth.GrantClientCredentials, Subject: subject.String(), Client: c.ID.String(), Txn: txn,
-		Resource: resource.String(), Scope: scope.String(), Source: r.Source, Decision: "allow"}
+	e := audit.Event{Kind: audit.Token, Action: grant, Subject: subject.String(), Client: c.ID.String(), Txn: txn,
+		Resource: resource.String(), Scope: scope.String(), Source: r.Source, Decision: "allow", Reason: reason}
 	if err := g.s.record(ctx, e); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.cfg.AccessLifetime})
+	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.cfg.AccessLifetime,
+		Confirmation: confirmation(r.Bind)})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}

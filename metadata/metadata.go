@@ -40,6 +40,7 @@ type AuthorizationServer struct {
 	ResponseTypes          []string `json:"response_types_supported"`
 	ResponseModes          []string `json:"response_modes_supported"`
 	GrantTypes             []string `json:"grant_types_supported"`
+	GrantProfiles          []string `json:"authorization_grant_profiles_supported,omitempty"` // draft-ietf-oauth-identity-assertion-authz-grant-04 §7.2
 	TokenAuthMethods       []string `json:"token_endpoint_auth_methods_supported"`
 	CodeChallengeMethods   []string `json:"code_challenge_methods_supported"`
 	AuthorizationDetails   []string `json:"authorization_details_types_supported"`          // RFC 9396 §10

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/federation"
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -45,6 +47,12 @@ func fetcher(cfg houseConfig) jws.Fetcher {
 	return guarded{metadata.NewFetcher(metadata.FetcherConfig{InsecureLoopback: err == nil && isLoopback(u.Hostname())})}
 }
 
+// trustedIssuers is the table of other issuers, empty if none is configured.
+func trustedIssuers(cfg houseConfig, resources oauth.Resources, isClient func(context.Context, identity.ClientID) (bool, error)) (*federation.Table, error) {
+	return federation.New(federation.Config{Issuer: cfg.Issuer, TokenEndpoint: cfg.Issuer + authz.PathToken, Issuers: cfg.TrustedIssuers,
+		Fetcher: fetcher(cfg), Resources: resources, Now: time.Now, IsClient: isClient})
+}
+
 // authMethods is how clients may authenticate: by certificate only where one can
 // arrive, and by one of a PKI only with its authorities.
 func authMethods(cfg houseConfig, as *authz.Server) []string {
@@ -74,6 +82,7 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 		ScopesSupported:       oauth.DefaultScopes(),
 		ResponseTypes:         []string{"code"}, ResponseModes: []string{"query"},
 		GrantTypes:               as.GrantTypes(),
+		GrantProfiles:            as.GrantProfiles(),
 		TokenAuthMethods:         methods,
 		TokenAuthSigningAlgs:     algs,
 		RevocationSigningAlgs:    algs,

@@ -72,6 +72,9 @@ type Config struct {
 	// themselves. One that is removed here is refused from the next start on.
 	Clients []ClientConfig `yaml:"clients"`
 
+	// Other issuers that are believed, and for what. Absent: none.
+	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`
+
 	// How long things live.
 	Lifetimes LifetimesConfig `yaml:"lifetimes"`
 
@@ -291,9 +294,10 @@ type ClientConfig struct {
 
 	// How it proves who it is. client_secret: HTTP Basic, or in the body. private_key_jwt
 	// needs jwks_file or jwks_uri; tls_client_auth needs tls_name, and
-	// self_signed_tls_client_auth a key set with its certificate's key. none: a public
+	// self_signed_tls_client_auth a key set with its certificate's key. workload_identity:
+	// by what a platform says of it (trusted_issuers), and in no other way. none: a public
 	// client, which acts for people only.
-	AuthMethod string `yaml:"auth_method" enum:"client_secret,private_key_jwt,tls_client_auth,self_signed_tls_client_auth,none" default:"client_secret"`
+	AuthMethod string `yaml:"auth_method" enum:"client_secret,private_key_jwt,tls_client_auth,self_signed_tls_client_auth,workload_identity,none" default:"client_secret"`
 
 	// File with the client's public keys: a JWK Set (RFC 7517).
 	JWKSFile string `yaml:"jwks_file"`
@@ -320,7 +324,9 @@ type ClientConfig struct {
 
 	// What it may ask the token endpoint for: client_credentials, authorization_code,
 	// refresh_token, urn:ietf:params:oauth:grant-type:device_code,
-	// urn:ietf:params:oauth:grant-type:token-exchange.
+	// urn:ietf:params:oauth:grant-type:token-exchange, and
+	// urn:ietf:params:oauth:grant-type:jwt-bearer for identity assertions of an issuer that
+	// has id_jag. Leave it out with auth_method workload_identity.
 	GrantTypes []string `yaml:"grant_types" default:"client_credentials"`
 
 	// client_ids whose access tokens it may exchange besides its own (RFC 8693), to act

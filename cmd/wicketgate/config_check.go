@@ -68,6 +68,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.servers(origin)
 	c.downstream()
 	c.clients()
+	c.trustedIssuers()
 	c.certificates()
 	c.login()
 	c.registration()

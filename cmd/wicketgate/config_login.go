@@ -213,6 +213,13 @@ func (c configCheck) client(at string, cl ClientConfig, out *authz.Client) {
 		c.refuse(at+".assertion_audience", "%s.assertion_audience is for auth_method private_key_jwt", at)
 	}
 	out.AssertionAudience, out.TLSName = cl.AssertionAudience, cl.TLSName
+	if cl.AuthMethod == oauth.AuthWorkload { // which proves the client for that grant, and no other
+		if _, written := c.nodes[at+".grant_types"]; written || len(cl.RedirectURIs) > 0 || cl.ResourceServer != "" {
+			c.refuse(at, "%s.auth_method is workload_identity: leave out grant_types, redirect_uris and resource_server, it gets tokens with %s and does nothing else", at, oauth.GrantJWTBearer)
+		}
+		cl.GrantTypes = []string{oauth.GrantJWTBearer}
+		out.GrantTypes = cl.GrantTypes
+	}
 	c.grants(at, cl)
 	c.resourceServer(at, cl, out.ID)
 	c.actsFor(at, cl, out.ID)
@@ -255,14 +262,17 @@ func (c configCheck) resourceServer(at string, cl ClientConfig, id identity.Clie
 
 // grants checks what the client may ask for.
 func (c configCheck) grants(at string, cl ClientConfig) {
-	offered := []string{oauth.GrantClientCredentials, oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantDeviceCode, oauth.GrantTokenExchange}
+	offered := []string{oauth.GrantClientCredentials, oauth.GrantAuthorizationCode, oauth.GrantRefreshToken, oauth.GrantDeviceCode, oauth.GrantTokenExchange, oauth.GrantJWTBearer}
+	assertions := slices.ContainsFunc(c.s.TrustedIssuers, func(is TrustedIssuerConfig) bool { return is.IDJAG })
 	for i, g := range cl.GrantTypes {
 		field := fmt.Sprintf("%s.grant_types[%d]", at, i)
 		switch {
 		case !slices.Contains(offered, g):
 			c.refuse(field, "%s is %s: write %s", field, shown(g), strings.Join(offered, " or "))
-		case cl.AuthMethod == oauth.AuthNone && (g == oauth.GrantClientCredentials || g == oauth.GrantTokenExchange):
+		case cl.AuthMethod == oauth.AuthNone && (g == oauth.GrantClientCredentials || g == oauth.GrantTokenExchange || g == oauth.GrantJWTBearer):
 			c.refuse(field, "%s is %s, which is for clients that prove who they are, and auth_method is none", field, g)
+		case g == oauth.GrantJWTBearer && !assertions && cl.AuthMethod != oauth.AuthWorkload:
+			c.refuse(field, "%s is %s, but no issuer of trusted_issuers has id_jag: nobody could assert anything", field, g)
 		}
 	}
 	code := slices.Contains(cl.GrantTypes, oauth.GrantAuthorizationCode)

@@ -108,11 +108,19 @@ func (g schemaMaker) value(t reflect.Type, tag reflect.StructTag) *schema {
 // comments reads the comment of each field: "Config.Issuer" to text.
 func comments(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]string{}
+	for _, name := range []string{"config.go", "config_trust.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commentsOf(t, file, out)
+	}
+	return out
+}
+
+func commentsOf(t *testing.T, file *ast.File, out map[string]string) {
+	t.Helper()
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -129,7 +137,6 @@ func comments(t *testing.T) map[string]string {
 		}
 		return false
 	})
-	return out
 }
 
 // TestEveryFieldHasAKey keeps the reader from meeting a field that it cannot name.

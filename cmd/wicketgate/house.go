@@ -16,6 +16,7 @@ import (
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -60,6 +61,7 @@ type houseConfig struct {
 	ResourceServers map[identity.ClientID][]string
 	ActsFor         map[identity.ClientID]exchange.Principals // whose users' tokens a client may exchange
 	Downstream      map[string][]string                       // servers, to which tokens for a server may be exchanged
+	TrustedIssuers  []federation.Issuer
 	Ages            ages
 
 	Origins   []string // further origins whose pages may call the gateway
@@ -159,6 +161,11 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	resources, servers := registry(cfg.Upstreams)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
+	var as *authz.Server
+	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return as.IsClient(ctx, id) })
+	if err != nil {
+		return err
+	}
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
 			return h.gateway.Definition(ctx, server, tool)
@@ -174,7 +181,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err := authz.New(authz.Config{Verifier: verifier, Login: login, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, Registration: cfg.Registration,
+	as, err = authz.New(authz.Config{Verifier: verifier, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, Registration: cfg.Registration,
 		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,

@@ -68,9 +68,9 @@ func (c claims) times(now int64) (issued, expires int64, err error) {
 	return issued, expires, nil
 }
 
-// audience wants exactly the one.
-func (c claims) audience(want string) error {
-	if aud, err := c.one("aud"); err != nil || aud != want {
+// audience wants exactly one value, and that among wanted.
+func (c claims) audience(wanted ...string) error {
+	if aud, err := c.one("aud"); err != nil || aud == "" || !slices.Contains(wanted, aud) {
 		return errors.Join(errors.New("aud is not the configured one alone"), err)
 	}
 	return nil

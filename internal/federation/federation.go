@@ -42,7 +42,7 @@ const (
 // Config is what a Table is made of.
 type Config struct {
 	Issuer        string // ours: aud of ID-JAGs, and of access tokens where nothing else is configured
-	TokenEndpoint string // aud of workloads' assertions where nothing else is configured (SEP-1933)
+	TokenEndpoint string // aud of workloads' assertions where nothing else is configured (SEP-1933), or the issuer is
 	Issuers       []Issuer
 	Fetcher       jws.Fetcher // of jwks_uris: guarded, though an operator wrote them
 	Resources     oauth.Resources
@@ -87,7 +87,7 @@ type SubjectTokens struct {
 
 // Workloads is which workloads of an issuer are which clients.
 type Workloads struct {
-	Audience   string        // their aud; empty: our token endpoint
+	Audience   string        // their aud; empty: our token endpoint, or our issuer
 	MaxAge     time.Duration // since iat, whatever exp says
 	Identities []Identity
 }

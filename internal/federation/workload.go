@@ -127,11 +127,11 @@ func (t *Table) platform(c claims) (*issuer, string, error) {
 
 func (t *Table) checkWorkload(is *issuer, c claims) error {
 	w := is.Workloads
-	audience := w.Audience
-	if audience == "" {
-		audience = t.cfg.TokenEndpoint
+	audiences := []string{w.Audience}
+	if w.Audience == "" { // SEP-1933 has the one, those who send client assertions the other; both are ours alone
+		audiences = []string{t.cfg.TokenEndpoint, t.cfg.Issuer}
 	}
-	if err := c.audience(audience); err != nil {
+	if err := c.audience(audiences...); err != nil {
 		return err
 	}
 	now := t.cfg.Now().Unix()
