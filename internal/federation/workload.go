@@ -53,7 +53,7 @@ func CheckPattern(pattern, trustDomain string) error {
 		return nil
 	}
 	domain, _, err := spiffeID(strings.ReplaceAll(pattern, "*", "x"))
-	if err != nil || trustDomain != "" && domain != trustDomain {
+	if err != nil || strings.HasPrefix(pattern, spiffeScheme+"*") || trustDomain != "" && domain != trustDomain {
 		return fmt.Errorf("%q is no SPIFFE ID of the trust domain: write spiffe://%s/…", pattern, trustDomain)
 	}
 	return nil
@@ -104,8 +104,11 @@ func (t *Table) workload(ctx context.Context, raw string) (identity.ClientID, st
 // those of the trust domain in sub (JWT-SVID §3).
 func (t *Table) platform(c claims) (*issuer, string, error) {
 	sub, err := c.text("sub")
-	if err != nil || sub == "" {
-		return nil, "", errors.Join(errors.New("sub is missing"), err)
+	if err != nil {
+		return nil, "", err
+	}
+	if _, err := identity.ParseClientID(sub); err != nil { // printable, and no space
+		return nil, "", errors.New("sub is missing, or no name of a workload")
 	}
 	domain := ""
 	if strings.HasPrefix(strings.ToLower(sub), "spiffe:") {
