@@ -116,6 +116,7 @@ func (c configCheck) trustedIssuers() {
 	proved := map[string]bool{}
 	for i, is := range c.s.TrustedIssuers {
 		at := fmt.Sprintf("trusted_issuers[%d]", i)
+		before := len(c.mistakes)
 		if !c.good(at) || !c.trustedIssuer(at, is) {
 			continue
 		}
@@ -130,10 +131,15 @@ func (c configCheck) trustedIssuers() {
 		if w := is.Workloads; w != nil {
 			out.Workloads = c.workloads(at+".workloads", is, *w, proved)
 		}
-		c.s.house.TrustedIssuers = append(c.s.house.TrustedIssuers, out)
-		if _, err := federation.New(federation.Config{Issuer: c.s.Issuer, Issuers: c.s.house.TrustedIssuers}); err != nil {
-			c.refuse(at, "%s: %v", at, err)
+		all := append(c.s.house.TrustedIssuers, out)
+		if len(c.mistakes) > before {
+			continue // the table would only say them again
 		}
+		if _, err := federation.New(federation.Config{Issuer: c.s.Issuer, Issuers: all}); err != nil {
+			c.refuse(at, "%s: %v", at, err)
+			continue
+		}
+		c.s.house.TrustedIssuers = all
 	}
 	for i, cl := range c.s.Clients {
 		if cl.AuthMethod == oauth.AuthWorkload && !proved[cl.ID] {

@@ -169,11 +169,11 @@ func CheckName(name string) error {
 
 // checkPrefixes keeps a name of one issuer from being read as one of another.
 func (t *Table) checkPrefixes() error {
-	for _, a := range t.issuers {
-		for _, b := range t.issuers {
+	for i, a := range t.cfg.Issuers {
+		for j, b := range t.cfg.Issuers {
 			own := b.Name + "|" // of its clients, actors and workloads
 			switch {
-			case a != b && (a.Prefix == "" && b.Prefix == "" || meet(a.Prefix, b.Prefix)), meet(a.Prefix, own) && (a != b || a.Prefix != own):
+			case i != j && (a.Prefix == "" && b.Prefix == "" || meet(a.Prefix, b.Prefix)), meet(a.Prefix, own) && (i != j || a.Prefix != own):
 				return fmt.Errorf("trusted issuers %s and %s: the subject prefix of one begins with that of the other, or with its name, or both have none", a.Name, b.Name)
 			}
 		}

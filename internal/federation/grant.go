@@ -68,13 +68,12 @@ func (t *Table) assertion(ctx context.Context, is *issuer, c claims, client iden
 	if err != nil || client.IsZero() || id != client.String() {
 		return f, errors.Join(errors.New("client_id is not the client that presents it"), err)
 	}
-	now := t.cfg.Now().Unix()
-	issued, expires, err := c.times(now)
+	issued, expires, err := c.times(t.cfg.Now().Unix())
 	if err != nil {
 		return f, err
 	}
-	if expires-issued > maxGrantAge || expires > now+maxGrantAge+skew {
-		return f, errors.New("exp is too far ahead")
+	if expires-issued > maxGrantAge { // and iat is not ahead
+		return f, errors.New("it is good for too long")
 	}
 	f = token.Foreign{Issuer: is.Name, ClientID: client, IssuedAt: time.Unix(issued, 0), Expiry: time.Unix(expires, 0)}
 	if f.ID, err = c.id(); err != nil {

@@ -51,7 +51,7 @@ func TestIDJAGThatIsRefused(t *testing.T) {
 			t.Errorf("%s: taken: %+v", name, f)
 		}
 	}
-	if _, _, err := w.table.Grant(t.Context(), doors[1].token(object{"client_id": ""}), identity.ClientID{}, token.Confirmation{}); err == nil {
+	if _, _, err := w.table.Grant(t.Context(), doors[1].token(object{"client_id": nil}), identity.ClientID{}, token.Confirmation{}); err == nil {
 		t.Error("taken from nobody")
 	}
 }

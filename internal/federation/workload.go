@@ -54,7 +54,7 @@ func CheckPattern(pattern, trustDomain string) error {
 	}
 	domain, _, err := spiffeID(strings.ReplaceAll(pattern, "*", "x"))
 	if err != nil || strings.HasPrefix(pattern, spiffeScheme+"*") || trustDomain != "" && domain != trustDomain {
-		return fmt.Errorf("%q is no SPIFFE ID of the trust domain: write spiffe://%s/…", pattern, trustDomain)
+		return fmt.Errorf("%q is no SPIFFE ID of the trust domain: write spiffe://%s/PATH", pattern, trustDomain)
 	}
 	return nil
 }
