@@ -69,10 +69,7 @@ func (t *Table) mayAct(is *issuer, v jsontext.Value) (*token.Party, error) {
 }
 
 func parseParty(v jsontext.Value) (*party, error) {
-	var p party
-	if v.Kind() != '{' {
-		return nil, errors.New("no object")
-	}
+	var p party // null is nobody
 	if err := json.Unmarshal(v, &p, json.RejectUnknownMembers(true)); err != nil {
 		return nil, err
 	}

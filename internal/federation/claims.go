@@ -70,7 +70,7 @@ func (c claims) times(now int64) (issued, expires int64, err error) {
 
 // audience wants exactly one value, and that among wanted.
 func (c claims) audience(wanted ...string) error {
-	if aud, err := c.one("aud"); err != nil || aud == "" || !slices.Contains(wanted, aud) {
+	if aud, err := c.one("aud"); err != nil || !slices.Contains(wanted, aud) {
 		return errors.Join(errors.New("aud is not the configured one alone"), err)
 	}
 	return nil

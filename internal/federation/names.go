@@ -14,7 +14,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
-const maxWhole = 1 << 53 // beyond it two whole numbers can be one float64
+const maxWhole = 1 << 53 // from it on two whole numbers can be one float64
 
 // person fills in whom a token is about.
 func (t *Table) person(ctx context.Context, is *issuer, c claims, f *token.Foreign) error {
@@ -151,7 +151,7 @@ func keep(f *token.Foreign, name string, v jsontext.Value, c claims) error {
 	} else {
 		err = json.Unmarshal(v, &value)
 	}
-	if n, ok := value.(float64); ok && math.Abs(n) > maxWhole {
+	if n, ok := value.(float64); ok && math.Abs(n) >= maxWhole {
 		err = errors.New("a number too large to be kept exactly")
 	}
 	if err != nil {

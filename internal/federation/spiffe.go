@@ -8,7 +8,6 @@ import (
 const (
 	spiffeScheme = "spiffe://"
 	useSVID      = "jwt-svid" // use of such keys in a bundle (SPIFFE Trust Domain and Bundle §4.2.2)
-	maxSPIFFE    = 2048       // bytes of an ID (SPIFFE-ID §2.3)
 )
 
 // spiffeID splits a SPIFFE ID of a workload. Only the one spelling of it is taken
@@ -17,7 +16,7 @@ const (
 func spiffeID(s string) (domain, path string, err error) {
 	rest, ok := strings.CutPrefix(s, spiffeScheme)
 	domain, path, slash := strings.Cut(rest, "/")
-	if !ok || !slash || len(s) > maxSPIFFE || !goodDomain(domain) {
+	if !ok || !slash || !goodDomain(domain) {
 		return "", "", errors.New("no SPIFFE ID of a workload")
 	}
 	for segment := range strings.SplitSeq(path, "/") {

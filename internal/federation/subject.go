@@ -153,9 +153,6 @@ func unknownScope(s string) bool {
 // confirmation is cnf, with no member that cannot be enforced.
 func (c claims) confirmation() (out token.Confirmation, err error) {
 	if v, ok := c["cnf"]; ok {
-		if v.Kind() != '{' {
-			return out, errors.New("cnf is no object")
-		}
 		err = json.Unmarshal(v, &out)
 	}
 	return out, err

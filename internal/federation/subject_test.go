@@ -224,6 +224,15 @@ func TestPersonInTooManyGroupsIsInNone(t *testing.T) {
 	}
 }
 
+func TestClaimThatNoTokenCanSay(t *testing.T) {
+	w := newWorld(t, func(c *federation.Config) { c.Issuers[0].Claims = []string{"x"} })
+	for name, x := range map[string]any{"a list with null": []any{nil}, "a list of numbers": []int{1}, "an object": object{"y": 1}, "a number too large": int64(1)<<53 + 1, "too long": strings.Repeat("x", 5000)} {
+		if f, err := w.subject(object{"x": x}); err == nil {
+			t.Errorf("%s: %v", name, f.Claims)
+		}
+	}
+}
+
 func TestTenantIsTheConfiguredOne(t *testing.T) {
 	w := newWorld(t, func(c *federation.Config) { c.Issuers[0].Tenant = "acme" })
 	for tenant, want := range map[any]bool{"acme": true, "evil": false, nil: false, 7: false} {

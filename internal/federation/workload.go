@@ -101,7 +101,8 @@ func (t *Table) workload(ctx context.Context, raw string) (identity.ClientID, st
 }
 
 // platform finds who says it of whom. A JWT-SVID need not have iss: its keys are then
-// those of the trust domain in sub (JWT-SVID §3).
+// those of the trust domain in sub (JWT-SVID §3). With iss, the identities are all of the
+// issuer's trust domain.
 func (t *Table) platform(c claims) (*issuer, string, error) {
 	sub, err := c.text("sub")
 	if err != nil {
@@ -111,7 +112,7 @@ func (t *Table) platform(c claims) (*issuer, string, error) {
 		return nil, "", errors.New("sub is missing, or no name of a workload")
 	}
 	domain := ""
-	if strings.HasPrefix(strings.ToLower(sub), "spiffe:") {
+	if strings.HasPrefix(sub, "spiffe:") {
 		if domain, _, err = spiffeID(sub); err != nil {
 			return nil, "", err
 		}
@@ -122,7 +123,7 @@ func (t *Table) platform(c claims) (*issuer, string, error) {
 			return nil, "", err
 		}
 	}
-	if is == nil || is.Workloads == nil || is.TrustDomain != "" && is.TrustDomain != domain {
+	if is == nil || is.Workloads == nil {
 		return nil, "", errors.New("no trusted issuer has workloads like this")
 	}
 	return is, sub, nil

@@ -94,7 +94,7 @@ func TestSPIFFEIDInAnotherSpelling(t *testing.T) {
 
 // TestStarIsOneWholeSegment, as the expression and as the check have it.
 func TestStarIsOneWholeSegment(t *testing.T) {
-	for _, bad := range []string{"*", "*:x", "ns/*x", "ns/x*", "system:serviceaccount:agents*:x", "ns/**", "", " ", "a b", "spiffe://*/ns", "/*"} {
+	for _, bad := range []string{"*", "*:x", "ns/*x", "ns/x*", "system:serviceaccount:agents*:x", "ns/**", "", " ", "a b", "spiffe://*/ns", "/*", "spiffe://EXAMPLE.org/x", "spiffe://a:1/x", "spiffe://u@a/x", "spiffe:///x"} {
 		if federation.CheckPattern(bad, "") == nil {
 			t.Errorf("%q is taken", bad)
 		}
