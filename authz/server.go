@@ -3,7 +3,8 @@
 // authentication.
 //
 // OAuth 2.1 only: code with PKCE S256, refresh with rotation, client
-// credentials, device codes; no implicit and no password grant, by any configuration. The state
+// credentials, device codes, assertions of trusted issuers (a [Federation] verifies them); no
+// implicit and no password grant, by any configuration. The state
 // machines of code, PKCE and refresh are fosite's, behind interfaces of ours;
 // fosite is imported nowhere else. Other grants (RFC 8693) are handed in as
 // [Grant]s. It does NOT decide who may call which tool (package policies does)

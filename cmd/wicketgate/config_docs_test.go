@@ -55,7 +55,8 @@ func checked(t *testing.T) (check func(name, configuration string) string) {
 	mkdir(t, filepath.Join(dir, "tls"))
 	writePair(t, filepath.Join(dir, "tls"), 1)
 	ca := (&authority{t: t}).issue(x509.Certificate{IsCA: true, NotAfter: time.Now().Add(time.Hour)})
-	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "access.yaml": readText(t, "../../deploy/access.example.yaml")}
+	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(),
+		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
 	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}
@@ -97,12 +98,13 @@ func TestExampleIsRight(t *testing.T) {
 	}
 }
 
-// TestDocumentedConfigurationIsRight checks each configuration that docs/operate.md
-// shows.
+// TestDocumentedConfigurationIsRight checks each configuration that docs/operate.md and
+// docs/federation.md show.
 func TestDocumentedConfigurationIsRight(t *testing.T) {
 	check := checked(t)
 	example := readText(t, "../../deploy/wicketgate.example.yaml")
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readText(t, "../../docs/operate.md"), -1)
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	blocks := append(block.FindAllStringSubmatch(readText(t, "../../docs/operate.md"), -1), block.FindAllStringSubmatch(readText(t, "../../docs/federation.md"), -1)...)
 	for _, b := range blocks {
 		base := example
 		if strings.Contains(b[1], "trusted_proxies:") {
@@ -110,7 +112,7 @@ func TestDocumentedConfigurationIsRight(t *testing.T) {
 		}
 		check(b[1], instead(base, b[1]))
 	}
-	if len(blocks) < 4 {
-		t.Errorf("%d configurations in docs/operate.md", len(blocks))
+	if len(blocks) < 7 {
+		t.Errorf("%d configurations in docs/operate.md and docs/federation.md", len(blocks))
 	}
 }
