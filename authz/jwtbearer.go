@@ -22,7 +22,7 @@ type Federation interface {
 	Grants() bool
 	Workloads() bool
 
-	// Grant verifies an identity assertion for the client. The Scope is zero where the
+	// Both doors return an *oauth.Error for what they refuse. Grant verifies an identity assertion for the client. The Scope is zero where the
 	// assertion says nothing of it. That its jti counts once is for the caller to see to.
 	Grant(ctx context.Context, raw string, client identity.ClientID, proof token.Confirmation) (token.Foreign, oauth.Resource, error)
 
@@ -66,7 +66,7 @@ func (s *Server) checkWorkload(ctx context.Context, form url.Values, name string
 	}
 	id, _, err := s.cfg.Federation.Workload(ctx, form.Get("assertion"))
 	if err != nil {
-		return Client{}, s.badAssertion(ctx, err)
+		return Client{}, s.unlessUnknown(ctx, err)
 	}
 	c, err := s.cfg.Store.Client(ctx, id)
 	switch {
@@ -86,6 +86,15 @@ func (s *Server) checkWorkload(ctx context.Context, form url.Values, name string
 func (s *Server) badAssertion(ctx context.Context, cause error) error {
 	s.cfg.Log.InfoContext(ctx, "assertion refused", "cause", cause)
 	return &oauth.Error{Code: oauth.InvalidGrant, Description: "the assertion is not one that this server takes from this client, or was used before", Cause: cause}
+}
+
+// unlessUnknown is badAssertion, but where nobody could tell.
+func (s *Server) unlessUnknown(ctx context.Context, err error) error {
+	var refusal *oauth.Error
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	return s.badAssertion(ctx, err)
 }
 
 func errNoAssertion() error {
@@ -113,8 +122,11 @@ func (g jwtBearer) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.Token
 // issued does not depend on who called.
 func (g jwtBearer) workload(ctx context.Context, r oauth.TokenRequest, c Client) (oauth.TokenResponse, error) {
 	id, name, err := g.s.cfg.Federation.Workload(ctx, r.Form.Get("assertion"))
-	if err != nil || id != c.ID {
-		return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.Join(errors.New("another workload"), err))
+	if err != nil {
+		return oauth.TokenResponse{}, g.s.unlessUnknown(ctx, err)
+	}
+	if id != c.ID {
+		return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.New("another workload's"))
 	}
 	return clientCredentials{g.s}.issue(ctx, r, oauth.GrantJWTBearer, name)
 }
@@ -125,7 +137,7 @@ func (g jwtBearer) workload(ctx context.Context, r oauth.TokenRequest, c Client)
 func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (oauth.TokenResponse, error) {
 	f, resource, err := g.s.cfg.Federation.Grant(ctx, r.Form.Get("assertion"), c.ID, confirmation(r.Proof))
 	if err != nil {
-		return oauth.TokenResponse{}, g.s.badAssertion(ctx, err)
+		return oauth.TokenResponse{}, g.s.unlessUnknown(ctx, err)
 	}
 	r.Trace.Subject, r.Trace.TokenID = f.Subject.String(), f.ID
 	if sent := r.Form["resource"]; len(sent) > 0 {

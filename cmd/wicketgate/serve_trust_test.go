@@ -19,7 +19,12 @@ import (
 const withTrust = `clients:
   - {id: host, secret_file: agent.secret, grant_types: [urn:ietf:params:oauth:grant-type:jwt-bearer]}
   - {id: ` + agentID + `, auth_method: workload_identity}
+  - {id: delegate, secret_file: other.secret, grant_types: [urn:ietf:params:oauth:grant-type:token-exchange]}
 trusted_issuers:
+  - issuer: https://partner.example
+    jwks_file: partner.json
+    subject_prefix: partner/
+    subject_tokens: {clients: [delegate], servers: [mail]}
   - {issuer: https://idp.example.com, jwks_file: idp.json, subject_prefix: corp/, groups_claim: groups, id_jag: true}
   - issuer: spiffe://example.org
     jwks_file: bundle.json
@@ -60,6 +65,8 @@ func (a assertions) says(typ string, claims map[string]any) string {
 func TestTokensOfOtherIssuersAreTakenAsConfigured(t *testing.T) {
 	w, idp, spire := newWorld(t, nil), newAssertions(t), newAssertions(t)
 	w.write("idp.json", idp.keySet())
+	w.write("partner.json", newAssertions(t).keySet())
+	w.write("other.secret", strings.Repeat("d", 64))
 	w.write("bundle.json", strings.ReplaceAll(spire.keySet(), `"sig"`, `"jwt-svid"`))
 	w.write("access.yaml", `version: 1
 roles:
@@ -111,6 +118,56 @@ roles:
 	doc := w.metadata()
 	if !strings.Contains(fmt.Sprint(doc["grant_types_supported"]), oauth.GrantJWTBearer) || !strings.Contains(fmt.Sprint(doc["authorization_grant_profiles_supported"]), oauth.ProfileIDJAG) {
 		t.Errorf("metadata: %v, %v", doc["grant_types_supported"], doc["authorization_grant_profiles_supported"])
+	}
+}
+
+// TestTokenOfAnotherIssuerIsExchanged for one call, by the client that may, and by no
+// other.
+func TestTokenOfAnotherIssuerIsExchanged(t *testing.T) {
+	w, partner := newWorld(t, nil), newAssertions(t)
+	const secret = "abcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcdefabcd"
+	for _, name := range []string{"idp.json", "bundle.json", "partner.json"} {
+		w.write(name, partner.keySet())
+	}
+	w.write("other.secret", secret)
+	w.write("access.yaml", `version: 1
+roles:
+  partners:
+    who: {users: [partner/alice], clients: [`+agentID+`]}
+    servers:
+      mail: {tools: [list_messages]}
+`)
+	w.start(w.config(withTLS + withTrust))
+	claims := func() map[string]any {
+		return map[string]any{"iss": "https://partner.example", "sub": "alice", "aud": serveIssuer, "client_id": "app", "scope": "mcp:tools"}
+	}
+	exchange := func(subject, id, secret string) (string, string) {
+		form := url.Values{"grant_type": {oauth.GrantTokenExchange}, "subject_token": {subject}, "subject_token_type": {oauth.TokenTypeAccessToken},
+			"resource": {serveIssuer + "/mcp/mail"}, "scope": {"mcp:tools"}}
+		return tokenIn(w.post(w.client(), serveIssuer+"/oauth2/token", form, id, secret))
+	}
+	raw, refused := exchange(partner.says("at+jwt", claims()), "delegate", secret)
+	if raw == "" {
+		t.Fatal(refused)
+	}
+	tools, err := w.connect(raw).ListTools(t.Context(), nil)
+	if err != nil || len(tools.Tools) != 1 {
+		t.Errorf("alice of the partner sees %v, %v", tools, err)
+	}
+	if log := readText(t, w.dir+"/data/audit.jsonl"); !strings.Contains(log, `"partner/alice"`) || !strings.Contains(log, `"https://partner.example|app"`) {
+		t.Error("the audit log does not say who it was, by whom")
+	}
+	ours := claims()
+	ours["iss"] = serveIssuer
+	idp := claims()
+	idp["iss"] = "https://idp.example.com"
+	for name, subject := range map[string]string{"an ID token": partner.says("JWT", claims()), "as if it were ours": partner.says("at+jwt", ours), "an issuer of ID-JAGs": partner.says("at+jwt", idp)} {
+		if raw, refused := exchange(subject, "delegate", secret); raw != "" || !strings.Contains(refused, "invalid_request") {
+			t.Errorf("%s: %q, %s", name, raw, refused)
+		}
+	}
+	if raw, refused := exchange(partner.says("at+jwt", claims()), "host", agentSecret); raw != "" {
+		t.Errorf("by a client that is not listed: %s", refused)
 	}
 }
 

@@ -211,6 +211,18 @@ func (t *Table) Owns(name string) bool {
 	})
 }
 
+// errUnknown means that nobody could tell, which is no refusal.
+var errUnknown = errors.New("whether a client has the name cannot be told")
+
+// refusal is what a door returns: an *oauth.Error, which holds the cause, for what it
+// refuses.
+func refusal(cause error) error {
+	if cause == nil || errors.Is(cause, errUnknown) {
+		return cause
+	}
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: "this server does not take the token of the other issuer", Cause: cause}
+}
+
 // mayExchange reports whether the client is one of those for the issuer's tokens.
 func (s *SubjectTokens) mayExchange(c identity.ClientID) bool {
 	return s != nil && slices.Contains(s.Clients, c)

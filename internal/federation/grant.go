@@ -3,7 +3,6 @@ package federation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -20,11 +19,12 @@ var grantTypes = []string{"oauth-id-jag+jwt"}
 // Grant verifies an ID-JAG for the authenticated client, who has proved to have the keys
 // of proof (draft-ietf-oauth-identity-assertion-authz-grant-04 §4.4.1). It returns what
 // it says of the person, with a zero Scope where it says none, and the one resource that
-// it is for. That its jti counts once is for the caller to see to, last of all.
+// it is for. That its jti counts once is for the caller to see to, last of all. It fails
+// with an *oauth.Error for what it refuses.
 func (t *Table) Grant(ctx context.Context, raw string, client identity.ClientID, proof token.Confirmation) (token.Foreign, oauth.Resource, error) {
 	f, resource, err := t.grant(ctx, raw, client, proof)
 	if err != nil {
-		return token.Foreign{}, oauth.Resource{}, fmt.Errorf("identity assertion: %w", err)
+		return token.Foreign{}, oauth.Resource{}, refusal(err)
 	}
 	return f, resource, nil
 }

@@ -82,7 +82,7 @@ func (t *Table) notAClient(ctx context.Context, name string) error {
 	}
 	is, err := t.cfg.IsClient(ctx, id)
 	if err != nil {
-		return fmt.Errorf("look for a client of that name: %w", err)
+		return fmt.Errorf("%w: %w", errUnknown, err)
 	}
 	if is {
 		return errors.New("the subject has the name of a client")
@@ -146,8 +146,6 @@ func keep(f *token.Foreign, name string, v jsontext.Value, c claims) error {
 	var value any
 	if v.Kind() == '[' {
 		value, err = texts(v)
-	} else if v.Kind() == '{' {
-		err = errors.New("an object: name a member of it")
 	} else {
 		err = json.Unmarshal(v, &value)
 	}

@@ -15,8 +15,8 @@ const (
 // empty or dot segment, no query, so that two IDs are two workloads.
 func spiffeID(s string) (domain, path string, err error) {
 	rest, ok := strings.CutPrefix(s, spiffeScheme)
-	domain, path, slash := strings.Cut(rest, "/")
-	if !ok || !slash || !goodDomain(domain) {
+	domain, path, _ = strings.Cut(rest, "/")
+	if !ok || !goodDomain(domain) {
 		return "", "", errors.New("no SPIFFE ID of a workload")
 	}
 	for segment := range strings.SplitSeq(path, "/") {

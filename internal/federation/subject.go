@@ -3,7 +3,6 @@ package federation
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -45,11 +44,12 @@ func (t *Table) issuer(c claims) (*issuer, error) {
 // Subject verifies an access token of another issuer as the subject of an exchange
 // (RFC 8693 §2.1), which client asks for, who has proved to have the keys of proof. It
 // returns what the token says under the names that we use, and the public resources that
-// it may be exchanged for. One that is bound to another key fails with token.ErrUnproven.
+// it may be exchanged for. It fails with an *oauth.Error for what it refuses, and with
+// token.ErrUnproven in it for a token that is bound to another key.
 func (t *Table) Subject(ctx context.Context, raw string, client identity.ClientID, proof token.Confirmation) (token.Foreign, []oauth.Resource, error) {
 	f, is, err := t.subject(ctx, raw, client, proof)
 	if err != nil {
-		return token.Foreign{}, nil, fmt.Errorf("access token of another issuer: %w", err)
+		return token.Foreign{}, nil, refusal(err)
 	}
 	return f, slices.Clone(is.SubjectTokens.Resources), nil
 }

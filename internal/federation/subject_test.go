@@ -10,6 +10,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -36,6 +37,8 @@ func TestAccessTokenThatIsNoSubject(t *testing.T) {
 		"good for more than a day":       {"exp": now.Unix() + 24*60*60 + 1},
 		"restricted by details":          {"authorization_details": []object{{"type": "x"}}},
 		"of a tenant":                    {"tenant": "acme"},
+		"of a tenant without a name":     {"tenant": 7},
+		"azp no text":                    {"azp": 7},
 		"cnf that nobody proved":         {"cnf": object{"jkt": thumb}},
 		"cnf of a kind unknown":          {"cnf": object{"kid": "k"}},
 		"cnf empty":                      {"cnf": object{}},
@@ -185,12 +188,15 @@ func TestForeignClientIsNoneOfOurs(t *testing.T) {
 func TestClientThatCannotBeLookedForIsNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.storm = errors.New("the store is down")
-	if _, err := w.subject(); !errors.Is(err, w.storm) {
+	var refusal *oauth.Error
+	if _, err := w.subject(); !errors.Is(err, w.storm) || errors.As(err, &refusal) {
 		t.Error(err)
 	}
 	w.storm, w.ids[idp+"|alice"] = nil, true
 	if _, err := w.subject(); err == nil {
 		t.Error("a person with the name of a client")
+	} else if !errors.As(err, &refusal) {
+		t.Errorf("no refusal: %v", err)
 	}
 }
 

@@ -67,7 +67,7 @@ func compilePattern(pattern string) *regexp.Regexp {
 }
 
 // Workload verifies what a platform says of a workload, and returns the configured client
-// that it is, with how the platform calls it.
+// that it is, with how the platform calls it. It fails with an *oauth.Error.
 //
 // A jti counts as often as it likes: agents and kubelets keep a token for minutes and hand
 // the same one out again, so that one that counted once would lock workloads out at their
@@ -75,7 +75,7 @@ func compilePattern(pattern string) *regexp.Regexp {
 func (t *Table) Workload(ctx context.Context, raw string) (identity.ClientID, string, error) {
 	client, name, err := t.workload(ctx, raw)
 	if err != nil {
-		return identity.ClientID{}, "", fmt.Errorf("workload assertion: %w", err)
+		return identity.ClientID{}, "", refusal(err)
 	}
 	return client, name, nil
 }
@@ -171,7 +171,7 @@ func (is *issuer) client(sub string, c claims) (out identity.ClientID, err error
 func (c claims) have(wanted []Claim) bool {
 	for _, w := range wanted {
 		var s string
-		if v, ok := c.lookup(w.Name); !ok || v.Kind() != '"' || json.Unmarshal(v, &s) != nil || s != w.Value {
+		if v, ok := c.lookup(w.Name); !ok || json.Unmarshal(v, &s) != nil || s != w.Value {
 			return false
 		}
 	}
