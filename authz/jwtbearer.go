@@ -128,7 +128,7 @@ func (g jwtBearer) workload(ctx context.Context, r oauth.TokenRequest, c Client)
 	if id != c.ID {
 		return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.New("another workload's"))
 	}
-	return clientCredentials{g.s}.issue(ctx, r, oauth.GrantJWTBearer, name)
+	return clientCredentials(g).issue(ctx, r, oauth.GrantJWTBearer, name)
 }
 
 // person issues an access token, and no refresh token: the IdP is asked again each time,

@@ -238,6 +238,7 @@ func TestWorkloadAssertionBesideAnotherProof(t *testing.T) {
 	own := change{"client_assertion_type": {oauth.AssertionJWTBearer}, "client_assertion": {raw}}
 	w.wantError(w.bear(nil, raw, to, own), 401, "invalid_client")
 	w.wantError(w.bear(nil, raw, to, change{"client_assertion": {es256(t, w.claims("asserting"))}, "client_assertion_type": {oauth.AssertionJWTBearer}}), 400, "unauthorized_client")
+	w.wantError(w.bear(nil, raw, to, change{"client_assertion": {es256(t, w.claims("report-agent"))}, "client_assertion_type": {oauth.AssertionJWTBearer}}), 401, "invalid_client")
 	w.wantError(w.bear(nil, raw, to, change{"client_secret": {agentSecret}}), 401, "invalid_client")
 	for _, header := range []string{"Basic ", "Basic Og==", "Bearer x", "Basic cmVwb3J0LWFnZW50Og=="} {
 		r := w.request("POST", "/oauth2/token", "application/x-www-form-urlencoded", "grant_type="+oauth.GrantJWTBearer+"&assertion="+raw+"&resource="+w.mail())
