@@ -127,6 +127,7 @@ func TestIDJAGWidensNothing(t *testing.T) {
 		"as asserted":                       {"host", "mcp:tools", "", "mcp:tools"},
 		"more than asserted":                {"host", "mcp:tools", "mcp:tools mcp:prompts", "mcp:tools"},
 		"less than asserted":                {"host", "mcp:tools mcp:prompts", "mcp:prompts", "mcp:prompts"},
+		"one tool, as asserted":             {"host", "tool:send_message", "", "tool:send_message"},
 		"one tool of all":                   {"host", "mcp:tools", "tool:send_message", "tool:send_message"},
 		"all tools of one":                  {"host", "tool:send_message", "mcp:tools", ""},
 		"another tool":                      {"host", "tool:send_message", "tool:read_message tool:send_message", "tool:send_message"},
@@ -223,6 +224,22 @@ func TestWorkloadAssertionThatProvesNobody(t *testing.T) {
 		w.wantWellFormed(a)
 	}
 	w.wantError(w.bear(nil, "", to), 400, "invalid_request")
+	for _, cause := range []string{"proves itself in another way", "is not configured"} {
+		if !strings.Contains(w.log.String(), cause) {
+			t.Errorf("no assertion was refused because its client %s", cause)
+		}
+	}
+}
+
+// TestWorkloadWithAnothersName: a client_id beside the assertion must be its client's, and
+// what is issued is what the assertion proves when it is issued.
+func TestWorkloadWithAnothersName(t *testing.T) {
+	w := newFederated(t)
+	raw, to := w.svid(object{"sub": trustDomain + "/scan"}), change{"resource": {w.mail()}}
+	w.wantError(w.bear(&reporter, raw, to), 400, "invalid_grant")
+	w.wantOK(w.bear(&client{ID: "scanner"}, raw, to))
+	w = newFederated(t, func(c *authz.Config) { c.Federation = &fickle{Federation: c.Federation} })
+	w.wantError(w.bear(nil, w.svid(), to), 400, "invalid_grant")
 }
 
 // TestWorkloadAssertionBesideAnotherProof, or at another door, proves nothing.

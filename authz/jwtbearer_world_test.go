@@ -41,6 +41,7 @@ func newFederated(t testing.TB, options ...func(*authz.Config)) *world {
 				{Name: idpIssuer, JWKSFile: keys, Prefix: idpIssuer + "|", SubjectClaim: "sub", GroupsClaim: "groups", Claims: []string{"acr", "auth_time"}, Grants: true},
 				{Name: trustDomain, JWKSFile: keys, Prefix: trustDomain + "|", Workloads: &federation.Workloads{MaxAge: time.Hour, Identities: []federation.Identity{
 					{Subject: reportSVID, Client: identity.MustClientID(reporter.ID)},
+					{Subject: trustDomain + "/scan", Client: identity.MustClientID("scanner")},
 					{Subject: trustDomain + "/with-a-secret", Client: identity.MustClientID(host.ID)},
 					{Subject: trustDomain + "/not-there", Client: identity.MustClientID("gone")}}}},
 			}}))(t)
@@ -52,9 +53,24 @@ func newFederated(t testing.TB, options ...func(*authz.Config)) *world {
 		authz.Client{ID: identity.MustClientID(host.ID), AuthMethod: oauth.AuthBasic, SecretHash: sum[:], GrantTypes: grants},
 		authz.Client{ID: identity.MustClientID("narrow"), AuthMethod: oauth.AuthBasic, SecretHash: sum[:], GrantTypes: grants, Scope: []string{"mcp:tools"}},
 		authz.Client{ID: identity.MustClientID("open"), AuthMethod: oauth.AuthNone, GrantTypes: grants},
+		authz.Client{ID: identity.MustClientID("scanner"), AuthMethod: oauth.AuthWorkload, GrantTypes: grants},
 		authz.Client{ID: identity.MustClientID(reporter.ID), AuthMethod: oauth.AuthWorkload, GrantTypes: append(grants, oauth.GrantClientCredentials, grantEcho)},
 	))
 	return w
+}
+
+// fickle is a Federation for which each workload is another client the next time.
+type fickle struct {
+	authz.Federation
+	asked int
+}
+
+func (f *fickle) Workload(ctx context.Context, raw string) (identity.ClientID, string, error) {
+	id, name, err := f.Federation.Workload(ctx, raw)
+	if f.asked++; f.asked%2 == 0 {
+		id = identity.MustClientID("scanner")
+	}
+	return id, name, err
 }
 
 // idJAG is an assertion that alice's IdP made for the client, with changes.
