@@ -128,6 +128,9 @@ func (g jwtBearer) workload(ctx context.Context, r oauth.TokenRequest, c Client)
 	if id != c.ID {
 		return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.New("another workload's"))
 	}
+	if len(r.Form["resource"]) == 0 { // even where there is only one (SEP-1933)
+		return oauth.TokenResponse{}, oauth.ErrInvalidTarget()
+	}
 	return clientCredentials(g).issue(ctx, r, oauth.GrantJWTBearer, name)
 }
 

@@ -204,7 +204,16 @@ func TestWorkloadGetsATokenOfItsClient(t *testing.T) {
 	w.wantError(w.bear(nil, raw, change{"resource": {w.mail()}, "scope": {"wif.rejected"}}), 400, "invalid_scope")
 }
 
-// TestWorkloadAssertionThatProvesNobody.
+// TestWorkloadSaysWhatItIsFor, even where there is only one server.
+func TestWorkloadSaysWhatItIsFor(t *testing.T) {
+	w := newFederated(t, func(c *authz.Config) {
+		c.Resources = oauth.NewResources([]oauth.Resource{resource(t, c.Issuer+"/mcp/mail")}, nil)
+	})
+	w.wantError(w.bear(nil, w.svid()), 400, "invalid_target")
+	w.wantOK(w.bear(nil, w.svid(), change{"resource": {w.mail()}}))
+}
+
+// TestWorkloadAssertionThatProvesNobody: one answer to all.
 func TestWorkloadAssertionThatProvesNobody(t *testing.T) {
 	w := newFederated(t)
 	to := change{"resource": {w.mail()}}
