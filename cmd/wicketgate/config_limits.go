@@ -1,0 +1,33 @@
+package main
+
+// LimitsConfig bounds what the listeners take.
+type LimitsConfig struct {
+	// Open connections of clients; more wait. Behind a proxy few are enough.
+	Connections int `yaml:"connections" default:"10000" min:"16" max:"1000000"`
+
+	// Time for a request's headers to arrive.
+	Headers duration `yaml:"headers" default:"10s" min:"1s" max:"1m"`
+
+	// Time that a connection may be kept without a request.
+	Idle duration `yaml:"idle" default:"2m" min:"5s" max:"1h"`
+}
+
+// StopConfig is an orderly end.
+type StopConfig struct {
+	// How long /readyz says 503 before new connections are refused, for a load balancer
+	// to notice.
+	Drain duration `yaml:"drain" default:"0s" min:"0s" max:"5m"`
+
+	// How long calls may then take to finish before they are cut off.
+	Finish duration `yaml:"finish" default:"10s" min:"1s" max:"10m"`
+}
+
+// LogConfig is the log on standard error.
+type LogConfig struct {
+	// debug also logs every request: method, path, status, source; no token, no
+	// argument.
+	Level string `yaml:"level" enum:"debug,info,warn,error" default:"info"`
+
+	// json is for machines.
+	Format string `yaml:"format" enum:"text,json" default:"text"`
+}
