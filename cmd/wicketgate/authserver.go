@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -84,6 +85,7 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 		PromptValues:           []string{"none", "login", "consent", "select_account"},
 		IssInResponseSupported: true,
 		CIMDSupported:          as.DocumentsOffered(),
+		DPoPAlgs:               dpop.Algs(), CertificateBound: cfg.Certificates,
 	}
 	if as.RegistrationOffered() {
 		server.RegistrationEndpoint = at(authz.PathRegister)
@@ -96,7 +98,8 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: server}
 	for _, u := range cfg.Upstreams {
 		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name})
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name,
+			DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates, DPoPRequired: u.SenderConstrained && !cfg.Certificates})
 	}
 	return doc
 }
