@@ -216,6 +216,19 @@ func TestRefreshTokenBecomesBound(t *testing.T) {
 	w.wantBound(h.token(&c, refreshForm(plain.RefreshToken)))
 }
 
+// TestRefreshTokenOfADeviceIsBound: RFC 8628 beside RFC 9449 §5.
+func TestRefreshTokenOfADeviceIsBound(t *testing.T) {
+	w := newWorld(t)
+	c, h := w.deviceClient(), w.holder("ES256")
+	d := w.begin(c)
+	w.allowDevice(d)
+	w.clock.advance(deviceInterval)
+	a := h.token(&c, pollForm(d))
+	w.wantBound(a)
+	w.wantError(w.token(&c, refreshForm(a.RefreshToken)), 400, "invalid_grant")
+	w.wantBound(h.token(&c, refreshForm(a.RefreshToken)))
+}
+
 // TestStolenCodeOfAKey: RFC 9449 §10 and §10.1.
 func TestStolenCodeOfAKey(t *testing.T) {
 	w := newWorld(t)
