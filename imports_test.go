@@ -28,14 +28,15 @@ var allowed = map[string][]string{
 	"internal/web":      {"internal/oauth"},
 	"internal/schema":   {},
 	"internal/jws":      {},
+	"internal/dpop":     {"internal/oauth", "internal/jws"},
 
 	"internal/federation": {"internal/jws", "internal/identity", "internal/oauth", "internal/token"},
 
 	"policies": {"internal/identity"},
-	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws"},
+	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema"},
+	"gateway":  {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/dpop"},
 
 	"migrations":         {},
 	"internal/sqlite":    {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},

@@ -176,6 +176,9 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 		len(req.challenge) != 43 { // the decoder skips line breaks
 		return req.fail(oauth.InvalidRequest, "PKCE is required: code_challenge with code_challenge_method S256")
 	}
+	if jkt := q.Get("dpop_jkt"); jkt != "" && !isThumbprint(jkt) {
+		return req.fail(oauth.InvalidRequest, "dpop_jkt must be the SHA-256 thumbprint of a key in base64url")
+	}
 	if !utf8.ValidString(q.Get("login_hint")) || !utf8.ValidString(q.Get("acr_values")) { // they are passed on
 		return req.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
 	}

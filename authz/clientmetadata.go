@@ -32,6 +32,9 @@ type clientMetadata struct {
 	JWKSURI      string         `json:"jwks_uri,omitempty"`
 	Scope        string         `json:"scope,omitempty"`
 	AppType      string         `json:"application_type,omitempty"`
+
+	DPoPBound        bool `json:"dpop_bound_access_tokens,omitzero"`                   // RFC 9449 §5.2
+	CertificateBound bool `json:"tls_client_certificate_bound_access_tokens,omitzero"` // RFC 8705 §3.4
 }
 
 // complete makes of the metadata what will be registered, and checks that: for a
@@ -68,7 +71,7 @@ func (s *Server) complete(m clientMetadata) (clientMetadata, error) {
 // client is the client that the metadata describes, without what we issue.
 func (m clientMetadata) client() Client {
 	return Client{Name: m.Name, RedirectURIs: m.RedirectURIs, GrantTypes: m.GrantTypes, AuthMethod: m.AuthMethod,
-		JWKS: m.JWKS, JWKSURI: m.JWKSURI, SigningAlg: m.SigningAlg}
+		JWKS: m.JWKS, JWKSURI: m.JWKSURI, SigningAlg: m.SigningAlg, DPoPBound: m.DPoPBound, CertificateBound: m.CertificateBound}
 }
 
 func (s *Server) checkMetadata(m clientMetadata) error {

@@ -188,7 +188,7 @@ func (s *Server) newCode(ctx context.Context, grant string, req *authorizeReques
 	}
 	ar.SetRequestedAudience(fosite.Arguments{req.resource.String()})
 	ar.GrantAudience(req.resource.String())
-	ses := &session{scope: req.scope, challenge: req.challenge}
+	ses := &session{scope: req.scope, challenge: req.challenge, jkt: req.query.Get("dpop_jkt")}
 	if req.query.Get("redirect_uri") != "" { // OAuth 2.1 §4.1.3: compared at the token endpoint only if it was sent here
 		ses.redirectURI = req.redirectURI
 	}

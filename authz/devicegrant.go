@@ -75,11 +75,11 @@ func (g deviceGrant) redeem(ctx context.Context, r oauth.TokenRequest, d DeviceC
 	} else if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, err := g.s.accessToken(a, scope)
+	raw, err := g.s.accessToken(a, scope, r.Bind)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.bearer(raw, scope, refresh), nil
+	return g.s.tokenResponse(raw, scope, refresh, r.Bind), nil
 }
 
 // replayed ends the grant of a device_code that came again after it was redeemed:
@@ -111,5 +111,6 @@ func (g deviceGrant) refreshToken(ctx context.Context, a Authorization) (string,
 	if a.Expires.Before(expires) {
 		expires = a.Expires
 	}
-	return secret, g.s.cfg.Store.InsertRefreshToken(ctx, a.ID, RefreshToken{Hash: hash(secret), Created: now, Expires: expires})
+	return secret, g.s.cfg.Store.InsertRefreshToken(ctx, a.ID, RefreshToken{Hash: hash(secret), Created: now, Expires: expires,
+		Bound: stateOf(ctx).refreshBound()})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -51,7 +52,7 @@ func (s *fositeStore) CreateAuthorizeCodeSession(ctx context.Context, sig string
 	now := s.cfg.Now()
 	a := ses.authorization
 	a.ID, a.Created, a.Expires = r.GetID(), now, now.Add(s.cfg.AbsoluteLifetime)
-	return s.cfg.Store.InsertCode(ctx, a, Code{Hash: []byte(sig), RedirectURI: ses.redirectURI, Challenge: ses.challenge, Expires: now.Add(s.cfg.CodeLifetime)})
+	return s.cfg.Store.InsertCode(ctx, a, Code{Hash: []byte(sig), RedirectURI: ses.redirectURI, Challenge: ses.challenge, JKT: ses.jkt, Expires: now.Add(s.cfg.CodeLifetime)})
 }
 
 // GetAuthorizeCodeSession never finds an expired code, nor one whose family was revoked.
@@ -64,6 +65,8 @@ func (s *fositeStore) GetAuthorizeCodeSession(ctx context.Context, sig string, _
 	switch {
 	case err != nil:
 		return nil, err
+	case !proven(oauth.Proof{JKT: c.JKT}, stateOf(ctx).proof): // before it counts as used a second time: a thief has not the key
+		return nil, errUnproven()
 	case !c.Used.IsZero() && a.Revoked.IsZero() && a.ClientID == stateOf(ctx).client.ID:
 		stateOf(ctx).reused = a.ID
 		return r, fosite.ErrInvalidatedAuthorizeCode
@@ -114,7 +117,7 @@ func (s *fositeStore) CreateRefreshTokenSession(ctx context.Context, sig, _ stri
 	if a := r.GetSession().(*session).authorization; !a.Expires.IsZero() && a.Expires.Before(expires) {
 		expires = a.Expires // the family's absolute lifetime
 	}
-	return s.cfg.Store.InsertRefreshToken(ctx, r.GetID(), RefreshToken{Hash: []byte(sig), Created: now, Expires: expires})
+	return s.cfg.Store.InsertRefreshToken(ctx, r.GetID(), RefreshToken{Hash: []byte(sig), Created: now, Expires: expires, Bound: stateOf(ctx).refreshBound()})
 }
 
 // GetRefreshTokenSession answers ErrInactiveToken for a rotated token of the same
@@ -128,6 +131,9 @@ func (s *fositeStore) GetRefreshTokenSession(ctx context.Context, sig string, _ 
 	now := s.cfg.Now()
 	if a.ClientID != stateOf(ctx).client.ID || !a.Revoked.IsZero() || !now.Before(t.Expires) || !now.Before(a.Expires) {
 		return nil, fosite.ErrNotFound
+	}
+	if !proven(t.Bound, stateOf(ctx).proof) { // as with a code
+		return nil, errUnproven()
 	}
 	r, err := s.request(ctx, a, nil)
 	if err == nil && !t.Rotated.IsZero() {

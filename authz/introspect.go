@@ -30,6 +30,8 @@ type introspected struct {
 	ACR      string            `json:"acr,omitempty"`      // RFC 9470 §6.2
 	Act      *token.Actor      `json:"act,omitempty"`      // RFC 8693 §4.1
 	Details  []token.Details   `json:"authorization_details,omitempty"`
+
+	Confirmation token.Confirmation `json:"cnf,omitzero"` // RFC 9449 §6.2, RFC 8705 §3.2
 }
 
 // introspection is the introspection endpoint (RFC 7662). A token is active only
@@ -70,7 +72,7 @@ func (s *Server) introspect(ctx context.Context, c Client, form url.Values) (int
 		return introspected{}, err
 	}
 	answer := introspected{Active: true, Issuer: t.Issuer(), Subject: t.Subject(), Audience: t.Audience(), ClientID: t.ClientID(), Scope: t.Scope().String(),
-		Type: "Bearer", ID: t.ID(), IssuedAt: t.IssuedAt().Unix(), Expiry: t.Expiry().Unix(), ACR: t.ACR(), Act: t.Actor(), Details: t.Details()}
+		Type: tokenType(t.Confirmation()), ID: t.ID(), IssuedAt: t.IssuedAt().Unix(), Expiry: t.Expiry().Unix(), ACR: t.ACR(), Act: t.Actor(), Details: t.Details(), Confirmation: t.Confirmation()}
 	if at := t.AuthTime(); !at.IsZero() {
 		answer.AuthTime = at.Unix()
 	}

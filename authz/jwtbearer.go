@@ -138,7 +138,7 @@ func (g jwtBearer) workload(ctx context.Context, r oauth.TokenRequest, c Client)
 // which is where access ends (Enterprise-Managed Authorization §1.1). The token has an
 // authorization behind it, so that it is revoked like any other.
 func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (oauth.TokenResponse, error) {
-	f, resource, err := g.s.cfg.Federation.Grant(ctx, r.Form.Get("assertion"), c.ID, confirmation(r.Proof))
+	f, resource, err := g.s.cfg.Federation.Grant(ctx, r.Form.Get("assertion"), c.ID, token.Confirmation(r.Proof))
 	if err != nil {
 		return oauth.TokenResponse{}, g.s.unlessUnknown(ctx, err)
 	}
@@ -163,13 +163,14 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 	} else if err != nil {
 		return oauth.TokenResponse{}, err
 	}
+	cnf := bound(token.Confirmation(r.Bind), f.Confirmation)
 	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID,
 		AuthTime: a.AuthTime, Lifetime: g.s.cfg.AccessLifetime, Groups: f.Groups, Claims: f.Claims, ACR: f.ACR,
-		Confirmation: bound(confirmation(r.Bind), f.Confirmation)})
+		Confirmation: cnf})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.bearer(raw, scope, ""), nil
+	return g.s.tokenResponse(raw, scope, "", oauth.Proof(cnf)), nil
 }
 
 // spend makes the jti count once, for as long as the assertion would be good by any
@@ -226,9 +227,4 @@ func bound(bind, asserted token.Confirmation) token.Confirmation {
 		bind.X5T = asserted.X5T
 	}
 	return bind
-}
-
-// confirmation is keys that were proved, or are to be bound to, as tokens say it.
-func confirmation(p oauth.Proof) token.Confirmation {
-	return token.Confirmation{JKT: p.JKT, X5T: p.X5T}
 }

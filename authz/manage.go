@@ -161,7 +161,7 @@ func (s *Server) recordManaged(r *http.Request, c Client, action string) error {
 // metadataOf is what the client registered.
 func metadataOf(c Client) clientMetadata {
 	m := clientMetadata{Name: c.Name, RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, AuthMethod: c.AuthMethod,
-		SigningAlg: c.SigningAlg, JWKS: c.JWKS, JWKSURI: c.JWKSURI}
+		SigningAlg: c.SigningAlg, JWKS: c.JWKS, JWKSURI: c.JWKSURI, DPoPBound: c.DPoPBound, CertificateBound: c.CertificateBound}
 	if c.May(oauth.GrantAuthorizationCode) {
 		m.Responses = []string{"code"}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -35,25 +36,38 @@ type pushed struct {
 
 // push is the pushed authorization request endpoint (RFC 9126 §2).
 func (s *Server) push(w http.ResponseWriter, r *http.Request) error {
+	proof, err := s.checkProof(w, r, PathPAR, "par")
+	if err != nil {
+		return err
+	}
 	client, form, err := s.authenticated(r, "par")
 	if err != nil {
 		return err
 	}
-	resp, err := s.pushRequest(r, client, form)
+	resp, err := s.pushRequest(r, client, form, proof)
 	if err != nil {
 		return s.denied(r, client, "par", err)
 	}
 	return web.WriteJSON(w, http.StatusCreated, resp)
 }
 
-func (s *Server) pushRequest(r *http.Request, client Client, form url.Values) (pushed, error) {
+func (s *Server) pushRequest(r *http.Request, client Client, form url.Values, proof dpop.Proof) (pushed, error) {
 	query := maps.Clone(form)
 	for _, secret := range []string{"client_secret", "client_assertion", "client_assertion_type"} {
 		query.Del(secret)
 	}
 	query.Set("client_id", client.ID.String())
+	if proof.Thumbprint != "" { // the code is bound to that key (RFC 9449 §10.1)
+		if jkt := query.Get("dpop_jkt"); jkt != "" && jkt != proof.Thumbprint {
+			return pushed{}, &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "dpop_jkt is not the thumbprint of the key of the DPoP proof"}
+		}
+		query.Set("dpop_jkt", proof.Thumbprint)
+	}
 	if _, err := s.parseFor(client, query); err != nil {
 		return pushed{}, web.Wire(err) // there is no browser to redirect (RFC 9126 §2.3)
+	}
+	if err := proof.Spend(r.Context()); err != nil {
+		return pushed{}, err
 	}
 	value, err := json.Marshal(pushedRequest{client.ID, query.Encode()})
 	if err != nil {

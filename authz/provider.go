@@ -16,6 +16,7 @@ import (
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -54,9 +55,11 @@ func newProvider(cfg Config) *fosite.Fosite {
 // callbacks.
 type requestState struct {
 	client   Client
-	refresh  string // the refresh token that was presented
-	rotateTo string // the one that it is rotated to
-	reused   string // the authorization whose code or refresh token came a second time
+	proof    oauth.Proof // the keys that the request proves
+	bind     oauth.Proof // those that its access token is bound to
+	refresh  string      // the refresh token that was presented
+	rotateTo string      // the one that it is rotated to
+	reused   string      // the authorization whose code or refresh token came a second time
 }
 
 type requestStateKey struct{}
@@ -102,6 +105,7 @@ type session struct {
 	scope         token.Scope // of this access token, narrowed from the authorization's
 	challenge     string
 	redirectURI   string
+	jkt           string // of the key that whoever redeems the code must prove
 	expires       map[fosite.TokenType]time.Time
 }
 
@@ -170,13 +174,13 @@ func (strategy) ValidateRefreshToken(context.Context, fosite.Requester, string) 
 func (strategy) AccessTokenSignature(context.Context, string) string { return "" }
 
 // GenerateAccessToken mints for the one resource of the authorization.
-func (s strategy) GenerateAccessToken(_ context.Context, r fosite.Requester) (string, string, error) {
+func (s strategy) GenerateAccessToken(ctx context.Context, r fosite.Requester) (string, string, error) {
 	ses := r.GetSession().(*session)
-	return mintAccess(s.cfg, ses.authorization, ses.scope)
+	return mintAccess(s.cfg, ses.authorization, ses.scope, stateOf(ctx).bind)
 }
 
 // mintAccess mints an access token of an authorization, and returns its jti too.
-func mintAccess(cfg Config, a Authorization, scope token.Scope) (raw, id string, err error) {
+func mintAccess(cfg Config, a Authorization, scope token.Scope, bind oauth.Proof) (raw, id string, err error) {
 	var said personClaims
 	if len(a.Claims) > 0 {
 		if err := json.Unmarshal(a.Claims, &said); err != nil {
@@ -185,7 +189,7 @@ func mintAccess(cfg Config, a Authorization, scope token.Scope) (raw, id string,
 	}
 	raw, at, err := cfg.Minter.Access(token.AccessSpec{
 		Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID, AuthTime: a.AuthTime, Lifetime: cfg.AccessLifetime,
-		Groups: said.Groups, Claims: said.Claims, ACR: a.ACR,
+		Groups: said.Groups, Claims: said.Claims, ACR: a.ACR, Confirmation: token.Confirmation(bind),
 	})
 	return raw, at.ID(), err
 }

@@ -274,7 +274,7 @@ func (w *world) wantError(a answer, status int, code string) {
 	w.wantWellFormed(a)
 }
 
-var registered = regexp.MustCompile(`^(authorization_pending|slow_down|expired_token|access_denied|invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|invalid_redirect_uri|invalid_client_metadata)$`)
+var registered = regexp.MustCompile(`^(authorization_pending|slow_down|expired_token|access_denied|invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|invalid_dpop_proof|use_dpop_nonce|invalid_redirect_uri|invalid_client_metadata)$`)
 
 // wantWellFormed looks for what must never be in an answer.
 func (w *world) wantWellFormed(a answer) {

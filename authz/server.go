@@ -12,7 +12,7 @@
 //
 // It does NOT check what the IdP says (an [IdentityProvider] does), does NOT fetch
 // from addresses that strangers name without a guard (package metadata has one), and does
-// NOT constrain tokens to their sender yet (RFC 8705 §3, RFC 9449).
+// NOT check DPoP proofs itself (package dpop does): it notes what was proved.
 package authz
 
 import (
@@ -31,6 +31,7 @@ import (
 	"github.com/ory/fosite"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -110,6 +111,13 @@ type Config struct {
 
 	// Federation is which other issuers are trusted; nil: none.
 	Federation Federation
+
+	// DPoP checks proofs of the keys that tokens are to be bound to (RFC 9449).
+	DPoP *dpop.Verifier
+
+	// MutualTLS is the URL below which clients with certificates find the endpoints, without
+	// trailing slash; empty: the issuer.
+	MutualTLS string
 
 	// Registration bounds dynamic client registration.
 	Registration Registration

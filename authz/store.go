@@ -48,6 +48,10 @@ type Client struct {
 	// have, as KIND:NAME; kinds are dn, dns, uri, ip and email.
 	TLSName string
 
+	// What its tokens must be bound to: a proof, or a certificate, is required of it then.
+	DPoPBound        bool // dpop_bound_access_tokens (RFC 9449 §5.2)
+	CertificateBound bool // tls_client_certificate_bound_access_tokens (RFC 8705 §3.4)
+
 	RegistrationHash []byte // SHA-256 of the registration access token (RFC 7592); empty: cannot be managed
 	Digest           string // of the client ID metadata document that this is a snapshot of; else empty
 }
@@ -82,6 +86,7 @@ type Code struct {
 	Hash        []byte
 	RedirectURI string
 	Challenge   string // PKCE S256 code_challenge (RFC 7636 §4.2)
+	JKT         string // of the key that whoever redeems it must prove (RFC 9449 §10); empty: any, or none
 	Expires     time.Time
 	Used        time.Time // zero: not used
 }
@@ -93,6 +98,10 @@ type RefreshToken struct {
 	Created time.Time
 	Expires time.Time
 	Rotated time.Time // zero: not rotated
+
+	// Bound is what whoever uses it must prove: that of a public client works for whom it
+	// was issued to, and no thief (RFC 9449 §5, RFC 8705 §4).
+	Bound oauth.Proof
 
 	// Successor is the one token that this one was rotated to, sealed under this one:
 	// who reads the store has neither.
@@ -138,6 +147,7 @@ const (
 	TicketGrant     TicketKind = "grant"     // the jti of an identity assertion
 	TicketRevoked   TicketKind = "revoked"   // the jti of an access token that was revoked
 	TicketToolToken TicketKind = "tooltoken" // the jti of a tool token that was presented
+	TicketProof     TicketKind = "proof"     // the jti of a DPoP proof, by its key
 )
 
 // TicketKey is the key of a ticket: SHA-256 over the parts, each with its length,

@@ -77,16 +77,17 @@ func (g fositeGrant) again(ctx context.Context, r oauth.TokenRequest) (oauth.Tok
 		Txn: a.ID, Resource: a.Resource, Scope: ses.scope.String(), Source: r.Source, Decision: "allow", Reason: "successor_again"}); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, err := g.s.accessToken(a, ses.scope)
+	raw, err := g.s.accessToken(a, ses.scope, r.Bind)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.bearer(raw, ses.scope, successor), nil
+	return g.s.tokenResponse(raw, ses.scope, successor, r.Bind), nil
 }
 
 // successor is what the old token was rotated to, within the grace. It returns
-// errNoSuccessor. That it is the client's own token has been seen: another client's
-// attempt is no reuse.
+// errNoSuccessor. That it is the client's own token, and bound to a key that the
+// request proves, has been seen: another's attempt is no reuse. The successor may be
+// bound where the old one was not.
 func (g fositeGrant) successor(ctx context.Context, old string) (Authorization, string, error) {
 	t, a, err := g.s.cfg.Store.RefreshToken(ctx, hash(old))
 	if err != nil {
@@ -100,11 +101,15 @@ func (g fositeGrant) successor(ctx context.Context, old string) (Authorization, 
 	if err != nil {
 		return Authorization{}, "", errNoSuccessor
 	}
-	return a, next, nil
+	t, _, err = g.s.cfg.Store.RefreshToken(ctx, hash(next))
+	if err == nil && !proven(t.Bound, stateOf(ctx).proof) {
+		err = errUnproven()
+	}
+	return a, next, err
 }
 
 // accessToken mints for an authorization.
-func (s *Server) accessToken(a Authorization, scope token.Scope) (string, error) {
-	raw, _, err := mintAccess(s.cfg, a, scope)
+func (s *Server) accessToken(a Authorization, scope token.Scope, bind oauth.Proof) (string, error) {
+	raw, _, err := mintAccess(s.cfg, a, scope, bind)
 	return raw, err
 }

@@ -23,12 +23,21 @@ import (
 // token is the token endpoint (RFC 6749 §3.2): authenticate the client, then hand
 // over to the one grant that answers the grant_type.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
+	proof, err := s.checkProof(w, r, PathToken, "token")
+	if err != nil {
+		return err
+	}
 	client, form, err := s.authenticated(r, "token")
 	if err != nil {
 		return err
 	}
 	trace := &oauth.Trace{}
-	resp, err := s.issue(r.Context(), client, form, web.Source(r), trace)
+	req := oauth.TokenRequest{Client: oauth.Client{ID: client.ID.String(), Confidential: client.Confidential(), Scope: client.Scope}, Form: form,
+		Source: web.Source(r), Trace: trace}
+	var resp oauth.TokenResponse
+	if req.Proof, req.Bind, err = s.prove(r, client, proof); err == nil {
+		resp, err = s.issue(r.Context(), client, req)
+	}
 	if err != nil {
 		return s.denied(r, client, knownGrant(s.grants, form.Get("grant_type")), err, trace)
 	}
@@ -51,17 +60,15 @@ func (s *Server) authenticated(r *http.Request, action string) (Client, url.Valu
 	return client, form, nil
 }
 
-func (s *Server) issue(ctx context.Context, c Client, form url.Values, source string, trace *oauth.Trace) (oauth.TokenResponse, error) {
-	grant, ok := s.grants[form.Get("grant_type")]
+func (s *Server) issue(ctx context.Context, c Client, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	grant, ok := s.grants[r.Form.Get("grant_type")]
 	if !ok {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "grant_type is missing or not one that the metadata lists"}
 	}
-	if !c.May(form.Get("grant_type")) {
+	if !c.May(r.Form.Get("grant_type")) {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for this grant_type"}
 	}
-	return grant.Issue(withState(ctx, &requestState{client: c}), oauth.TokenRequest{
-		Client: oauth.Client{ID: c.ID.String(), Confidential: c.Confidential(), Scope: c.Scope}, Form: form, Source: source, Trace: trace,
-	})
+	return grant.Issue(withState(ctx, &requestState{client: c, proof: r.Proof, bind: r.Bind}), r)
 }
 
 // parseForm reads an urlencoded body in which no parameter comes twice (RFC 6749
@@ -164,15 +171,15 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 		return oauth.TokenResponse{}, err
 	}
 	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.cfg.AccessLifetime,
-		Confirmation: confirmation(r.Bind)})
+		Confirmation: token.Confirmation(r.Bind)})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.bearer(raw, scope, ""), nil
+	return g.s.tokenResponse(raw, scope, "", r.Bind), nil
 }
 
-func (s *Server) bearer(raw string, scope token.Scope, refresh string) oauth.TokenResponse {
-	return oauth.TokenResponse{AccessToken: raw, TokenType: "Bearer", ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
+func (s *Server) tokenResponse(raw string, scope token.Scope, refresh string, bind oauth.Proof) oauth.TokenResponse {
+	return oauth.TokenResponse{AccessToken: raw, TokenType: tokenType(token.Confirmation(bind)), ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
 }
 
 // grantedScope is what of the wanted scope can be granted: unknown ones are
@@ -248,7 +255,7 @@ func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.To
 		return oauth.TokenResponse{}, wireError(err)
 	}
 	refresh, _ := resp.GetExtra("refresh_token").(string)
-	return g.s.bearer(resp.GetAccessToken(), ses.scope, refresh), nil
+	return g.s.tokenResponse(resp.GetAccessToken(), ses.scope, refresh, r.Bind), nil
 }
 
 // narrow applies resource and scope of the request: the same or less than what

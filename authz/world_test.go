@@ -17,6 +17,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -106,10 +107,22 @@ func (w *world) config(log *slog.Logger) authz.Config {
 		Grants: map[string]authz.Grant{grantEcho: echo{}},
 		Audit:  w.audit, Refusals: audit.NewRefusals(w.audit, window, w.clock.Now, 16),
 		Sealer: ring.Sealer("browser"), Log: log, Now: w.clock.Now, Verifier: w.verifier,
+		DPoP:          dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{w.store}, Now: w.clock.Now}),
 		InsecureUsers: []identity.Subject{subject(t, "alice"), subject(t, "bob"), subject(t, "carol")},
 		CustomSchemes: []string{cursorScheme}, AccessLifetime: accessLifetime, CodeLifetime: codeLifetime,
 		RefreshLifetime: refreshLifetime, AbsoluteLifetime: absoluteLifetime, LoginLifetime: loginLifetime,
 	}
+}
+
+// proofs is the store as a dpop.Once, as cmd has it.
+type proofs struct{ store authz.Store }
+
+func (p proofs) Spend(ctx context.Context, key []string, now, expires time.Time) error {
+	err := p.store.InsertTicket(ctx, authz.TicketProof, authz.TicketKey(key...), nil, now, expires)
+	if errors.Is(err, authz.ErrExists) {
+		return dpop.ErrSpent
+	}
+	return err
 }
 
 // migrated is an empty database: to migrate one for each test takes longer than most

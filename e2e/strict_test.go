@@ -53,6 +53,8 @@ type strictDone struct {
 	Tokens []tokenAnswer `json:"tokens"` // refreshed from one to the next
 	Before object        `json:"before"`
 	After  []object      `json:"after"`
+
+	Statuses []int `json:"statuses"` // of the gateway
 }
 
 func startStrict(t *testing.T, h *house, library string) strict {
@@ -159,6 +161,36 @@ func (s strict) checkTokens(t *testing.T, got strictDone, subject string, n int)
 	}
 }
 
+// checkBound checks that the tokens are bound to one key, with which the gateway opens,
+// and that it does not without.
+func (s strict) checkBound(t *testing.T, got strictDone) {
+	t.Helper()
+	if diff := cmp.Diff([]int{200, 200}, got.Statuses); diff != "" || len(got.Tokens) != 2 {
+		t.Fatalf("the gateway answered (-want +got):\n%s", diff)
+	}
+	var keys []any
+	for i, a := range got.Tokens {
+		claims := part(t, a.AccessToken, 1)
+		cnf, _ := claims["cnf"].(map[string]any)
+		if keys = append(keys, cnf["jkt"]); keys[i] == nil || keys[i] != keys[0] || !strings.EqualFold(a.TokenType, "DPoP") {
+			t.Errorf("tokens %d: %s token of the claims %v, want one that is bound to the key of the first", i, a.TokenType, claims)
+		}
+		req, err := http.NewRequestWithContext(deadline(t), http.MethodPost, s.h.resource(), strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+a.AccessToken)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("access token %d without its key: HTTP %d", i, resp.StatusCode)
+		}
+	}
+}
+
 // TestStrictClients goes through everything that the server offers with libraries
 // for any authorization server, which nobody has taught about this one.
 func TestStrictClients(t *testing.T) {
@@ -197,6 +229,7 @@ func strictCases(t *testing.T, s strict) {
 	t.Run("device", func(t *testing.T) {
 		s.checkTokens(t, s.do(t, object{"do": "device"}), "alice", 2)
 	})
+	t.Run("DPoP with nonces", func(t *testing.T) { s.checkBound(t, s.do(t, object{"do": "dpop"})) })
 	t.Run("introspection and revocation", func(t *testing.T) {
 		got := s.do(t, object{"do": "revoke"})
 		for name, want := range (object{"active": true, "iss": s.h.url, "sub": "alice", "aud": s.h.resource(), "client_id": got.Client, "scope": "mcp:tools"}) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -21,16 +22,24 @@ type caller struct {
 
 // admit is step 1: a token of ours for exactly this resource, from a sender who has
 // proved what it is bound to, on every request.
-func (g *Gateway) admit(r *http.Request, up *upstream) (caller, error) {
-	raw, proof, err := g.presented(r, up)
+func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, up *upstream) (caller, error) {
+	p, err := g.presented(w, r, up)
 	if err != nil {
 		return caller{}, err
 	}
-	access, err := g.cfg.Verifier.ParseAccess(r.Context(), raw, up.Resource.String(), proof)
+	c, err := g.verify(r.Context(), p, up)
+	if err == nil {
+		err = p.settle(r.Context(), c.Confirmation(), up)
+	}
+	return c, err
+}
+
+func (g *Gateway) verify(ctx context.Context, p presented, up *upstream) (caller, error) {
+	access, err := g.cfg.Verifier.ParseAccess(ctx, p.raw, up.Resource.String(), p.keys)
 	if !errors.Is(err, token.ErrType) {
 		return caller{Verified: access.Verified, access: access}, err
 	}
-	tool, toolErr := g.cfg.Verifier.ParseTool(r.Context(), raw, up.Resource.String(), proof)
+	tool, toolErr := g.cfg.Verifier.ParseTool(ctx, p.raw, up.Resource.String(), p.keys)
 	if errors.Is(toolErr, token.ErrType) {
 		return caller{}, err
 	}
@@ -40,20 +49,26 @@ func (g *Gateway) admit(r *http.Request, up *upstream) (caller, error) {
 // challenge answers a caller that was not admitted, and tells it where to begin
 // (RFC 9728 §5.1, RFC 6750 §3).
 func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream, err error) {
-	g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
-	params := []string{`resource_metadata="` + g.metadataURL(up) + `"`, `scope="` + strings.Join(oauth.DefaultScopes(), " ") + `"`}
 	e := &oauth.Error{Code: oauth.InvalidToken, Description: "an access token for this resource is needed"}
 	if !errors.Is(err, errNoToken) {
 		e.Description = tokenProblem(err)
-		params = append([]string{`error="invalid_token"`, `error_description="` + e.Description + `"`}, params...)
 	}
-	w.Header().Set("WWW-Authenticate", "Bearer "+strings.Join(params, ", "))
+	errors.As(err, &e)                // what is wrong with a proof
+	if e.Code != oauth.UseDPoPNonce { // every client is asked for one at first
+		g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
+	}
+	var problem []string
+	if !errors.Is(err, errNoToken) {
+		problem = []string{`error="` + string(e.Code) + `"`, `error_description="` + e.Description + `"`}
+	}
+	challenges(w, r, problem, []string{`resource_metadata="` + g.metadataURL(up) + `"`, `scope="` + strings.Join(oauth.DefaultScopes(), " ") + `"`})
 	_ = web.WriteJSON(w, http.StatusUnauthorized, e)
 }
 
 // insufficient asks for the scopes that the operation needs (RFC 6750 §3.1).
-func (g *Gateway) insufficient(w http.ResponseWriter, up *upstream, scope string) {
-	w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+scope+`", resource_metadata="`+g.metadataURL(up)+`"`)
+func (g *Gateway) insufficient(w http.ResponseWriter, r *http.Request, up *upstream, scope string) {
+	problem := []string{`error="insufficient_scope"`}
+	challenges(w, r, problem, []string{`scope="` + scope + `"`, `resource_metadata="` + g.metadataURL(up) + `"`})
 	_ = web.WriteJSON(w, http.StatusForbidden, &oauth.Error{Code: oauth.InsufficientScope, Description: "the access token lacks a scope that this needs"})
 }
 
@@ -70,6 +85,10 @@ func tokenProblem(err error) string {
 		return "the access token is for another resource"
 	case errors.Is(err, token.ErrType):
 		return "this is not an access token"
+	case errors.Is(err, errNotBound):
+		return "the access token is not bound to a DPoP key: send it as Bearer"
+	case errors.Is(err, errBearer):
+		return "this server takes only access tokens that are bound to a key: ask for one with a DPoP proof, or for one that is bound to a certificate"
 	case errors.Is(err, token.ErrUnproven):
 		return "the access token is bound to a key that this request does not prove"
 	default:
@@ -79,13 +98,18 @@ func tokenProblem(err error) string {
 
 // tokenReason is the same for the audit log, told apart further.
 func tokenReason(err error) string {
+	var wire *oauth.Error
+	if errors.As(err, &wire) {
+		return string(wire.Code)
+	}
 	for _, k := range []struct {
 		err    error
 		reason string
 	}{
 		{errNoToken, "token_missing"}, {token.ErrExpired, "token_expired"}, {token.ErrAudience, "token_for_another_resource"},
 		{token.ErrType, "token_of_another_type"}, {token.ErrSignature, "token_signature"}, {token.ErrIssuer, "token_of_another_issuer"},
-		{token.ErrUnproven, "token_bound_to_another_key"}, {token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
+		{token.ErrUnproven, "token_bound_to_another_key"},
+		{errNotBound, "token_not_bound"}, {errBearer, "token_not_bound"}, {token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
 	} {
 		if errors.Is(err, k.err) {
 			return k.reason

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -73,6 +74,9 @@ type Upstream struct {
 	Resource oauth.Resource // public: what clients ask for
 	URL      string         // where it listens
 	Audience oauth.Resource // internal: aud of the call tokens it gets
+
+	// SenderConstrained: only tokens that are bound to a key are admitted.
+	SenderConstrained bool
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.
@@ -90,6 +94,8 @@ type Config struct {
 	Sealer        Sealer
 	Transport     http.RoundTripper // to upstreams
 	Issuer        string            // base of the metadata's URLs
+	MutualTLS     string            // base of URLs for clients with certificates, without trailing slash; empty: the issuer
+	DPoP          *dpop.Verifier
 
 	// Own is an access token of the gateway's own for the server, with which it reads
 	// definitions when nobody else's can be used for that.
@@ -141,7 +147,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		_ = web.WriteJSON(w, http.StatusNotFound, &oauth.Error{Code: oauth.InvalidRequest, Description: "there is no such server here"})
 		return
 	}
-	who, err := g.admit(r, up)
+	who, err := g.admit(w, r, up)
 	if err != nil {
 		g.challenge(w, r, up, err)
 		return

@@ -219,7 +219,7 @@ func (p *passage) fail(e *rpcError) {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
 	if e.scope != "" {
-		p.g.insufficient(p.w, p.up, e.scope)
+		p.g.insufficient(p.w, p.r, p.up, e.scope)
 		return
 	}
 	writeRPC(p.w, p.msg.id, nil, e)

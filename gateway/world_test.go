@@ -22,6 +22,7 @@ import (
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -61,16 +62,17 @@ var (
 // world is a gateway with everything real around it but the upstream, which is a
 // real HTTP server that answers what a test wants.
 type world struct {
-	t      *testing.T
-	now    *clock
-	url    string // of the gateway's /mcp/mail
-	base   string
-	up     *upstream
-	minter *token.Minter
-	ring   *keys.Ring
-	store  *sqlite.Store
-	audit  string // path of the log
-	logs   *bytes.Buffer
+	t       *testing.T
+	now     *clock
+	url     string // of the gateway's /mcp/mail
+	base    string
+	handler http.Handler
+	up      *upstream
+	minter  *token.Minter
+	ring    *keys.Ring
+	store   *sqlite.Store
+	audit   string // path of the log
+	logs    *bytes.Buffer
 }
 
 // clock is an injected clock.
@@ -119,7 +121,8 @@ func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
 	ex := exchange.New(exchange.Config{Resources: oauth.NewResources([]oauth.Resource{public}, []oauth.Resource{internal}), Minter: w.minter, Verifier: verifier, PDP: pdp, Audit: log, Now: w.now.Now})
 	cfg := gateway.Config{ClientID: gatewayClient, Upstreams: []gateway.Upstream{{Name: "mail", Resource: public, URL: w.up.URL, Audience: internal}},
 		Verifier: verifier, PDP: pdp, Exchanger: ex, Pins: w.store, Single: tickets{w.store, w.now.Now}, Own: w.own, TrustFirstUse: true, Audit: log, Refusals: refusals, Sealer: w.ring.Sealer("mcp session"),
-		Transport: http.DefaultTransport, Issuer: issuer, Log: slog.New(slog.NewTextHandler(&syncWriter{w: w.logs}, nil)), Now: w.now.Now}
+		Transport: http.DefaultTransport, Issuer: issuer, MutualTLS: "https://mtls.example.com",
+		DPoP: dpop.New(dpop.Config{Sealer: w.ring.Sealer("dpop nonce"), Proofs: proofs{w.store}, Now: w.now.Now}), Log: slog.New(slog.NewTextHandler(&syncWriter{w: w.logs}, nil)), Now: w.now.Now}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -142,6 +145,17 @@ func (s tickets) Spend(ctx context.Context, jti string, until time.Time) error {
 	return err
 }
 
+// proofs is the store as a dpop.Once, as cmd has it.
+type proofs struct{ store *sqlite.Store }
+
+func (p proofs) Spend(ctx context.Context, key []string, now, expires time.Time) error {
+	err := p.store.InsertTicket(ctx, authz.TicketProof, authz.TicketKey(key...), nil, now, expires)
+	if errors.Is(err, authz.ErrExists) {
+		return dpop.ErrSpent
+	}
+	return err
+}
+
 // own is the gateway's own token.
 func (w *world) own(context.Context, gateway.Upstream) (token.Access, error) {
 	_, own := w.access(tokenSpec{subject: "gateway", client: gatewayClient})
@@ -159,7 +173,8 @@ func (w *world) serve(g *gateway.Gateway, refusals *audit.Refusals) {
 	}}
 	mux := http.NewServeMux()
 	g.Register(mux, m.SameSite)
-	srv.Config.Handler = m.Wrap(mux)
+	w.handler = m.Wrap(mux)
+	srv.Config.Handler = w.handler
 	srv.Start()
 	w.t.Cleanup(srv.Close)
 	w.base, w.url = srv.URL, srv.URL+"/mcp/mail"
@@ -181,6 +196,7 @@ type tokenSpec struct {
 	subject, scope, audience string
 	client                   identity.ClientID
 	lifetime                 time.Duration
+	bound                    token.Confirmation
 }
 
 func (w *world) token(s tokenSpec) string {
@@ -204,7 +220,7 @@ func (w *world) access(s tokenSpec) (string, token.Access) {
 		s.lifetime = 5 * time.Minute
 	}
 	raw, a, err := w.minter.Access(token.AccessSpec{Subject: must(identity.ParseSubject(s.subject))(w.t), ClientID: s.client, Audience: s.audience,
-		Scope: must(token.ParseScope(s.scope))(w.t), Lifetime: s.lifetime, Txn: "grant-1"})
+		Scope: must(token.ParseScope(s.scope))(w.t), Lifetime: s.lifetime, Txn: "grant-1", Confirmation: s.bound})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -236,9 +252,13 @@ func (w *world) do(method, url, bearer, body string, headers ...string) reply {
 		}
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp := must(http.DefaultClient.Do(req))(w.t)
+	return read(w.t, must(http.DefaultClient.Do(req))(w.t))
+}
+
+func read(t *testing.T, resp *http.Response) reply {
+	t.Helper()
 	defer resp.Body.Close()
-	return reply{resp.StatusCode, resp.Header, string(must(io.ReadAll(resp.Body))(w.t))}
+	return reply{resp.StatusCode, resp.Header, string(must(io.ReadAll(resp.Body))(t))}
 }
 
 const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"sampling":{}},"clientInfo":{"name":"test","version":"1"}}}`

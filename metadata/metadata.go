@@ -60,6 +60,8 @@ type AuthorizationServer struct {
 	ACRValues                []string     `json:"acr_values_supported,omitempty"`                                     // RFC 9470 §7
 	PromptValues             []string     `json:"prompt_values_supported,omitempty"`                                  // Initiating User Registration via OpenID Connect 1.0 §5
 	MTLSAliases              *MTLSAliases `json:"mtls_endpoint_aliases,omitempty"`                                    // RFC 8705 §5
+	DPoPAlgs                 []string     `json:"dpop_signing_alg_values_supported,omitempty"`                        // RFC 9449 §5.1
+	CertificateBound         bool         `json:"tls_client_certificate_bound_access_tokens,omitzero"`                // RFC 8705 §3.3
 	ServiceDocumentation     string       `json:"service_documentation,omitempty"`
 }
 
@@ -80,6 +82,9 @@ type ProtectedResource struct {
 	ScopesSupported      []string `json:"scopes_supported"`
 	BearerMethods        []string `json:"bearer_methods_supported"`
 	Name                 string   `json:"resource_name,omitempty"`
+	DPoPAlgs             []string `json:"dpop_signing_alg_values_supported,omitempty"`
+	DPoPRequired         bool     `json:"dpop_bound_access_tokens_required,omitzero"` // and nothing else would do
+	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens,omitzero"`
 }
 
 // Config is what the documents say.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
@@ -93,6 +94,7 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 		PromptValues:           []string{"none", "login", "consent", "select_account"},
 		IssInResponseSupported: true,
 		CIMDSupported:          as.DocumentsOffered(),
+		DPoPAlgs:               dpop.Algs(), CertificateBound: cfg.Certificates,
 	}
 	if as.RegistrationOffered() {
 		server.RegistrationEndpoint = at(authz.PathRegister)
@@ -105,7 +107,8 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: server}
 	for _, u := range cfg.Upstreams {
 		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name})
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name,
+			DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates, DPoPRequired: u.SenderConstrained && !cfg.Certificates})
 	}
 	return doc
 }

@@ -269,6 +269,11 @@ type ServerConfig struct {
 	// 8693): those that this server calls on behalf of its callers. Absent: none.
 	Downstream []string `yaml:"downstream"`
 
+	// Refuse access tokens that are bound to no key of the client, so that a stolen one is
+	// of no use: only DPoP (RFC 9449) and certificates (RFC 8705) get in. Many MCP clients
+	// can do neither.
+	SenderConstrained bool `yaml:"sender_constrained" default:"false"`
+
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.
 	InsecurePlaintext bool `yaml:"insecure_plaintext" default:"false"`
@@ -333,6 +338,14 @@ type ClientConfig struct {
 	// for their users; "*" is every client. Absent: none. The delegation chain in the new
 	// token names both, and policy still decides each call.
 	ActsFor []string `yaml:"acts_for"`
+
+	// Its access tokens must be bound to a key of its own, which it proves with each request
+	// (DPoP, RFC 9449). false: they are when it sends a proof.
+	DPoPBound bool `yaml:"dpop_bound_access_tokens" default:"false"`
+
+	// Its access tokens are bound to the certificate of its connection (RFC 8705), which
+	// must come by mutual_tls or by trusted_proxies.client_certificate.
+	CertificateBound bool `yaml:"tls_client_certificate_bound_access_tokens" default:"false"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.
 	// Absent: the first three; policy decides on each call in any case.

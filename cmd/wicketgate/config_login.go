@@ -104,6 +104,9 @@ func (c configCheck) certificates() {
 	}
 	for i, cl := range s.Clients {
 		at := fmt.Sprintf("clients[%d]", i)
+		if cl.CertificateBound && !byCertificate {
+			c.refuse(at+".tls_client_certificate_bound_access_tokens", "%s.tls_client_certificate_bound_access_tokens is true, but no certificate can reach this server: configure mutual_tls, or trusted_proxies.client_certificate", at)
+		}
 		switch {
 		case cl.AuthMethod != oauth.AuthTLS && cl.AuthMethod != oauth.AuthSelfSignedTLS:
 		case !byCertificate:

@@ -45,7 +45,7 @@ func (c configCheck) servers(origin *url.URL) {
 		}
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience})
+			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained})
 		}
 	}
 	if len(c.s.Servers) == 0 {
@@ -100,7 +100,7 @@ func (c configCheck) clients() {
 			c.refuse(at+".id", "%s.id is %s, which is Wicketgate's own: choose another", at, cl.ID)
 		}
 		ids[cl.ID] = true
-		client := authz.Client{ID: id, Name: cl.Name, GrantTypes: cl.GrantTypes, Scope: cl.Scopes}
+		client := authz.Client{ID: id, Name: cl.Name, GrantTypes: cl.GrantTypes, Scope: cl.Scopes, DPoPBound: cl.DPoPBound, CertificateBound: cl.CertificateBound}
 		c.client(at, cl, &client)
 		if sum := string(client.SecretHash); sum != "" {
 			if other := hashes[sum]; other != "" {

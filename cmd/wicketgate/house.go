@@ -16,6 +16,7 @@ import (
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
@@ -159,6 +160,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		return err
 	}
 	resources, servers := registry(cfg.Upstreams)
+	prover := dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{store}, Now: time.Now})
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
 	var as *authz.Server
@@ -173,7 +175,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		Audit: log, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor, Foreign: trusted})
 	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
 		Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
-		Issuer: cfg.Issuer, Log: cfg.Log, Now: time.Now})
+		Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: prover, Log: cfg.Log, Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -181,7 +183,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err = authz.New(authz.Config{Verifier: verifier, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, Registration: cfg.Registration,
+	as, err = authz.New(authz.Config{Verifier: verifier, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
 		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,

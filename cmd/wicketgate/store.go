@@ -9,6 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/postgres"
@@ -121,4 +122,16 @@ func (c configuredClients) Client(ctx context.Context, id identity.ClientID) (au
 		return authz.Client{}, fmt.Errorf("client %s was removed from the configuration: %w", id, authz.ErrNotFound)
 	}
 	return found, err
+}
+
+// proofs is the tickets of the store as dpop.Once.
+type proofs struct{ tickets authz.Tickets }
+
+// Spend implements dpop.Once.
+func (p proofs) Spend(ctx context.Context, key []string, now, expires time.Time) error {
+	err := p.tickets.InsertTicket(ctx, authz.TicketProof, authz.TicketKey(key...), nil, now, expires)
+	if errors.Is(err, authz.ErrExists) {
+		return dpop.ErrSpent
+	}
+	return err
 }

@@ -4,7 +4,7 @@
 //   node oauth4webapi.mjs ISSUER RESOURCE REDIRECT_URI
 import * as oauth from 'oauth4webapi';
 import { ask } from './lines.mjs';
-import { issuer, keyOf, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
+import { initialize, issuer, keyOf, mcpHeaders, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
 
 const options = { [oauth.allowInsecureRequests]: true }; // for http, on loopback
 const scope = 'mcp:tools';
@@ -73,6 +73,13 @@ async function code(client, auth, par) {
     return oauth.processAuthorizationCodeResponse(as, client, response);
 }
 
+// proved is the function with DPoP, and once more with the nonce that the server asks for
+// (RFC 9449 §8, §9).
+async function proved(DPoP, f) {
+    const once = () => f({ ...options, DPoP });
+    return once().catch((error) => (oauth.isDPoPNonceError(error) ? once() : Promise.reject(error)));
+}
+
 async function introspect(client, auth, token) {
     return oauth.processIntrospectionResponse(as, client, await oauth.introspectionRequest(as, client, auth, token, options));
 }
@@ -100,6 +107,29 @@ await serve({
         await ask({ device: device.verification_uri_complete, code: device.user_code });
         await new Promise((resolve) => { setTimeout(resolve, (device.interval ?? 5) * 1000); });
         return refreshed(client, auth, await poll());
+    },
+
+    async dpop() {
+        const [client, auth] = await register('none');
+        const DPoP = oauth.DPoP(client, await oauth.generateKeyPair('ES256'));
+        const verifier = oauth.generateRandomCodeVerifier();
+        const url = new URL(as.authorization_endpoint);
+        url.search = new URLSearchParams({
+            client_id: client.client_id, response_type: 'code', redirect_uri: redirectUri, scope, state: 's', resource,
+            code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', dpop_jkt: await DPoP.calculateThumbprint(),
+        });
+        const { redirect } = await ask({ browse: url.href });
+        const back = oauth.validateAuthResponse(as, client, new URL(redirect), 's');
+        const first = await proved(DPoP, async (o) => oauth.processAuthorizationCodeResponse(as, client,
+            await oauth.authorizationCodeGrantRequest(as, client, auth, back, redirectUri, verifier, o)));
+        const second = await proved(DPoP, async (o) => oauth.processRefreshTokenResponse(as, client,
+            await oauth.refreshTokenGrantRequest(as, client, auth, first.refresh_token, o)));
+        const statuses = [];
+        for (const { access_token: accessToken } of [first, second]) {
+            const response = await proved(DPoP, (o) => oauth.protectedResourceRequest(accessToken, 'POST', new URL(resource), new Headers(mcpHeaders), initialize, o));
+            statuses.push(response.status);
+        }
+        return { client: client.client_id, tokens: [first, second], statuses };
     },
 
     async revoke() {

@@ -3,7 +3,7 @@
 //   node openid-client.mjs ISSUER RESOURCE REDIRECT_URI
 import * as oauth from 'openid-client';
 import { ask } from './lines.mjs';
-import { issuer, keyOf, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
+import { initialize, issuer, keyOf, mcpHeaders, metadataOf, newKey, redirectUri, resource, serve } from './strict.mjs';
 
 const server = new URL(issuer);
 const options = { execute: [oauth.allowInsecureRequests] }; // for http, on loopback
@@ -54,6 +54,25 @@ await serve({
         const device = await oauth.initiateDeviceAuthorization(config, { scope, resource });
         await ask({ device: device.verification_uri, code: device.user_code });
         return refreshed(config, await oauth.pollDeviceAuthorizationGrant(config, device));
+    },
+
+    async dpop() {
+        const config = await register('none');
+        const DPoP = oauth.getDPoPHandle(config, await oauth.randomDPoPKeyPair('ES256'));
+        const verifier = oauth.randomPKCECodeVerifier();
+        const url = await oauth.buildAuthorizationUrlWithPAR(config, {
+            redirect_uri: redirectUri, scope, state: 's', resource,
+            code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256',
+        }, { DPoP });
+        const { redirect } = await ask({ browse: url.href });
+        const first = await oauth.authorizationCodeGrant(config, new URL(redirect), { pkceCodeVerifier: verifier, expectedState: 's' }, undefined, { DPoP });
+        const second = await oauth.refreshTokenGrant(config, first.refresh_token, undefined, { DPoP });
+        const statuses = [];
+        for (const { access_token: accessToken } of [first, second]) {
+            const response = await oauth.fetchProtectedResource(config, accessToken, new URL(resource), 'POST', initialize, new Headers(mcpHeaders), { DPoP });
+            statuses.push(response.status);
+        }
+        return { client: config.clientMetadata().client_id, tokens: [first, second], statuses };
     },
 
     async revoke() {

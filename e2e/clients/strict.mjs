@@ -7,6 +7,13 @@ import { print, read } from './lines.mjs';
 
 export const [issuer, resource, redirectUri] = process.argv.slice(2);
 
+// The first message of an MCP client.
+export const mcpHeaders = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+export const initialize = JSON.stringify({
+    jsonrpc: '2.0', id: 1, method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'strict', version: '1' } },
+});
+
 // metadataOf is what a client registers that authenticates by the method.
 export async function metadataOf(method, grantTypes, key) {
     return {

@@ -4,7 +4,7 @@
 //
 // It knows signatures, and NOT what a token says, whom it is for, when it expires or
 // whether its signer is trusted. It takes no encrypted token, no token in another
-// serialization and no key that a token brings; package dpop reads the key in a proof.
+// serialization, and a key that a token brings only where the caller asks for it.
 package jws
 
 import (

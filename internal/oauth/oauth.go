@@ -82,6 +82,8 @@ const (
 	ConsentRequired             ErrorCode = "consent_required"              // OpenID Connect Core 1.0 §3.1.2.6
 	InteractionRequired         ErrorCode = "interaction_required"          // OpenID Connect Core 1.0 §3.1.2.6
 	AccountSelectionRequired    ErrorCode = "account_selection_required"    // OpenID Connect Core 1.0 §3.1.2.6
+	InvalidDPoPProof            ErrorCode = "invalid_dpop_proof"            // RFC 9449 §5, §7.1
+	UseDPoPNonce                ErrorCode = "use_dpop_nonce"                // RFC 9449 §8, §9
 	LoginRequired               ErrorCode = "login_required"                // OpenID Connect Core 1.0 §3.1.2.6
 
 	UnmetAuthenticationRequirements ErrorCode = "unmet_authentication_requirements" // OpenID Connect Core Unmet Authentication Requirements 1.0

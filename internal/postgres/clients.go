@@ -15,18 +15,20 @@ import (
 // clientColumns go with clientOf and valuesOf.
 const clientColumns = `id, name, redirect_uris, grant_types, auth_method, scope, static, created_at, used_at,
 	secret_hash, secret_created_at, old_secret_hash, old_secret_expires_at, jwks, jwks_uri, signing_alg,
-	assertion_audience, tls_name, registration_hash`
+	assertion_audience, tls_name, dpop_bound, certificate_bound, registration_hash`
 
 func clientOf(c *authz.Client) []any {
 	return []any{text{&c.ID}, &c.Name, &c.RedirectURIs, &c.GrantTypes, &c.AuthMethod, &c.Scope, &c.Static,
 		(*instant)(&c.Created), (*instant)(&c.Used), &c.SecretHash, (*instant)(&c.SecretCreated), &c.OldSecretHash,
-		(*instant)(&c.OldSecretExpires), &c.JWKS, &c.JWKSURI, &c.SigningAlg, &c.AssertionAudience, &c.TLSName, &c.RegistrationHash}
+		(*instant)(&c.OldSecretExpires), &c.JWKS, &c.JWKSURI, &c.SigningAlg, &c.AssertionAudience, &c.TLSName,
+		&c.DPoPBound, &c.CertificateBound, &c.RegistrationHash}
 }
 
 func valuesOf(c authz.Client) []any {
 	return []any{c.ID.String(), c.Name, some(c.RedirectURIs), some(c.GrantTypes), c.AuthMethod, some(c.Scope), c.Static,
 		micros(c.Created), mark(c.Used), some(c.SecretHash), mark(c.SecretCreated), some(c.OldSecretHash),
-		mark(c.OldSecretExpires), some(c.JWKS), c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, some(c.RegistrationHash)}
+		mark(c.OldSecretExpires), some(c.JWKS), c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName,
+		c.DPoPBound, c.CertificateBound, some(c.RegistrationHash)}
 }
 
 // Client implements authz.Clients.
@@ -54,7 +56,7 @@ func (s *Store) AllClients(ctx context.Context) ([]authz.Client, error) {
 }
 
 const insertClient = `INSERT INTO clients (` + clientColumns + `)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`
 
 // InsertClient implements authz.Clients.
 func (s *Store) InsertClient(ctx context.Context, c authz.Client) error {
@@ -78,6 +80,7 @@ func (s *Store) PutClient(ctx context.Context, c authz.Client) error {
 		old_secret_hash = excluded.old_secret_hash, old_secret_expires_at = excluded.old_secret_expires_at,
 		jwks = excluded.jwks, jwks_uri = excluded.jwks_uri, signing_alg = excluded.signing_alg,
 		assertion_audience = excluded.assertion_audience, tls_name = excluded.tls_name,
+		dpop_bound = excluded.dpop_bound, certificate_bound = excluded.certificate_bound,
 		registration_hash = excluded.registration_hash
 		WHERE clients.static`, valuesOf(c)...)
 	if err = none(n, err, authz.ErrExists); err != nil {
@@ -90,11 +93,12 @@ func (s *Store) PutClient(ctx context.Context, c authz.Client) error {
 func (s *Store) ReplaceClient(ctx context.Context, c authz.Client) error {
 	n, err := s.exec(ctx, `UPDATE clients SET name = $2, redirect_uris = $3, grant_types = $4, auth_method = $5, scope = $6,
 		secret_hash = $7, secret_created_at = $8, old_secret_hash = $9, old_secret_expires_at = $10, jwks = $11,
-		jwks_uri = $12, signing_alg = $13, assertion_audience = $14, tls_name = $15, registration_hash = $16
+		jwks_uri = $12, signing_alg = $13, assertion_audience = $14, tls_name = $15, registration_hash = $16,
+		dpop_bound = $17, certificate_bound = $18
 		WHERE id = $1 AND NOT static`,
 		c.ID.String(), c.Name, some(c.RedirectURIs), some(c.GrantTypes), c.AuthMethod, some(c.Scope),
 		some(c.SecretHash), mark(c.SecretCreated), some(c.OldSecretHash), mark(c.OldSecretExpires), some(c.JWKS),
-		c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, some(c.RegistrationHash))
+		c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, some(c.RegistrationHash), c.DPoPBound, c.CertificateBound)
 	if err = none(n, err, authz.ErrNotFound); err != nil {
 		return fmt.Errorf("replace client: %w", err)
 	}

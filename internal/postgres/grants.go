@@ -46,9 +46,9 @@ func (s *Store) Authorization(ctx context.Context, id string) (authz.Authorizati
 // InsertCode implements authz.Codes.
 func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.Code) error {
 	_, err := s.exec(ctx, `WITH a AS (`+insertAuthorization+` RETURNING id)
-		INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
-		SELECT $13::bytea, a.id, $14::text, $15::text, $16::bigint, $17::bigint FROM a`,
-		append(rowOf(a), some(c.Hash), c.RedirectURI, c.Challenge, micros(c.Expires), mark(c.Used))...)
+		INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, jkt, expires_at, used_at)
+		SELECT $13::bytea, a.id, $14::text, $15::text, $16::text, $17::bigint, $18::bigint FROM a`,
+		append(rowOf(a), some(c.Hash), c.RedirectURI, c.Challenge, c.JKT, micros(c.Expires), mark(c.Used))...)
 	if err != nil {
 		return fmt.Errorf("insert code: %w", err)
 	}
@@ -59,8 +59,8 @@ func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.C
 func (s *Store) Code(ctx context.Context, hash []byte) (authz.Code, authz.Authorization, error) {
 	var c authz.Code
 	var a authz.Authorization
-	columns := []any{&c.Hash, &c.RedirectURI, &c.Challenge, (*instant)(&c.Expires), (*instant)(&c.Used)}
-	err := s.get(ctx, `SELECT c.hash, c.redirect_uri, c.challenge, c.expires_at, c.used_at, `+authorizationColumns+`
+	columns := []any{&c.Hash, &c.RedirectURI, &c.Challenge, &c.JKT, (*instant)(&c.Expires), (*instant)(&c.Used)}
+	err := s.get(ctx, `SELECT c.hash, c.redirect_uri, c.challenge, c.jkt, c.expires_at, c.used_at, `+authorizationColumns+`
 		FROM codes c JOIN authorizations a ON a.id = c.authorization_id WHERE c.hash = $1`,
 		[]any{some(hash)}, append(columns, columnsOf(&a)...)...)
 	if err != nil {
@@ -90,9 +90,9 @@ func (s *Store) once(ctx context.Context, query string, args ...any) error {
 // InsertRefreshToken implements authz.RefreshTokens. It returns ErrNotFound when
 // there is no such authorization.
 func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t authz.RefreshToken) error {
-	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
-		VALUES ($1, $2, $3, $4, $5, $6)`,
-		some(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), some(t.Successor))
+	_, err := s.exec(ctx, `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor, jkt, x5t)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		some(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), some(t.Successor), t.Bound.JKT, t.Bound.X5T)
 	if err != nil {
 		return fmt.Errorf("insert refresh token: %w", err)
 	}
@@ -103,8 +103,8 @@ func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t 
 func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshToken, authz.Authorization, error) {
 	var t authz.RefreshToken
 	var a authz.Authorization
-	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated), &t.Successor}
-	err := s.get(ctx, `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, t.successor, `+authorizationColumns+`
+	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated), &t.Successor, &t.Bound.JKT, &t.Bound.X5T}
+	err := s.get(ctx, `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, t.successor, t.jkt, t.x5t, `+authorizationColumns+`
 		FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.hash = $1`,
 		[]any{some(hash)}, append(columns, columnsOf(&a)...)...)
 	if err != nil {

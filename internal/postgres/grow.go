@@ -12,13 +12,13 @@ func grown() []string {
 	return []string{
 		`INSERT INTO clients (` + clientColumns + `)
 		SELECT id, 'grown', '{http://127.0.0.1/callback}', '{authorization_code}', 'none', '{}', false,
-		1, 1, '', NULL, '', NULL, '', '', '', '', '', '' FROM row WHERE i % 10 = 0`,
+		1, 1, '', NULL, '', NULL, '', '', '', '', '', false, false, '' FROM row WHERE i % 10 = 0`,
 		`INSERT INTO authorizations (id, client_id, subject, resource, scope, auth_time, acr, claims, document, created_at, expires_at, revoked_at)
 		SELECT id, 'grown-' || (i % 1000), 'grown', 'https://mcp.example.com/mcp', 'mcp:tools', 1, '', '', '', 1, 9000000000000000 + i, NULL FROM row`,
-		`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
-		SELECT hash, id, 'http://127.0.0.1/callback', '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
-		`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
-		SELECT hash, id, 1, 9000000000000000 + i, NULL, '' FROM row`,
+		`INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, jkt, expires_at, used_at)
+		SELECT hash, id, 'http://127.0.0.1/callback', '', '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor, jkt, x5t)
+		SELECT hash, id, 1, 9000000000000000 + i, NULL, '', '', '' FROM row`,
 		`INSERT INTO tickets (kind, hash, value, expires_at)
 		SELECT 'assertion', hash, '', 9000000000000000 + i FROM row WHERE i % 10 = 0`,
 		`INSERT INTO device_codes (hash, user_hash, client_id, resource, scope, document, created_at, expires_at, authorization_id)

@@ -13,12 +13,13 @@ import (
 // clientColumns go with clientOf and writeClient.
 const clientColumns = `id, name, redirect_uris, grant_types, auth_method, scope, static, created_at, used_at,
 	secret_hash, secret_created_at, old_secret_hash, old_secret_expires_at, jwks, jwks_uri, signing_alg,
-	assertion_audience, tls_name, registration_hash`
+	assertion_audience, tls_name, dpop_bound, certificate_bound, registration_hash`
 
 func clientOf(c *authz.Client) []any {
 	return []any{text{&c.ID}, &c.Name, (*list)(&c.RedirectURIs), (*list)(&c.GrantTypes), &c.AuthMethod, (*list)(&c.Scope),
 		&c.Static, (*instant)(&c.Created), (*instant)(&c.Used), &c.SecretHash, (*instant)(&c.SecretCreated), &c.OldSecretHash,
-		(*instant)(&c.OldSecretExpires), &c.JWKS, &c.JWKSURI, &c.SigningAlg, &c.AssertionAudience, &c.TLSName, &c.RegistrationHash}
+		(*instant)(&c.OldSecretExpires), &c.JWKS, &c.JWKSURI, &c.SigningAlg, &c.AssertionAudience, &c.TLSName,
+		&c.DPoPBound, &c.CertificateBound, &c.RegistrationHash}
 }
 
 const selectClient = `SELECT ` + clientColumns + ` FROM clients WHERE id = ?`
@@ -48,7 +49,7 @@ func (s *Store) AllClients(ctx context.Context) ([]authz.Client, error) {
 }
 
 const insertClient = `INSERT INTO clients (` + clientColumns + `)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // InsertClient implements authz.Clients.
 func (s *Store) InsertClient(ctx context.Context, c authz.Client) error {
@@ -71,6 +72,7 @@ func (s *Store) PutClient(ctx context.Context, c authz.Client) error {
 		old_secret_hash = excluded.old_secret_hash, old_secret_expires_at = excluded.old_secret_expires_at,
 		jwks = excluded.jwks, jwks_uri = excluded.jwks_uri, signing_alg = excluded.signing_alg,
 		assertion_audience = excluded.assertion_audience, tls_name = excluded.tls_name,
+		dpop_bound = excluded.dpop_bound, certificate_bound = excluded.certificate_bound,
 		registration_hash = excluded.registration_hash
 		WHERE clients.static = 1`, c)
 	if err != nil {
@@ -85,11 +87,11 @@ func (s *Store) ReplaceClient(ctx context.Context, c authz.Client) error {
 	if err == nil {
 		err = s.found(ctx, `UPDATE clients SET name = ?, redirect_uris = ?, grant_types = ?, auth_method = ?, scope = ?,
 			secret_hash = ?, secret_created_at = ?, old_secret_hash = ?, old_secret_expires_at = ?, jwks = ?,
-			jwks_uri = ?, signing_alg = ?, assertion_audience = ?, tls_name = ?, registration_hash = ?
+			jwks_uri = ?, signing_alg = ?, assertion_audience = ?, tls_name = ?, dpop_bound = ?, certificate_bound = ?, registration_hash = ?
 			WHERE id = ? AND static = 0`,
 			c.Name, redirectURIs, grantTypes, c.AuthMethod, scope,
 			bytes(c.SecretHash), mark(c.SecretCreated), bytes(c.OldSecretHash), mark(c.OldSecretExpires), bytes(c.JWKS),
-			c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, bytes(c.RegistrationHash), c.ID.String())
+			c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, c.DPoPBound, c.CertificateBound, bytes(c.RegistrationHash), c.ID.String())
 	}
 	if err != nil {
 		return fmt.Errorf("replace client: %w", err)
@@ -156,7 +158,8 @@ func (s *Store) writeClient(ctx context.Context, query string, c authz.Client) e
 	}
 	n, err := s.exec(ctx, query, c.ID.String(), c.Name, redirectURIs, grantTypes, c.AuthMethod, scope, c.Static,
 		micros(c.Created), mark(c.Used), bytes(c.SecretHash), mark(c.SecretCreated), bytes(c.OldSecretHash),
-		mark(c.OldSecretExpires), bytes(c.JWKS), c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName, bytes(c.RegistrationHash))
+		mark(c.OldSecretExpires), bytes(c.JWKS), c.JWKSURI, c.SigningAlg, c.AssertionAudience, c.TLSName,
+		c.DPoPBound, c.CertificateBound, bytes(c.RegistrationHash))
 	if err == nil && n == 0 {
 		err = authz.ErrExists
 	}

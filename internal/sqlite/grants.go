@@ -23,9 +23,9 @@ func (s *Store) InsertCode(ctx context.Context, a authz.Authorization, c authz.C
 		if err := s.insertAuthorization(ctx, a); err != nil {
 			return err
 		}
-		_, err := s.exec(ctx, `INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
-			VALUES (?, ?, ?, ?, ?, ?)`,
-			bytes(c.Hash), a.ID, c.RedirectURI, c.Challenge, micros(c.Expires), mark(c.Used))
+		_, err := s.exec(ctx, `INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, jkt, expires_at, used_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			bytes(c.Hash), a.ID, c.RedirectURI, c.Challenge, c.JKT, micros(c.Expires), mark(c.Used))
 		return err
 	})
 	if err != nil {
@@ -64,8 +64,8 @@ func (s *Store) Authorization(ctx context.Context, id string) (authz.Authorizati
 func (s *Store) Code(ctx context.Context, hash []byte) (authz.Code, authz.Authorization, error) {
 	var c authz.Code
 	var a authz.Authorization
-	columns := []any{&c.Hash, &c.RedirectURI, &c.Challenge, (*instant)(&c.Expires), (*instant)(&c.Used)}
-	err := s.get(ctx, `SELECT c.hash, c.redirect_uri, c.challenge, c.expires_at, c.used_at, `+authorizationColumns+`
+	columns := []any{&c.Hash, &c.RedirectURI, &c.Challenge, &c.JKT, (*instant)(&c.Expires), (*instant)(&c.Used)}
+	err := s.get(ctx, `SELECT c.hash, c.redirect_uri, c.challenge, c.jkt, c.expires_at, c.used_at, `+authorizationColumns+`
 		FROM codes c JOIN authorizations a ON a.id = c.authorization_id WHERE c.hash = ?`,
 		[]any{bytes(hash)}, append(columns, columnsOf(&a)...)...)
 	if err != nil {
@@ -94,28 +94,28 @@ func (s *Store) once(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
-const insertRefreshToken = `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor)
-	VALUES (?, ?, ?, ?, ?, ?)`
+const insertRefreshToken = `INSERT INTO refresh_tokens (hash, authorization_id, created_at, expires_at, rotated_at, successor, jkt, x5t)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 
 // InsertRefreshToken implements authz.RefreshTokens. It returns ErrNotFound when
 // there is no such authorization.
 func (s *Store) InsertRefreshToken(ctx context.Context, authorization string, t authz.RefreshToken) error {
 	_, err := s.exec(ctx, insertRefreshToken,
-		bytes(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), bytes(t.Successor))
+		bytes(t.Hash), authorization, micros(t.Created), micros(t.Expires), mark(t.Rotated), bytes(t.Successor), t.Bound.JKT, t.Bound.X5T)
 	if err != nil {
 		return fmt.Errorf("insert refresh token: %w", err)
 	}
 	return nil
 }
 
-const selectRefreshToken = `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, t.successor, ` + authorizationColumns + `
+const selectRefreshToken = `SELECT t.hash, t.created_at, t.expires_at, t.rotated_at, t.successor, t.jkt, t.x5t, ` + authorizationColumns + `
 	FROM refresh_tokens t JOIN authorizations a ON a.id = t.authorization_id WHERE t.hash = ?`
 
 // RefreshToken implements authz.RefreshTokens.
 func (s *Store) RefreshToken(ctx context.Context, hash []byte) (authz.RefreshToken, authz.Authorization, error) {
 	var t authz.RefreshToken
 	var a authz.Authorization
-	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated), &t.Successor}
+	columns := []any{&t.Hash, (*instant)(&t.Created), (*instant)(&t.Expires), (*instant)(&t.Rotated), &t.Successor, &t.Bound.JKT, &t.Bound.X5T}
 	err := s.get(ctx, selectRefreshToken, []any{bytes(hash)}, append(columns, columnsOf(&a)...)...)
 	if err != nil {
 		return authz.RefreshToken{}, authz.Authorization{}, fmt.Errorf("read refresh token: %w", err)

@@ -45,7 +45,7 @@ func someClient(id string) authz.Client {
 		SecretHash: hashOf("secret"), SecretCreated: at.Add(time.Second),
 		OldSecretHash: hashOf("old secret"), OldSecretExpires: at.Add(time.Hour),
 		JWKS: []byte(`{"keys":[]}`), JWKSURI: "https://a.example/jwks", SigningAlg: "ES256", AssertionAudience: "https://b.example/token",
-		TLSName: "dns:a.example", RegistrationHash: hashOf("registration"),
+		TLSName: "dns:a.example", DPoPBound: true, RegistrationHash: hashOf("registration"),
 	}
 }
 
@@ -53,6 +53,7 @@ func clientRoundTrip(t *testing.T, s Stores) {
 	for _, static := range []bool{false, true} {
 		c := someClient("c1")
 		if static {
+			c.DPoPBound, c.CertificateBound = false, true
 			c.ID, c.Static = identity.MustClientID("https://client.example/metadata.json"), true
 		}
 		must(t, s.InsertClient(t.Context(), c))
@@ -129,7 +130,7 @@ func replaceStatic(t *testing.T, s Stores) {
 	must(t, s.UseClient(t.Context(), first.ID, at))
 	second := authz.Client{ID: first.ID, Name: "new", RedirectURIs: []string{"https://b.example/"},
 		GrantTypes: []string{"client_credentials"}, AuthMethod: oauth.AuthPost, SecretHash: hashOf("new secret"),
-		SecretCreated: at.Add(time.Hour), Scope: []string{"mcp:prompts"}, Static: true, Created: at.Add(time.Hour)}
+		SecretCreated: at.Add(time.Hour), Scope: []string{"mcp:prompts"}, CertificateBound: true, Static: true, Created: at.Add(time.Hour)}
 	must(t, s.PutClient(t.Context(), second))
 	got, err := s.Client(t.Context(), first.ID)
 	must(t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
 var grantTests = []test{
@@ -75,11 +76,12 @@ func someAuthorization(id string) authz.Authorization {
 
 func someCode(name string) authz.Code {
 	return authz.Code{Hash: hashOf(name), RedirectURI: "http://127.0.0.1:1234/callback", Challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
-		Expires: at.Add(time.Minute)}
+		JKT: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", Expires: at.Add(time.Minute)}
 }
 
 func someRefreshToken(name string) authz.RefreshToken {
-	return authz.RefreshToken{Hash: hashOf(name), Created: at, Expires: at.Add(24 * time.Hour)}
+	return authz.RefreshToken{Hash: hashOf(name), Created: at, Expires: at.Add(24 * time.Hour),
+		Bound: oauth.Proof{JKT: "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", X5T: "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}
 }
 
 // insertFamily makes an authorization with a code and these refresh tokens.

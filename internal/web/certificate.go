@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -37,6 +38,17 @@ func ClientChain(r *http.Request) []*x509.Certificate {
 		return nil
 	}
 	return r.TLS.PeerCertificates
+}
+
+// ClientThumbprint is the base64url SHA-256 of ClientCertificate, as tokens are bound to
+// it (RFC 8705 §3.1); "" without one.
+func ClientThumbprint(r *http.Request) string {
+	cert := ClientCertificate(r)
+	if cert == nil {
+		return ""
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // takeCertificate returns the request without any header that could pass for a

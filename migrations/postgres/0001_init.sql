@@ -26,6 +26,8 @@ CREATE TABLE clients (
     signing_alg        text  NOT NULL,
     assertion_audience text  NOT NULL,
     tls_name           text  NOT NULL,
+    dpop_bound         boolean NOT NULL,
+    certificate_bound  boolean NOT NULL,
     registration_hash  bytea NOT NULL
 );
 
@@ -63,6 +65,7 @@ CREATE TABLE codes (
     authorization_id text   COLLATE "C" NOT NULL REFERENCES authorizations (id),
     redirect_uri     text   NOT NULL,
     challenge        text   NOT NULL,
+    jkt              text   NOT NULL, -- of the DPoP key that must be proved; '' for none
     expires_at       bigint NOT NULL,
     used_at          bigint
 );
@@ -75,7 +78,9 @@ CREATE TABLE refresh_tokens (
     created_at       bigint NOT NULL,
     expires_at       bigint NOT NULL,
     rotated_at       bigint,
-    successor        bytea  NOT NULL -- sealed under the token itself
+    successor        bytea  NOT NULL, -- sealed under the token itself
+    jkt              text   NOT NULL, -- of the DPoP key that must be proved; '' for none
+    x5t              text   NOT NULL  -- of the certificate, likewise
 );
 CREATE INDEX refresh_tokens_authorization_id ON refresh_tokens (authorization_id);
 CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at);

@@ -22,6 +22,8 @@ CREATE TABLE clients (
     signing_alg        TEXT NOT NULL,
     assertion_audience TEXT NOT NULL,
     tls_name           TEXT NOT NULL,
+    dpop_bound         INTEGER NOT NULL CHECK (dpop_bound IN (0, 1)),
+    certificate_bound  INTEGER NOT NULL CHECK (certificate_bound IN (0, 1)),
     registration_hash  BLOB NOT NULL
 ) STRICT;
 
@@ -59,6 +61,7 @@ CREATE TABLE codes (
     authorization_id TEXT    NOT NULL REFERENCES authorizations (id),
     redirect_uri     TEXT    NOT NULL,
     challenge        TEXT    NOT NULL,
+    jkt              TEXT    NOT NULL, -- of the DPoP key that must be proved; '' for none
     expires_at       INTEGER NOT NULL,
     used_at          INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -71,7 +74,9 @@ CREATE TABLE refresh_tokens (
     created_at       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
     rotated_at       INTEGER,
-    successor        BLOB    NOT NULL -- sealed under the token itself
+    successor        BLOB    NOT NULL, -- sealed under the token itself
+    jkt              TEXT    NOT NULL, -- of the DPoP key that must be proved; '' for none
+    x5t              TEXT    NOT NULL  -- of the certificate, likewise
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refresh_tokens_authorization_id ON refresh_tokens (authorization_id);
 CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at);
