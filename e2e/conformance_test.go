@@ -82,3 +82,32 @@ func conformanceResults(t *testing.T, dir string) map[string]string {
 	}
 	return got
 }
+
+// TestClientsOfTheseTestsPassTheSuite has the suite look at the clients that log in here
+// in TestTypeScript2…: what our server takes from them is what it says a client sends.
+func TestClientsOfTheseTestsPassTheSuite(t *testing.T) {
+	t.Parallel()
+	needPrograms(t)
+	for scenario, want := range map[string]string{
+		"auth/client-credentials-jwt":           "client-credentials-jwt-verified",
+		"auth/client-credentials-basic":         "client-credentials-basic-auth",
+		"auth/enterprise-managed-authorization": "complete-flow-jwt-bearer",
+		"auth/wif-jwt-bearer":                   "wif-assertion-verified",
+		"auth/dpop":                             "sep-1932-client-fresh-proof",
+		"auth/dpop-nonce":                       "sep-1932-client-rs-nonce",
+	} {
+		t.Run(scenario, func(t *testing.T) {
+			t.Parallel()
+			results, printed := t.TempDir(), newOutput()
+			cmd := program(deadline(t), t, nil, "conformance", "client", "--command", "node scenario.mjs", "--scenario", scenario, "--output-dir", results)
+			cmd.Stdout, cmd.Stderr = printed, printed
+			if err := cmd.Run(); err != nil {
+				t.Errorf("conformance client: %v\n%s", err, printed)
+			}
+			got := conformanceResults(t, filepath.Join(results, "auth"))
+			if got[want] != "SUCCESS" {
+				t.Errorf("checks %v, want %s among those that succeed\n%s", got, want, printed)
+			}
+		})
+	}
+}

@@ -52,13 +52,22 @@ func goLoginAt(t *testing.T, endpoint string, r *robot) (goClient, visit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
-	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, nil)
+	c, err := goConnect(t, endpoint, handler)
 	if err != nil {
 		t.Fatalf("connect as %s: %v", r.user, err)
 	}
-	t.Cleanup(func() { _ = session.Close() })
-	return goClient{session}, seen
+	return c, seen
+}
+
+// goConnect opens a session, for which the handler logs in.
+func goConnect(t *testing.T, endpoint string, handler auth.OAuthHandler) (goClient, error) {
+	t.Helper()
+	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
+	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, nil)
+	if err == nil {
+		t.Cleanup(func() { _ = session.Close() })
+	}
+	return goClient{session}, err
 }
 
 func (c goClient) list(ctx context.Context) ([]string, error) {

@@ -106,9 +106,9 @@ type replica struct {
 
 func newReplica(t *testing.T, i int, issuer, idp, database, tickets string) *replica {
 	t.Helper()
-	r := &replica{dir: t.TempDir(), listen: freeAddress(t)}
-	files := map[string]string{
-		"kek":        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n", // replicas share it
+	listen := freeAddress(t)
+	return newServe(t, listen, map[string]string{
+		"kek":        sharedKEK,
 		"idp.secret": idpSecret,
 		"access.yaml": `version: 1
 roles:
@@ -121,7 +121,7 @@ roles:
     servers: {tickets: {tools: [read, close]}}
 `,
 		"wicketgate.yaml": `issuer: ` + issuer + `
-listen: ` + r.listen + `
+listen: ` + listen + `
 admin: {listen: "` + freeAddress(t) + `"}
 data: data
 key_encryption_key: kek
@@ -139,7 +139,16 @@ servers:
 trust: first-use
 audit: {name: replica-` + fmt.Sprint(i) + `}
 `,
-	}
+	})
+}
+
+// sharedKEK is what replicas of one house must have in common.
+const sharedKEK = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+
+// newServe writes the files of a wicketgate serve, one of which is wicketgate.yaml.
+func newServe(t *testing.T, listen string, files map[string]string) *replica {
+	t.Helper()
+	r := &replica{dir: t.TempDir(), listen: listen}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

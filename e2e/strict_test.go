@@ -4,30 +4,18 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/wicketgate/wicketgate/internal/demomail"
-	"github.com/wicketgate/wicketgate/internal/token"
-	"github.com/wicketgate/wicketgate/metadata"
 )
 
 // strict is a library that refuses what the standards do not allow, in a process of
@@ -247,60 +235,12 @@ func strictCases(t *testing.T, s strict) {
 // keyedCredentials is a workload that the configuration knows by its key, which
 // development mode has none of: it needs wicketgate serve.
 func keyedCredentials(t *testing.T, library string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private := jose.JSONWebKey{Key: key, KeyID: "1", Algorithm: "ES256", Use: "sig"}
-	h := startServe(t, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{private.Public()}})
+	private := newJWK(t)
+	h := startServe(t, "clients:\n  - {id: report-agent, auth_method: private_key_jwt, jwks_file: keys.json}\n", map[string]string{
+		"keys.json": publicSet(t, private), "access.yaml": readers("{clients: [report-agent]}")})
 	s := startStrict(t, h, library)
 	s.checkTokens(t, s.do(t, object{"do": "credentials", "method": "private_key_jwt", "id": "report-agent", "jwk": private}), "report-agent", 1)
-	for _, text := range []string{h.stdout.String(), h.stderr.String(), readFile(t, h.auditFile())} {
-		if found := secretsIn(text); len(found) > 0 {
-			t.Errorf("the house says the secrets %v", found)
-		}
-	}
-}
-
-// startServe starts wicketgate serve with the demo mail server behind it, and one
-// client: report-agent, which has these keys.
-func startServe(t *testing.T, keys jose.JSONWebKeySet) *house {
-	t.Helper()
-	r := &replica{dir: t.TempDir(), listen: freeAddress(t)}
-	issuer := "http://" + r.listen
-	mail := httptest.NewUnstartedServer(nil)
-	resource := "http://" + mail.Listener.Addr().String() + "/mcp"
-	mail.Config.Handler = demomail.New(demomail.Config{Resource: resource, Issuer: issuer, Log: slog.New(slog.DiscardHandler), Verifier: token.NewVerifier(token.VerifierConfig{
-		Issuer: issuer, Keys: demomail.NewRemoteKeys(issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
-	mail.Start()
-	t.Cleanup(mail.Close)
-	set, err := json.Marshal(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string]string{
-		"keys.json":   string(set),
-		"access.yaml": "version: 1\nroles:\n  reports:\n    who: {clients: [report-agent]}\n    servers: {mail: {tools: [list_messages]}}\n",
-		"wicketgate.yaml": `issuer: ` + issuer + `
-listen: ` + r.listen + `
-admin: {listen: "` + freeAddress(t) + `"}
-data: data
-policy: access.yaml
-trust: first-use
-servers:
-  - {name: mail, url: "` + resource + `"}
-clients:
-  - {id: report-agent, auth_method: private_key_jwt, jwks_file: keys.json}
-`,
-	} {
-		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.config = filepath.Join(r.dir, "wicketgate.yaml")
-	r.start(t)
-	r.url = issuer
-	return r.house
+	checkSaysNothing(t, h)
 }
 
 // connect has the person look at a device that shows the code, and open the address

@@ -30,7 +30,15 @@ type tsMessage struct {
 	Tools     []string  `json:"tools"`
 	Result    *result   `json:"result"`
 	Refreshed bool      `json:"refreshed"`
+	Stolen    *stolen   `json:"stolen"` // by drive.mjs only
 	Error     *rpcError `json:"error"`
+}
+
+// stolen is what somebody has who reads the client's memory, but for its keys.
+type stolen struct {
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	TokenType    string `json:"token_type"`
 }
 
 // needNode skips where the Node packages are not installed, unless CI or the
@@ -61,6 +69,13 @@ func tsLogin(t *testing.T, h *house, r *robot) (tsClient, visit) {
 // returns the process's standard error as well.
 func startTS(ctx context.Context, t *testing.T, cmd *exec.Cmd, r *robot) (tsClient, visit, *output) {
 	t.Helper()
+	c, stderr := startLines(t, cmd)
+	return c, c.login(ctx, t, r), stderr
+}
+
+// startLines starts the process only.
+func startLines(t *testing.T, cmd *exec.Cmd) (tsClient, *output) {
+	t.Helper()
 	stderr := newOutput()
 	cmd.Stderr = stderr
 	in, inErr := cmd.StdinPipe()
@@ -77,7 +92,7 @@ func startTS(ctx context.Context, t *testing.T, cmd *exec.Cmd, r *robot) (tsClie
 	})
 	c := tsClient{in, bufio.NewScanner(out)}
 	c.out.Buffer(nil, 4<<20)
-	return c, c.login(ctx, t, r), stderr
+	return c, stderr
 }
 
 func (c tsClient) login(ctx context.Context, t *testing.T, r *robot) visit {
