@@ -26,6 +26,7 @@ type good struct {
 	header, claims string
 	key            *ecdsa.PrivateKey
 	types          []string // further typ that the door takes
+	named          string   // a claim that the door needs
 	keyless        bool     // the header brings the key: the door is for proofs of possession
 }
 
@@ -169,7 +170,10 @@ func payloads(make func() good) (out []attack) {
 	}
 	add("a claim twice", with(`"jti":"other"`))
 	add("a claim twice, escaped", with(`"jt\u0069":"other"`))
-	add("iat in another case", func(c string) string { return replace(set("1")(c), `"iat"`, `"IAT"`) })
+	add("a claim in another case", func(c string) string {
+		name := make().named
+		return replace(c, `"`+name+`"`, `"`+strings.ToUpper(name)+`"`)
+	})
 	for name, v := range map[string]string{"text": `"1"`, "1e999": `1e999`, "an object": `{}`, "true": `true`, "far ahead": fmt.Sprint(time.Now().Add(time.Hour).Unix()), "a fraction": `1.5`} {
 		add("iat "+name, set(v))
 	}
