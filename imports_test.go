@@ -32,17 +32,19 @@ var allowed = map[string][]string{
 
 	"internal/federation": {"internal/jws", "internal/identity", "internal/oauth", "internal/token"},
 
+	"internal/revocation": {"internal/identity", "internal/token"},
+
 	"policies": {"internal/identity"},
-	"authz":    {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
-	"exchange": {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
+	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
+	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/dpop"},
+	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/dpop"},
 
 	"migrations":         {},
-	"internal/sqlite":    {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
-	"internal/postgres":  {"migrations", "authz", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/postgres":  {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/pgtest":    {"internal/postgres"},
-	"internal/storetest": {"authz", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/storetest": {"authz", "internal/revocation", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 }

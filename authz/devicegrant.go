@@ -61,6 +61,9 @@ func (g deviceGrant) redeem(ctx context.Context, r oauth.TokenRequest, d DeviceC
 		if !a.Revoked.IsZero() {
 			return errDeviceRevoked()
 		}
+		if err = g.s.mayIssueOf(a, r.Trace); err != nil {
+			return err
+		}
 		if scope, err = token.ParseScope(a.Scope); err != nil {
 			return err
 		}

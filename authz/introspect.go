@@ -10,6 +10,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
@@ -61,15 +62,12 @@ func (s *Server) introspect(ctx context.Context, c Client, form url.Values) (int
 	}
 	t, err := s.issued(ctx, raw)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, token.ErrRevoked):
 		return introspected{}, nil
 	case err != nil:
 		return introspected{}, err
 	case t.ClientID() != c.ID && !slices.Contains(s.cfg.ResourceServers[c.ID], t.Audience()):
 		return introspected{}, nil
-	}
-	if _, ended, err := s.root(ctx, t); err != nil || ended {
-		return introspected{}, err
 	}
 	answer := introspected{Active: true, Issuer: t.Issuer(), Subject: t.Subject(), Audience: t.Audience(), ClientID: t.ClientID(), Scope: t.Scope().String(),
 		Type: tokenType(t.Confirmation()), ID: t.ID(), IssuedAt: t.IssuedAt().Unix(), Expiry: t.Expiry().Unix(), ACR: t.ACR(), Act: t.Actor(), Details: t.Details(), Confirmation: t.Confirmation()}
@@ -91,6 +89,11 @@ func (s *Server) introspectRefresh(ctx context.Context, c Client, raw string) (i
 		return introspected{}, err
 	case a.ClientID != c.ID, !t.Rotated.IsZero(), !a.Revoked.IsZero(), !now.Before(t.Expires), !now.Before(a.Expires):
 		return introspected{}, nil
+	}
+	if err := s.mayIssue(a.ClientID, a.Subject); errors.Is(err, revocation.ErrFrozen) {
+		return introspected{}, nil
+	} else if errors.Is(err, token.ErrStale) {
+		return introspected{}, err
 	}
 	answer := introspected{Active: true, Issuer: s.cfg.Issuer, Subject: a.Subject, Audience: a.Resource, ClientID: a.ClientID, Scope: a.Scope,
 		IssuedAt: t.Created.Unix(), Expiry: t.Expires.Unix(), ACR: a.ACR}

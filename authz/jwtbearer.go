@@ -158,6 +158,9 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 	}
 	now := g.s.cfg.Now()
 	a.ID, a.Created, a.Expires = rand.Text(), now, now.Add(g.s.cfg.AccessLifetime)
+	if err := g.s.mayIssueOf(a, r.Trace); err != nil { // the assertion is not spent by that
+		return oauth.TokenResponse{}, err
+	}
 	if err := g.spend(ctx, f, a, r.Source); errors.Is(err, ErrExists) {
 		return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.New("the assertion was used before"))
 	} else if err != nil {

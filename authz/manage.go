@@ -149,6 +149,9 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, c Client) error 
 	if err := s.cfg.Store.DeleteClient(r.Context(), c.ID, s.cfg.Now()); err != nil {
 		return fmt.Errorf("remove client: %w", err)
 	}
+	if err := s.noticed(r.Context()); err != nil {
+		return err
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)
 	return nil

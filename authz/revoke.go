@@ -6,9 +6,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
@@ -41,12 +43,23 @@ func (s *Server) revokeToken(ctx context.Context, c Client, form url.Values, sou
 		return s.revokeRefresh(ctx, c, raw, source)
 	}
 	t, err := s.issued(ctx, raw)
-	if errors.Is(err, ErrNotFound) {
+	dead := errors.Is(err, token.ErrRevoked) // what it comes from may still live
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return nil
-	} else if err != nil {
+	case err != nil && !dead:
 		return err
+	case t.ClientID() != c.ID:
+		return errOthersToken()
 	}
-	return s.revokeIssued(ctx, c, t, source)
+	a, err := s.cfg.Store.Authorization(ctx, t.Txn())
+	switch {
+	case err != nil && !errors.Is(err, ErrNotFound): // a workload's own has none
+		return err
+	case !a.Revoked.IsZero(), dead && a.ClientID != c.ID:
+		return nil
+	}
+	return s.revokeIssued(ctx, t, a, source)
 }
 
 func (s *Server) revokeRefresh(ctx context.Context, c Client, raw, source string) error {
@@ -65,37 +78,46 @@ func (s *Server) revokeRefresh(ctx context.Context, c Client, raw, source string
 		Resource: a.Resource, Source: source, Decision: "allow"}); err != nil {
 		return err
 	}
-	return s.cfg.Store.RevokeAuthorization(ctx, a.ID, s.cfg.Now())
-}
-
-// revokeIssued revokes an access or call token by its jti, and its authorization
-// where that is the client's own: what somebody else was granted is not its to end.
-func (s *Server) revokeIssued(ctx context.Context, c Client, t token.Issued, source string) error {
-	if t.ClientID() != c.ID {
-		return errOthersToken()
-	}
-	a, ended, err := s.root(ctx, t)
-	if err != nil || ended {
+	if err := s.cfg.Store.RevokeAuthorization(ctx, a.ID, s.cfg.Now()); err != nil {
 		return err
 	}
-	if err := s.record(ctx, audit.Event{Kind: audit.Token, Action: "revoke", Subject: t.Subject().String(), Client: c.ID.String(), Txn: t.Txn(),
+	return s.noticed(ctx)
+}
+
+// revokeIssued revokes the client's own access or tool token, with its authorization
+// where that is the client's too: what somebody else was granted is not its to end.
+func (s *Server) revokeIssued(ctx context.Context, t token.Issued, a Authorization, source string) error {
+	if err := s.record(ctx, audit.Event{Kind: audit.Token, Action: "revoke", Subject: t.Subject().String(), Client: t.ClientID().String(), Txn: t.Txn(),
 		TokenID: t.ID(), Resource: t.Audience(), Source: source, Decision: "allow"}); err != nil {
 		return err
 	}
-	now := s.cfg.Now()
-	return s.cfg.Store.InTx(ctx, func(ctx context.Context) error {
-		if err := s.cfg.Store.InsertTicket(ctx, TicketRevoked, TicketKey(t.ID()), nil, now, t.Expiry()); err != nil && !errors.Is(err, ErrExists) {
-			return err
-		}
-		if a.ClientID != c.ID {
-			return nil
-		}
-		return s.cfg.Store.RevokeAuthorization(ctx, a.ID, now)
-	})
+	var err error
+	if a.ClientID == t.ClientID() {
+		err = s.cfg.Store.RevokeAuthorization(ctx, a.ID, s.cfg.Now())
+	} else {
+		err = s.cfg.Store.Revoke(ctx, entryOf(t, a, s.cfg.Now()))
+	}
+	if err != nil {
+		return err
+	}
+	return s.noticed(ctx)
 }
 
-// issued verifies a token of ours. It returns ErrNotFound for what is no good token;
-// any other error means that we cannot tell, which is not the same.
+// entryOf refuses a token and all that comes from it. Where the token is the root of
+// its transaction that is the grant, which calls at upstreams name too. Nothing of it
+// outlives the token, so nor need the entry.
+func entryOf(t token.Issued, a Authorization, now time.Time) revocation.Entry {
+	e := revocation.New(revocation.Token, t.ID(), now)
+	if a.ID == "" && t.Txn() != "" && len(t.Ancestors()) == 0 && len(t.Details()) == 0 {
+		e.Kind, e.Name = revocation.Grant, t.Txn()
+	}
+	e.Expires = t.Expiry().Add(revocation.Margin)
+	return e
+}
+
+// issued verifies a token of ours. It returns ErrNotFound for what is no good token,
+// and token.ErrRevoked with the token; any other error means that we cannot tell, which
+// is not the same.
 func (s *Server) issued(ctx context.Context, raw string) (token.Issued, error) {
 	t, err := s.cfg.Verifier.ParseIssued(ctx, raw)
 	for _, refusal := range []error{token.ErrMalformed, token.ErrType, token.ErrSignature, token.ErrIssuer, token.ErrExpired} {
@@ -103,38 +125,10 @@ func (s *Server) issued(ctx context.Context, raw string) (token.Issued, error) {
 			return t, ErrNotFound
 		}
 	}
-	return t, err
-}
-
-// root is the authorization that a token comes from, if there is one, and whether
-// the token has ended: by itself, or with its authorization.
-func (s *Server) root(ctx context.Context, t token.Issued) (a Authorization, ended bool, err error) {
-	a, err = s.cfg.Store.Authorization(ctx, t.Txn())
-	switch {
-	case errors.Is(err, ErrNotFound): // a workload's own has none
-		ended = forPerson(t)
-	case err != nil:
-		return a, false, err
-	default:
-		ended = !a.Revoked.IsZero()
+	if errors.Is(err, token.ErrRevoked) {
+		return t, err
 	}
-	if ended {
-		return a, true, nil
-	}
-	_, err = s.cfg.Store.Ticket(ctx, TicketRevoked, TicketKey(t.ID()), s.cfg.Now())
-	if errors.Is(err, ErrNotFound) {
-		return a, false, nil
-	}
-	return a, err == nil, err
-}
-
-// forPerson reports whether a client acts for somebody else in the token: a workload
-// by itself is its own subject, and has no actor in a call token.
-func forPerson(t token.Issued) bool {
-	if len(t.Details()) > 0 {
-		return t.Actor() != nil
-	}
-	return t.Subject().String() != t.ClientID().String()
+	return t, revokedError(err)
 }
 
 func errOthersToken() error {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -274,7 +275,7 @@ func (w *world) wantError(a answer, status int, code string) {
 	w.wantWellFormed(a)
 }
 
-var registered = regexp.MustCompile(`^(authorization_pending|slow_down|expired_token|access_denied|invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|invalid_dpop_proof|use_dpop_nonce|invalid_redirect_uri|invalid_client_metadata)$`)
+var registered = regexp.MustCompile(`^(authorization_pending|slow_down|expired_token|access_denied|invalid_request|invalid_client|invalid_grant|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_target|server_error|temporarily_unavailable|invalid_dpop_proof|use_dpop_nonce|invalid_redirect_uri|invalid_client_metadata)$`)
 
 // wantWellFormed looks for what must never be in an answer.
 func (w *world) wantWellFormed(a answer) {
@@ -296,4 +297,25 @@ func (w *world) wantWellFormed(a answer) {
 	if a.Error == "server_error" && a.Description != "" {
 		w.t.Errorf("server_error with text: %s", a.body)
 	}
+}
+
+// redirected counts the answers that lead on.
+func redirected(answers []answer) (n int) {
+	for _, a := range answers {
+		if a.status == http.StatusSeeOther {
+			n++
+		}
+	}
+	return n
+}
+
+// together runs f n times at once.
+func together(n int, f func() answer) []answer {
+	out := make([]answer, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { out[i] = f() })
+	}
+	wg.Wait()
+	return out
 }

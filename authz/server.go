@@ -92,8 +92,10 @@ type Config struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 
-	// Verifier reads access tokens that are to be revoked or introspected.
-	Verifier *token.Verifier
+	// Verifier reads access tokens that are to be revoked or introspected. It, and the
+	// Minter, ask the same view of revocations.
+	Verifier    *token.Verifier
+	Revocations Revocations
 
 	// ResourceServers are the clients that may introspect tokens for the audiences.
 	ResourceServers map[identity.ClientID][]string

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 )
 
 // Errors that a Store returns.
@@ -145,7 +146,6 @@ const (
 	TicketConsent   TicketKind = "consent"   // a consent that is remembered
 	TicketAssertion TicketKind = "assertion" // the jti of a client assertion
 	TicketGrant     TicketKind = "grant"     // the jti of an identity assertion
-	TicketRevoked   TicketKind = "revoked"   // the jti of an access token that was revoked
 	TicketToolToken TicketKind = "tooltoken" // the jti of a tool token that was presented
 	TicketProof     TicketKind = "proof"     // the jti of a DPoP proof, by its key
 )
@@ -174,8 +174,8 @@ type Clients interface {
 	// ReplaceClient replaces what a client that registered itself registered, durably.
 	// It returns ErrNotFound, for a static client too. Created and Used stay.
 	ReplaceClient(ctx context.Context, c Client) error
-	// DeleteClient removes a client that registered itself and revokes what it was
-	// granted, durably. It returns ErrNotFound, for a static client too.
+	// DeleteClient removes a client that registered itself, revokes it and ends what it
+	// was granted, durably. It returns ErrNotFound, for a static client too.
 	DeleteClient(ctx context.Context, id identity.ClientID, now time.Time) error
 	// UseClient notes that the client has been granted something; the first time counts.
 	UseClient(ctx context.Context, id identity.ClientID, now time.Time) error
@@ -265,8 +265,11 @@ type Store interface {
 	InsertAuthorization(ctx context.Context, a Authorization) error
 	// Authorization finds one, revoked or expired as it may be. It returns ErrNotFound.
 	Authorization(ctx context.Context, id string) (Authorization, error)
-	// RevokeAuthorization ends a family, durably; a second time is no error.
+	// RevokeAuthorization ends a family and revokes the grant, durably; a second time is
+	// no error.
 	RevokeAuthorization(ctx context.Context, id string, now time.Time) error
+	// Revoke refuses tokens, as revocation.Store.
+	Revoke(ctx context.Context, e revocation.Entry) error
 	// InTx runs f in one transaction: all of it, or nothing when f fails. A store
 	// that lost a race with itself may run f again.
 	InTx(ctx context.Context, f func(ctx context.Context) error) error

@@ -15,6 +15,7 @@ import (
 	"github.com/ory/fosite"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -68,7 +69,11 @@ func (s *Server) issue(ctx context.Context, c Client, r oauth.TokenRequest) (oau
 	if !c.May(r.Form.Get("grant_type")) {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for this grant_type"}
 	}
-	return grant.Issue(withState(ctx, &requestState{client: c, proof: r.Proof, bind: r.Bind}), r)
+	if err := s.mayIssue(c.ID, identity.Subject{}); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	resp, err := grant.Issue(withState(ctx, &requestState{client: c, proof: r.Proof, bind: r.Bind}), r)
+	return resp, revokedError(err)
 }
 
 // parseForm reads an urlencoded body in which no parameter comes twice (RFC 6749
@@ -243,6 +248,9 @@ func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.To
 		return oauth.TokenResponse{}, err
 	}
 	a := ses.authorization
+	if err := g.s.mayIssueOf(a, r.Trace); err != nil {
+		return oauth.TokenResponse{}, err
+	}
 	var resp fosite.AccessResponder
 	err = g.s.cfg.Store.InTx(ctx, func(ctx context.Context) error {
 		if resp, err = g.s.fosite.NewAccessResponse(ctx, ar); err != nil {
@@ -288,6 +296,9 @@ func (s *Server) revoke(ctx context.Context, id, source string) error {
 		return err
 	}
 	if err := s.record(ctx, audit.Event{Kind: audit.Denial, Action: "revoke", Client: c, Txn: id, Source: source, Decision: "deny", Reason: "reused"}); err != nil {
+		return err
+	}
+	if err := s.noticed(ctx); err != nil {
 		return err
 	}
 	return &oauth.Error{Code: oauth.InvalidGrant, Description: "this code or refresh token was used before; the authorization has been revoked, log in again"}

@@ -21,6 +21,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -54,6 +55,7 @@ type world struct {
 	audit    *hookedRecorder
 	log      *lockedBuffer
 	verifier *token.Verifier
+	view     *revocation.View
 }
 
 // newWorld starts a server. Each option may change the Config before.
@@ -99,14 +101,16 @@ func (w *world) config(log *slog.Logger) authz.Config {
 	lines := must(audit.Open(ctx, audit.Config{Path: filepath.Join(w.data, "audit.jsonl"), Signer: ring.AuditSigner(), Heads: db, Now: w.clock.Now}))(t)
 	t.Cleanup(func() { noError(t, lines.Close()) })
 	w.store, w.audit = &hookedStore{Store: db}, &hookedRecorder{to: lines}
-	w.verifier = token.NewVerifier(token.VerifierConfig{Issuer: w.url, Keys: ring, Now: w.clock.Now})
+	w.view = revocation.NewView(revocation.Config{Store: db, Issuer: w.url, Now: w.clock.Now, MaxAge: 1 << 62}) // tests move the clock
+	noError(t, w.view.Poll(ctx))
+	w.verifier = token.NewVerifier(token.VerifierConfig{Issuer: w.url, Keys: ring, Now: w.clock.Now, Revocations: w.view})
 	return authz.Config{
 		Issuer:    w.url,
 		Resources: oauth.NewResources([]oauth.Resource{resource(t, w.url+"/mcp/mail"), resource(t, w.url+"/mcp/files")}, []oauth.Resource{resource(t, upstreamURI)}),
-		Store:     w.store, Minter: token.NewMinter(token.MinterConfig{Issuer: w.url, Signer: ring, Now: w.clock.Now}),
+		Store:     w.store, Minter: token.NewMinter(token.MinterConfig{Issuer: w.url, Signer: ring, Now: w.clock.Now, Revocations: w.view}),
 		Grants: map[string]authz.Grant{grantEcho: echo{}},
 		Audit:  w.audit, Refusals: audit.NewRefusals(w.audit, window, w.clock.Now, 16),
-		Sealer: ring.Sealer("browser"), Log: log, Now: w.clock.Now, Verifier: w.verifier,
+		Sealer: ring.Sealer("browser"), Log: log, Now: w.clock.Now, Verifier: w.verifier, Revocations: w.view,
 		DPoP:          dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{w.store}, Now: w.clock.Now}),
 		InsecureUsers: []identity.Subject{subject(t, "alice"), subject(t, "bob"), subject(t, "carol")},
 		CustomSchemes: []string{cursorScheme}, AccessLifetime: accessLifetime, CodeLifetime: codeLifetime,
@@ -388,25 +392,4 @@ func (w *world) database() string {
 		all = append(all, must(os.ReadFile(name))(w.t)...)
 	}
 	return string(all)
-}
-
-// together runs f n times at once.
-func together(n int, f func() answer) []answer {
-	out := make([]answer, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { out[i] = f() })
-	}
-	wg.Wait()
-	return out
-}
-
-// redirected counts the answers that lead on.
-func redirected(answers []answer) (n int) {
-	for _, a := range answers {
-		if a.status == http.StatusSeeOther {
-			n++
-		}
-	}
-	return n
 }

@@ -50,6 +50,12 @@ type Foreign interface {
 	Subject(ctx context.Context, raw string, client identity.ClientID, proof token.Confirmation) (token.Foreign, []oauth.Resource, error)
 }
 
+// Freezes knows which servers an operator has frozen. *revocation.View is one.
+type Freezes interface {
+	// Server returns an error for a server that must not be called.
+	Server(name string) error
+}
+
 // Config is all that an Exchanger needs; every field is required unless it says otherwise.
 type Config struct {
 	Issuer      string // ours
@@ -58,6 +64,7 @@ type Config struct {
 	Verifier    *token.Verifier
 	Minter      *token.Minter
 	PDP         PDP
+	Freezes     Freezes // nil: no server is ever frozen
 	Definitions Definitions
 	Audit       audit.Recorder
 	Now         func() time.Time

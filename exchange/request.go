@@ -11,6 +11,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -58,6 +59,9 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 		return request{}, err
 	}
 	q.server = e.cfg.Servers[q.resource]
+	if err := e.thawed(q.server); err != nil {
+		return request{}, err
+	}
 	if q.parties, err = e.parties(ctx, r.Form, q); err != nil {
 		return request{}, err
 	}
@@ -112,6 +116,18 @@ func (e *Exchanger) target(resource, audience []string) (oauth.Resource, error) 
 		return oauth.Resource{}, oauth.ErrInvalidTarget()
 	}
 	return target, nil
+}
+
+// thawed answers a server that is frozen as one that nobody knows.
+func (e *Exchanger) thawed(server string) error {
+	if e.cfg.Freezes == nil {
+		return nil
+	}
+	err := e.cfg.Freezes.Server(server)
+	if errors.Is(err, revocation.ErrFrozen) {
+		return oauth.ErrInvalidTarget()
+	}
+	return err
 }
 
 // parseCall reads scope and authorization_details (RFC 9396 §2) of a tool token: one

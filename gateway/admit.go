@@ -8,6 +8,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
@@ -49,6 +50,13 @@ func (g *Gateway) verify(ctx context.Context, p presented, up *upstream) (caller
 // challenge answers a caller that was not admitted, and tells it where to begin
 // (RFC 9728 §5.1, RFC 6750 §3).
 func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream, err error) {
+	if errors.Is(err, token.ErrStale) { // the token may be good: a client must not throw it away for that
+		g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
+		w.Header().Set("Retry-After", "1")
+		e := &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "what was revoked is not known here at the moment: try again soon"}
+		_ = web.WriteJSON(w, e.Status(), e)
+		return
+	}
 	e := &oauth.Error{Code: oauth.InvalidToken, Description: "an access token for this resource is needed"}
 	if !errors.Is(err, errNoToken) {
 		e.Description = tokenProblem(err)
@@ -83,6 +91,8 @@ func tokenProblem(err error) string {
 		return "the access token has expired"
 	case errors.Is(err, token.ErrAudience):
 		return "the access token is for another resource"
+	case errors.Is(err, token.ErrRevoked):
+		return "the access token was revoked"
 	case errors.Is(err, token.ErrType):
 		return "this is not an access token"
 	case errors.Is(err, errNotBound):
@@ -110,6 +120,7 @@ func tokenReason(err error) string {
 		{token.ErrType, "token_of_another_type"}, {token.ErrSignature, "token_signature"}, {token.ErrIssuer, "token_of_another_issuer"},
 		{token.ErrUnproven, "token_bound_to_another_key"},
 		{errNotBound, "token_not_bound"}, {errBearer, "token_not_bound"}, {token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
+		{revocation.ErrFrozen, "frozen"}, {token.ErrRevoked, "token_revoked"}, {token.ErrStale, "revocations_stale"},
 	} {
 		if errors.Is(err, k.err) {
 			return k.reason

@@ -62,6 +62,12 @@ type Exchanger interface {
 	Readdress(ctx context.Context, t token.Tool, audience string, presenter identity.ClientID) (token.Call, error)
 }
 
+// Freezes knows which servers an operator has frozen. *revocation.View is one.
+type Freezes interface {
+	// Server returns an error for a server that must not be called.
+	Server(name string) error
+}
+
 // Refusals takes the refusals of callers who never authenticated, and bounds what
 // they can write into the audit log.
 type Refusals interface {
@@ -86,6 +92,7 @@ type Config struct {
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
+	Freezes       Freezes // nil: no server is ever frozen
 	Pins          Pins
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
 	Single        Single // spends tool tokens

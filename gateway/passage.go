@@ -15,6 +15,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/policies"
@@ -68,6 +69,9 @@ func (p *passage) post() {
 
 // serve dispatches by method. What is not named here is refused.
 func (p *passage) serve() *rpcError {
+	if err := p.thawed(); err != nil {
+		return err
+	}
 	switch p.msg.method {
 	case "initialize":
 		return p.initialize()
@@ -94,6 +98,21 @@ func (p *passage) serve() *rpcError {
 		return &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open", status: http.StatusBadRequest, reason: "unexpected_response"}
 	}
 	return errNoMethod()
+}
+
+// thawed refuses every message for a server that is frozen.
+func (p *passage) thawed() *rpcError {
+	if p.g.cfg.Freezes == nil {
+		return nil
+	}
+	err := p.g.cfg.Freezes.Server(p.up.Name)
+	switch {
+	case errors.Is(err, revocation.ErrFrozen):
+		return &rpcError{Code: codeDenied, Message: "this server was stopped by an operator", status: http.StatusServiceUnavailable, reason: "server_frozen"}
+	case err != nil:
+		return &rpcError{Code: codeInternal, Message: "it is not known whether this server may be called", status: http.StatusServiceUnavailable, reason: "revocations_stale", cause: err}
+	}
+	return nil
 }
 
 func errNoMethod() *rpcError {
@@ -280,6 +299,10 @@ func (p *passage) notify() *rpcError {
 // end is DELETE: the client ends its session.
 func (p *passage) end() {
 	p.event.Action = "DELETE"
+	if err := p.thawed(); err != nil {
+		p.fail(err)
+		return
+	}
 	if err := p.resume(); err != nil {
 		p.fail(err)
 		return

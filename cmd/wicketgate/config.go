@@ -354,8 +354,7 @@ type ClientConfig struct {
 
 // LifetimesConfig is how long things live: 90s, 5m, 12h, 14d.
 type LifetimesConfig struct {
-	// Of an access token. The gateway does not see that one was revoked: this is how long
-	// one that was stolen works.
+	// Of an access token: how long one that was stolen works, unless somebody revokes it.
 	AccessToken duration `yaml:"access_token" default:"5m" min:"1m" max:"1h"`
 
 	// Of one refresh token that is not used.

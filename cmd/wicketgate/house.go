@@ -22,6 +22,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -108,6 +109,9 @@ type house struct {
 	store   storage
 	ring    *keys.Ring
 	audit   *watchedAudit
+
+	revocations *revocation.View
+
 	closers []func() error // in the order of building
 }
 
@@ -159,10 +163,13 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
+	if err := h.watchRevocations(ctx, cfg, log); err != nil {
+		return err
+	}
 	resources, servers := registry(cfg.Upstreams)
 	prover := dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{store}, Now: time.Now})
-	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now})
-	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now})
+	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now, Revocations: h.revocations})
+	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now, Revocations: h.revocations})
 	var as *authz.Server
 	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return as.IsClient(ctx, id) })
 	if err != nil {
@@ -172,9 +179,9 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
 			return h.gateway.Definition(ctx, server, tool)
 		}),
-		Audit: log, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor, Foreign: trusted})
+		Audit: log, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor, Foreign: trusted})
 	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
-		Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
+		Freezes: h.revocations, Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
 		Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: prover, Log: cfg.Log, Now: time.Now})
 	if err != nil {
 		return err
@@ -183,7 +190,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err = authz.New(authz.Config{Verifier: verifier, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
+	as, err = authz.New(authz.Config{Verifier: verifier, Revocations: h.revocations, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
 		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,

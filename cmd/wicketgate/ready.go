@@ -80,6 +80,7 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 	return []web.Check{
 		{Name: "store", Do: store},
 		{Name: "audit", Do: h.audit.writable},
+		{Name: "revocations", Do: func(context.Context) error { return h.revocations.Fresh() }},
 		{Name: "keys", Do: func(context.Context) error {
 			if h.ring.SigningKey().Key == nil || len(h.ring.JWKS().Keys) == 0 {
 				return errors.New("there is no key to sign tokens with")

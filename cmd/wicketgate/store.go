@@ -13,6 +13,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/postgres"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
 )
 
@@ -22,6 +23,9 @@ type storage interface {
 	gateway.Pins
 	keys.Store
 	audit.Heads
+	revocation.Store
+	// EndAuthorizations ends all of a subject or client, and returns how many.
+	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error
 	// DeleteExpired removes some of what expired long ago, and returns how many.

@@ -57,10 +57,11 @@ const (
 	Login        Kind = "login"
 	Consent      Kind = "consent"
 	Registration Kind = "registration"
-	Start        Kind = "start"     // written by Open
-	Stop         Kind = "stop"      // written by Close; a start without one before it follows a crash
-	Headed       Kind = "head"      // signs the line before it
-	Recovered    Kind = "recovered" // Open cut off the torn last line that a crash had left
+	Revocation   Kind = "revocation" // an operator revoked, froze or unfroze
+	Start        Kind = "start"      // written by Open
+	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash
+	Headed       Kind = "head"       // signs the line before it
+	Recovered    Kind = "recovered"  // Open cut off the torn last line that a crash had left
 )
 
 // Event is one line of the log: who did what, from where, what was decided and
@@ -78,6 +79,7 @@ type Event struct {
 	Txn         string   `json:"txn"`    // the root grant's transaction
 	TokenID     string   `json:"token_id"`
 	CallTokenID string   `json:"call_token_id"`
+	Operator    string   `json:"operator"` // who runs the server, for what is done beside it
 
 	// From where.
 	Source    string `json:"source"`

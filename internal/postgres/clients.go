@@ -10,6 +10,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 )
 
 // clientColumns go with clientOf and valuesOf.
@@ -112,8 +113,10 @@ func (s *Store) DeleteClient(ctx context.Context, id identity.ClientID, now time
 		if err = none(n, err, authz.ErrNotFound); err != nil {
 			return err
 		}
-		_, err = s.exec(ctx, `UPDATE authorizations SET revoked_at = $1 WHERE client_id = $2 AND revoked_at IS NULL`, micros(now), id.String())
-		return err
+		if _, err := s.EndAuthorizations(ctx, revocation.Client, id.String(), now); err != nil {
+			return err
+		}
+		return s.Revoke(ctx, revocation.New(revocation.Client, id.String(), now))
 	})
 	if err != nil {
 		return fmt.Errorf("delete client: %w", err)

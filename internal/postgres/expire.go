@@ -15,8 +15,8 @@ const (
 const keepDocument = 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
-// expired a day before now or earlier, tickets that have expired and documents that
-// nothing names, and returns how many. It removes a bounded number: call it again
+// expired a day before now or earlier, tickets and revocations that have expired and
+// documents that nothing names, and returns how many. It removes a bounded number: call it again
 // while it removes any. Replicas that do so at the same time leave one another's
 // rows alone rather than wait for them.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
@@ -40,6 +40,8 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, old},
 		{`DELETE FROM tickets WHERE hash = ANY(ARRAY(SELECT hash FROM tickets WHERE expires_at <= $1
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AND expires_at <= $1`, micros(now)},
+		{`DELETE FROM revocations WHERE seq = ANY(ARRAY(SELECT seq FROM revocations WHERE NOT frozen AND expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now)},
 		{`WITH gone AS (SELECT client_id, digest FROM client_documents d WHERE fetched_at <= $1
 				AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = d.client_id AND a.document = d.digest)
 				AND NOT EXISTS (SELECT 1 FROM device_codes c WHERE c.client_id = d.client_id AND c.document = d.digest)

@@ -123,13 +123,3 @@ func (s *Store) RotateRefreshToken(ctx context.Context, hash, successor []byte, 
 	}
 	return nil
 }
-
-// RevokeAuthorization implements authz.Store. The first time stands; that there is
-// no such authorization (any more) is no error.
-func (s *Store) RevokeAuthorization(ctx context.Context, id string, now time.Time) error {
-	_, err := s.exec(ctx, `UPDATE authorizations SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL`, micros(now), id)
-	if err != nil {
-		return fmt.Errorf("revoke authorization: %w", err)
-	}
-	return nil
-}

@@ -29,6 +29,9 @@ func TestNoStatementScansATable(t *testing.T) {
 	if err := postgres.Grow(t.Context(), open(t, url), 20_000); err != nil {
 		t.Fatal(err)
 	}
+	execute(t, conn, `INSERT INTO revocations (kind, name, not_before, frozen, lifted, reason, by_whom, created_at, expires_at, seq)
+		SELECT 'grant', i, 1, false, false, '', '', 1, 9000000000000000 + i, 9000000000000000 + i FROM generate_series(1, 20000) AS i`)
+	execute(t, conn, "ANALYZE revocations")
 	noScans(t, conn)
 	execute(t, conn, "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = on")
 	noScans(t, conn)
@@ -77,7 +80,7 @@ func (n node) scans(documents bool) bool {
 }
 
 // small are tables that are read whole whatever the statement: they are one page.
-var small = []string{"tool_pins", "keys", "audit_heads"}
+var small = []string{"tool_pins", "keys", "audit_heads", "revocation_counter"}
 
 var limit = regexp.MustCompile(`LIMIT \$(\d+)`)
 

@@ -110,8 +110,11 @@ func TestSettingsOfARoleChangeNothing(t *testing.T) {
 // TestDeadlockIsTriedAgain makes two transactions lock two rows crosswise.
 func TestDeadlockIsTriedAgain(t *testing.T) {
 	s := open(t, pgtest.Migrated(t))
-	insertCode(t, s, "a")
-	insertCode(t, s, "b")
+	for _, id := range []string{"a", "b"} {
+		if err := s.InsertClient(t.Context(), authz.Client{ID: identity.MustClientID(id)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var both, wg sync.WaitGroup
 	both.Add(2)
 	var attempts atomic.Int32
@@ -120,7 +123,7 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 			first := true
 			err := s.InTx(t.Context(), func(ctx context.Context) error {
 				attempts.Add(1)
-				if err := s.RevokeAuthorization(ctx, order[0], at); err != nil {
+				if err := s.UseClient(ctx, identity.MustClientID(order[0]), at); err != nil {
 					return err
 				}
 				if first {
@@ -128,7 +131,7 @@ func TestDeadlockIsTriedAgain(t *testing.T) {
 					both.Done()
 					both.Wait()
 				}
-				return s.RevokeAuthorization(ctx, order[1], at)
+				return s.UseClient(ctx, identity.MustClientID(order[1]), at)
 			})
 			if err != nil {
 				t.Errorf("InTx = %v", err)

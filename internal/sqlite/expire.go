@@ -15,8 +15,8 @@ const (
 const keepDocument = 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
-// expired a day before now or earlier, tickets that have expired and documents that
-// nothing names, and returns how many. It removes a bounded number: call it again
+// expired a day before now or earlier, tickets and revocations that have expired and
+// documents that nothing names, and returns how many. It removes a bounded number: call it again
 // while it removes any.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
 	err = s.InTx(ctx, func(ctx context.Context) error {
@@ -39,6 +39,8 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				(SELECT hash FROM device_codes WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, old},
 			{`DELETE FROM tickets WHERE (kind, hash) IN
 				(SELECT kind, hash FROM tickets WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, micros(now)},
+			{`DELETE FROM revocations WHERE seq IN
+				(SELECT seq FROM revocations WHERE frozen = 0 AND expires_at <= ? ORDER BY expires_at LIMIT ?)`, micros(now)},
 			{`DELETE FROM client_documents WHERE (client_id, digest) IN
 				(SELECT client_id, digest FROM client_documents d WHERE fetched_at <= ?
 				AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = d.client_id AND a.document = d.digest)

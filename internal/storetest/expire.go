@@ -101,14 +101,14 @@ func deleteTickets(t *testing.T, s Stores) {
 	_, err := s.TakeTicket(t.Context(), authz.TicketAssertion, hashOf("taken"), at)
 	must(t, err)
 	// Of another kind, with the key of one that expires.
-	must(t, s.InsertTicket(t.Context(), authz.TicketRevoked, hashOf("taken"), nil, at, ticketExpires.Add(time.Hour)))
+	must(t, s.InsertTicket(t.Context(), authz.TicketConsent, hashOf("taken"), nil, at, ticketExpires.Add(time.Hour)))
 	if n := deleteAll(t, s, ticketExpires.Add(-time.Microsecond)); n != 0 {
 		t.Errorf("%d removed that had not expired", n)
 	}
 	if n := deleteAll(t, s, ticketExpires); n != 2 {
 		t.Errorf("%d removed, want both that expired", n)
 	}
-	_, err = s.Ticket(t.Context(), authz.TicketRevoked, hashOf("taken"), ticketExpires)
+	_, err = s.Ticket(t.Context(), authz.TicketConsent, hashOf("taken"), ticketExpires)
 	must(t, err)
 }
 

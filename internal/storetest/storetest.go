@@ -21,6 +21,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 )
 
 // Store is all that a store keeps.
@@ -29,9 +30,12 @@ type Store interface {
 	keys.Store
 	gateway.Pins
 	audit.Heads
+	revocation.Store
+	// EndAuthorizations ends all of a subject or client, and returns how many.
+	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// DeleteExpired removes a bounded number of codes, refresh tokens, device codes and
-	// authorizations that expired at least a day before now, of tickets that have
-	// expired, and of documents that nothing has named for 30 days.
+	// authorizations that expired at least a day before now, of tickets and
+	// revocations that have expired, and of documents that nothing has named for 30 days.
 	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
 	// Ping reports whether the store can be read.
 	Ping(ctx context.Context) error
@@ -51,7 +55,7 @@ type Stores struct {
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
 	for _, group := range [][]test{clientTests, registeredTests, grantTests, onceTests, ticketTests, deviceTests,
-		documentTests, txTests, expireTests, keyTests, pinTests, headTests, pingTests, roundTests()} {
+		documentTests, txTests, expireTests, keyTests, pinTests, headTests, revocationTests, pingTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}

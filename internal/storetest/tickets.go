@@ -29,7 +29,7 @@ var ticketTests = []test{
 
 var (
 	allKinds = []authz.TicketKind{authz.TicketRequest, authz.TicketLogin, authz.TicketAnswer, authz.TicketConsent,
-		authz.TicketAssertion, authz.TicketRevoked, authz.TicketToolToken, authz.TicketProof}
+		authz.TicketAssertion, authz.TicketToolToken, authz.TicketProof}
 	ticketExpires = at.Add(time.Minute)
 )
 

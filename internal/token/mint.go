@@ -55,6 +55,10 @@ type MinterConfig struct {
 	Issuer string
 	Signer Signer
 	Now    func() time.Time
+
+	// Revocations is asked about every token before it is signed, whoever has it minted:
+	// nothing is issued that would be refused. Nil only where nothing is ever revoked.
+	Revocations Revocations
 }
 
 // Minter builds and signs tokens. It is safe for concurrent use.
@@ -108,6 +112,11 @@ func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 
 // sign writes the compact serialization (RFC 7515 §7.1).
 func (m *Minter) sign(c claims) (string, error) {
+	if m.cfg.Revocations != nil {
+		if err := m.cfg.Revocations.Check(Verified{c: c}); err != nil {
+			return "", fmt.Errorf("sign token: %w", err)
+		}
+	}
 	k := m.cfg.Signer.SigningKey()
 	h, err := json.Marshal(header{Algorithm: k.Algorithm, KeyID: k.KeyID, Type: typAccess})
 	if err != nil {

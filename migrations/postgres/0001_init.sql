@@ -140,3 +140,26 @@ CREATE TABLE audit_heads (
     kid       text   NOT NULL,
     signature text   NOT NULL
 );
+
+-- What was revoked or frozen. seq is the counter's, whose row is locked until the
+-- transaction ends: so what is committed later has a higher one, and a reader that
+-- asks for more than the last one it saw misses none.
+CREATE TABLE revocations (
+    kind       text    COLLATE "C" NOT NULL,
+    name       text    COLLATE "C" NOT NULL,
+    not_before bigint  NOT NULL,
+    frozen     boolean NOT NULL,
+    lifted     boolean NOT NULL, -- was frozen until created_at
+    reason     text    NOT NULL,
+    by_whom    text    NOT NULL,
+    created_at bigint  NOT NULL,
+    expires_at bigint  NOT NULL,
+    seq        bigint  NOT NULL UNIQUE,
+    PRIMARY KEY (kind, name)
+);
+CREATE INDEX revocations_expires_at ON revocations (expires_at) WHERE NOT frozen;
+
+CREATE TABLE revocation_counter (
+    id integer NOT NULL PRIMARY KEY CHECK (id = 1),
+    n  bigint  NOT NULL
+);

@@ -136,3 +136,25 @@ CREATE TABLE audit_heads (
     kid       TEXT    NOT NULL,
     signature TEXT    NOT NULL
 ) STRICT;
+
+-- What was revoked or frozen. seq is the counter's: what is committed later has a
+-- higher one, and a reader that asks for more than the last one it saw misses none.
+CREATE TABLE revocations (
+    kind       TEXT    NOT NULL,
+    name       TEXT    NOT NULL,
+    not_before INTEGER NOT NULL,
+    frozen     INTEGER NOT NULL CHECK (frozen IN (0, 1)),
+    lifted     INTEGER NOT NULL CHECK (lifted IN (0, 1)), -- was frozen until created_at
+    reason     TEXT    NOT NULL,
+    by_whom    TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    seq        INTEGER NOT NULL UNIQUE,
+    PRIMARY KEY (kind, name)
+) STRICT;
+CREATE INDEX revocations_expires_at ON revocations (expires_at, frozen) WHERE frozen = 0;
+
+CREATE TABLE revocation_counter (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    n  INTEGER NOT NULL
+) STRICT;
