@@ -144,8 +144,8 @@ func mintError(err error) error {
 	switch {
 	case errors.Is(err, token.ErrNotCovered):
 		return &oauth.Error{Code: oauth.InvalidScope, Description: "scope goes beyond the subject_token", Cause: err}
-	case errors.Is(err, token.ErrTooDeep), errors.Is(err, token.ErrExpired), errors.Is(err, token.ErrMayNotAct), errors.Is(err, token.ErrUnproven):
+	case errors.Is(err, token.ErrTooDeep), errors.Is(err, token.ErrMayNotAct):
 		return &oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: err}
 	}
-	return err
+	return rejected(&oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: err}) // revoked, or expired, a moment ago
 }

@@ -290,6 +290,14 @@ func TestTokenOfAnotherIssuerBecomesOurs(t *testing.T) {
 		w := newWorld(t, func(c *exchange.Config) { c.Foreign = bad })
 		w.refuseAs(t, delegation("agent", "partner:x"), code)
 	}
+	frozen := newWorld(t, func(c *exchange.Config) {
+		c.Foreign = p
+		c.Verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: c.Now, Revocations: revoked{token.ErrRevoked}})
+	})
+	frozen.refuseAs(t, delegation("agent", "partner:x"), oauth.InvalidRequest)
+	if len(frozen.audit.events) != 0 {
+		t.Errorf("recorded %+v", frozen.audit.events)
+	}
 	w = newWorld(t, func(c *exchange.Config) { c.Foreign = partner{err: errors.New("down")} })
 	if _, err := w.Issue(t.Context(), delegation("agent", "partner:x")); err == nil || strings.Contains(err.Error(), "invalid_request") {
 		t.Errorf("keys that cannot be had: %v, want no refusal of the token", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -112,31 +113,48 @@ type walk struct {
 	revoked *ledger
 }
 
-// ledger is a token.Revocations.
+// ledger is a revocation.Store in memory, with the view of one replica on it.
 type ledger struct {
-	mu    sync.Mutex // guards names
-	names map[string]bool
+	*revocation.View
+	now     func() time.Time
+	mu      sync.Mutex // guards entries
+	entries []revocation.Entry
 }
 
-func (l *ledger) Check(v token.Verified) error {
+func newLedger(now func() time.Time) *ledger {
+	l := &ledger{now: now}
+	l.View = revocation.NewView(revocation.Config{Store: l, Issuer: issuer, Now: now, MaxAge: time.Hour}) // the walk's clock runs, nobody polls
+	if err := l.Poll(context.Background()); err != nil {
+		panic(err)
+	}
+	return l
+}
+
+func (l *ledger) Revoke(_ context.Context, e revocation.Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, n := range append([]string{v.ID(), "txn " + v.Txn(), "sub " + v.Subject().String(), "client " + v.ClientID().String()}, v.Ancestors()...) {
-		if l.names[n] {
-			return token.ErrRevoked
-		}
-	}
+	e.Seq = int64(len(l.entries)) + 1
+	l.entries = append(l.entries, e)
 	return nil
 }
 
-func (l *ledger) add(name string) {
+func (*ledger) Unfreeze(context.Context, revocation.Entry) error { return revocation.ErrNotFrozen }
+
+func (l *ledger) Revocations(_ context.Context, after int64) ([]revocation.Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.names[name] = true
+	return slices.Clone(l.entries[after:]), nil
+}
+
+// add revokes, as the replica that took the order does.
+func (l *ledger) add(kind revocation.Kind, name string) {
+	if err := errors.Join(l.Revoke(context.Background(), revocation.New(kind, name, l.now())), l.Poll(context.Background())); err != nil {
+		panic(err)
+	}
 }
 
 func newWalk(t *rapid.T) *walk {
-	w := &walk{t: t, kinds: map[string]int{}, own: map[string][]string{}, acts: map[string][]string{}, edges: map[string][]string{}, revoked: &ledger{names: map[string]bool{}}}
+	w := &walk{t: t, kinds: map[string]int{}, own: map[string][]string{}, acts: map[string][]string{}, edges: map[string][]string{}}
 	cfg := exchange.Config{ActsFor: map[identity.ClientID]exchange.Principals{}, Downstream: map[oauth.Resource][]oauth.Resource{}}
 	for _, c := range walkClients {
 		w.own[c] = rapid.SampledFrom([][]string{nil, nil, {"mcp:tools"}, {"mcp:tools", "mcp:prompts"}, {"tool:read_message"}, {"mcp:prompts"}}).Draw(t, c+"'s scope")
@@ -156,6 +174,7 @@ func newWalk(t *rapid.T) *walk {
 	w.policy = must(policies.New(t.Context(), policies.Config{Access: []byte(rapid.SampledFrom(walkPolicies).Draw(t, "policy"))}))
 	w.world = buildWorld(w.policy, func(c *exchange.Config) {
 		c.ActsFor, c.Downstream = cfg.ActsFor, cfg.Downstream
+		w.revoked = newLedger(c.Now)
 		c.Verifier = token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: signer{key}, Now: c.Now, Revocations: w.revoked})
 		c.Definitions = everyTool{}
 	})
@@ -163,7 +182,7 @@ func newWalk(t *rapid.T) *walk {
 }
 
 // everyTool has a definition of every tool.
-type everyTool struct{ definitions }
+type everyTool struct{}
 
 func (everyTool) Definition(_ context.Context, server, tool string) (string, bool) {
 	return "def-" + server + "-" + tool, true
@@ -449,16 +468,18 @@ func (w *walk) revoke(t *rapid.T) {
 	w.revoked.add(w.something(t))
 }
 
-// something is a name in the ledger that ends at least one token.
-func (w *walk) something(t *rapid.T) string {
+// something is what ends at least one token.
+func (w *walk) something(t *rapid.T) (revocation.Kind, string) {
 	c := rapid.SampledFrom(w.tokens).Draw(t, "revoked").claims
-	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	switch rapid.Uint64().Draw(t, "what") % 6 {
 	case 0:
-		return "txn " + c["txn"].(string)
+		return revocation.Grant, c["txn"].(string)
 	case 1:
-		return "sub " + c["sub"].(string)
+		return revocation.Subject, c["sub"].(string)
+	case 2:
+		return revocation.Client, c["client_id"].(string)
 	}
-	return c["jti"].(string)
+	return revocation.Token, c["jti"].(string)
 }
 
 // race revokes at the same moment as exchanges run.
@@ -472,10 +493,10 @@ func (w *walk) race(t *rapid.T) {
 	if len(all) == 0 || !oneOf(t, 10, "at all") {
 		return
 	}
-	name := w.something(t)
+	kind, name := w.something(t)
 	made := make([]*known, len(all))
 	var wg sync.WaitGroup
-	wg.Go(func() { w.revoked.add(name) })
+	wg.Go(func() { w.revoked.add(kind, name) })
 	for i, d := range all {
 		wg.Go(func() {
 			if resp, err := w.Issue(t.Context(), d.TokenRequest); err == nil {
@@ -507,14 +528,28 @@ func (w *walk) nothingRevokedLives(t *rapid.T) {
 	}
 }
 
-// ended follows the line of parents by itself.
+// ended follows the line of parents by itself, and the entries one by one.
 func (w *walk) ended(k *known) bool {
 	w.revoked.mu.Lock()
 	defer w.revoked.mu.Unlock()
 	for ; k != nil; k = k.parent {
-		if w.revoked.names[k.claims["jti"].(string)] || w.revoked.names["txn "+k.claims["txn"].(string)] || w.revoked.names["sub "+k.claims["sub"].(string)] {
-			return true
+		c := k.claims
+		for _, e := range w.revoked.entries {
+			old := int64(c["iat"].(float64)) <= e.NotBefore.Unix()
+			switch {
+			case e.Kind == revocation.Token && e.Name == c["jti"], e.Kind == revocation.Grant && e.Name == c["txn"]:
+				return true
+			case e.Kind == revocation.Subject && old && (e.Name == c["sub"] || acted(c, e.Name)):
+				return true
+			case e.Kind == revocation.Client && old && (acted(c, e.Name) || e.Name == c["sub"] && (c["workload"] == true || c["sub"] == c["client_id"])):
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// acted reports whether the name presents the token or is an actor of it.
+func acted(c map[string]any, name string) bool {
+	return c["client_id"] == name || slices.ContainsFunc(chain(c), func(a map[string]any) bool { return a["client_id"] == name || a["sub"] == name })
 }

@@ -221,6 +221,15 @@ func (v *Verifier) read(ctx context.Context, raw string) (Verified, error) {
 	return t, nil
 }
 
+// Alive asks about revocations of a token that was not verified here: one of another
+// issuer, which was adopted. It returns ErrRevoked or ErrStale.
+func (v *Verifier) Alive(t Access) error {
+	if v.cfg.Revocations == nil {
+		return nil
+	}
+	return v.cfg.Revocations.Check(t.Verified)
+}
+
 // header is all that our tokens' headers have; anything more is not ours
 // (RFC 8725 §3.10, §3.11: no jku, x5u, jwk, crit).
 type header struct {
