@@ -51,8 +51,8 @@ type house struct {
 
 // everyCode gives each grant a used code, of which Grow makes a tenth: issue 3 asks
 // what a code costs among a million of them.
-const everyCode = `DELETE FROM codes; INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, expires_at, used_at)
-	SELECT hash, authorization_id, '` + callback + `', '', expires_at, 1 FROM refresh_tokens`
+const everyCode = `DELETE FROM codes; INSERT INTO codes (hash, authorization_id, redirect_uri, challenge, jkt, expires_at, used_at)
+	SELECT hash, authorization_id, '` + callback + `', '', '', expires_at, 1 FROM refresh_tokens`
 
 // fillSQLite makes a database with so many grants, and returns how to reach it
 // from here and from wicketgate.yaml.
