@@ -31,7 +31,9 @@ unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 
-test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, a Chromium
+test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium
+	@tools/postgres.sh
+	@tools/npm-ci.sh e2e/idp
 	@tools/npm-ci.sh e2e/ts
 	@tools/npm-ci.sh e2e/clients .bin/node
 	@tools/chromium.sh
