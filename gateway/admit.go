@@ -50,11 +50,13 @@ func (g *Gateway) verify(ctx context.Context, p presented, up *upstream) (caller
 // challenge answers a caller that was not admitted, and tells it where to begin
 // (RFC 9728 §5.1, RFC 6750 §3).
 func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream, err error) {
-	if errors.Is(err, token.ErrStale) { // the token may be good: a client must not throw it away for that
-		g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
-		w.Header().Set("Retry-After", "1")
-		e := &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "what was revoked is not known here at the moment: try again soon"}
-		_ = web.WriteJSON(w, e.Status(), e)
+	switch {
+	case errors.Is(err, token.ErrStale):
+		g.undecided(w, r, up, err, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "what was revoked is not known here at the moment: try again soon"})
+		return
+	case errors.Is(err, errUnspent):
+		g.cfg.Log.ErrorContext(r.Context(), "spend DPoP proof", "server", up.Name, "request_id", web.RequestID(r.Context()), "error", err)
+		g.undecided(w, r, up, err, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "whether the DPoP proof was used before is not known here at the moment: try again soon with a new one"})
 		return
 	}
 	e := &oauth.Error{Code: oauth.InvalidToken, Description: "an access token for this resource is needed"}
@@ -71,6 +73,14 @@ func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream
 	}
 	challenges(w, r, problem, []string{`resource_metadata="` + g.metadataURL(up) + `"`, `scope="` + strings.Join(oauth.DefaultScopes(), " ") + `"`})
 	_ = web.WriteJSON(w, http.StatusUnauthorized, e)
+}
+
+// undecided answers where nobody could tell: the token may be good, and a client must not
+// throw it away as it would after 401.
+func (g *Gateway) undecided(w http.ResponseWriter, r *http.Request, up *upstream, err error, e *oauth.Error) {
+	g.refuse(r, audit.Event{Server: up.Name, Action: "admit", Reason: tokenReason(err)})
+	w.Header().Set("Retry-After", "1")
+	_ = web.WriteJSON(w, e.Status(), e)
 }
 
 // insufficient asks for the scopes that the operation needs (RFC 6750 §3.1).
@@ -120,7 +130,7 @@ func tokenReason(err error) string {
 		{token.ErrType, "token_of_another_type"}, {token.ErrSignature, "token_signature"}, {token.ErrIssuer, "token_of_another_issuer"},
 		{token.ErrUnproven, "token_bound_to_another_key"},
 		{errNotBound, "token_not_bound"}, {errBearer, "token_not_bound"}, {token.ErrNotYet, "token_from_the_future"}, {token.ErrMalformed, "token_malformed"},
-		{revocation.ErrFrozen, "frozen"}, {token.ErrRevoked, "token_revoked"}, {token.ErrStale, "revocations_stale"},
+		{revocation.ErrFrozen, "frozen"}, {token.ErrRevoked, "token_revoked"}, {token.ErrStale, "revocations_stale"}, {errUnspent, "single_use_unknown"},
 	} {
 		if errors.Is(err, k.err) {
 			return k.reason

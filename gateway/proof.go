@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -22,6 +23,7 @@ type presented struct {
 var (
 	errNotBound = errors.New("the token came with a DPoP proof, and is bound to no DPoP key")
 	errBearer   = errors.New("the token is bound to nothing, and the server takes no such ones")
+	errUnspent  = errors.New("the store cannot tell whether the DPoP proof was used before")
 	errNoProof  = &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "a token that is sent as DPoP needs a proof in the DPoP header"}
 )
 
@@ -71,7 +73,11 @@ func (p presented) settle(ctx context.Context, bound token.Confirmation, up *ups
 	case up.SenderConstrained && bound.IsZero():
 		return errBearer
 	}
-	return p.proof.Spend(ctx)
+	err := p.proof.Spend(ctx)
+	if wire := (*oauth.Error)(nil); err != nil && !errors.As(err, &wire) {
+		return fmt.Errorf("%w: %w", errUnspent, err)
+	}
+	return err
 }
 
 // isDPoP reports whether a token came as DPoP: the error then belongs to that challenge.

@@ -171,15 +171,19 @@ func TestProofInParallelAdmitsOnce(t *testing.T) {
 	}
 }
 
-// TestProofStoreThatIsDownAdmitsNobody, and a stranger does not get as far as the store.
+// TestProofStoreThatIsDownAdmitsNobody, and costs nobody the token, as 401 would.
 func TestProofStoreThatIsDownAdmitsNobody(t *testing.T) {
 	w := newWorld(t)
 	h := w.keyHolder().ready()
 	if err := w.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if r := h.send(h.bearer, h.proof()); r.status == 200 {
-		t.Error(r)
+	r := h.send(h.bearer, h.proof())
+	if r.status != http.StatusServiceUnavailable || r.header.Get("WWW-Authenticate") != "" || r.header.Get("Retry-After") == "" || !strings.Contains(r.body, "temporarily_unavailable") {
+		t.Errorf("%s with %v", r, r.header)
+	}
+	if l := w.last(); l.Kind != audit.Refusal || l.Reason != "single_use_unknown" {
+		t.Errorf("audit line %+v", l)
 	}
 }
 
