@@ -260,8 +260,23 @@ func TestStolenCodeOfAKey(t *testing.T) {
 	}
 }
 
-// TestClientThatPromisedProofs: by registration, document or configuration, it gets
-// nothing without.
+// TestProofReplayedAtPAR: it counts once there too.
+func TestProofReplayedAtPAR(t *testing.T) {
+	w := newWorld(t)
+	c := w.public()
+	h := w.holder("ES256")
+	form := must(url.ParseQuery(strings.TrimPrefix(w.authorizePath(c), "/oauth2/authorize?")))(t)
+	if a := h.post("/oauth2/par", nil, form); a.status != http.StatusCreated {
+		t.Fatal(a.body)
+	}
+	proof := h.proof("/oauth2/par")
+	if a := w.postProved("/oauth2/par", nil, form, proof); a.status != http.StatusCreated {
+		t.Fatal(a.body)
+	}
+	w.wantError(w.postProved("/oauth2/par", nil, form, proof), 400, "invalid_dpop_proof")
+}
+
+// TestClientThatPromisedProofs: by registration, it gets nothing without.
 func TestClientThatPromisedProofs(t *testing.T) {
 	w := newWorld(t)
 	c := w.register("http://127.0.0.1:7777/callback", map[string]any{"dpop_bound_access_tokens": true})
@@ -272,6 +287,18 @@ func TestClientThatPromisedProofs(t *testing.T) {
 		!strings.Contains(a.body, `"tls_client_certificate_bound_access_tokens":true`) {
 		t.Errorf("registered: %s", a.body)
 	}
+}
+
+// TestDocumentThatPromisedProofs: who published that gets nothing by a stolen code and
+// refresh token alone.
+func TestDocumentThatPromisedProofs(t *testing.T) {
+	p := newPublisher(t)
+	c := p.publish("/oauth/bound.json", map[string]any{"dpop_bound_access_tokens": true})
+	code := p.approve(c).Get("code")
+	p.wantError(p.token(&c, codeForm(c, code)), 400, "invalid_dpop_proof")
+	a := p.holder("ES256").token(&c, codeForm(c, code))
+	p.wantBound(a)
+	p.wantError(p.token(&c, refreshForm(a.RefreshToken)), 400, "invalid_dpop_proof")
 }
 
 // TestCertificateBoundTokens: RFC 8705 §3; only for a client that asked for it, and not

@@ -82,6 +82,33 @@ func TestFrozenWorkloadIsIssuedNothing(t *testing.T) {
 	}
 }
 
+// TestFrozenPersonSpendsNothing: neither an assertion nor a device code, and the log does
+// not say that a token was issued; both are good afterwards.
+func TestFrozenPersonSpendsNothing(t *testing.T) {
+	w := newFederated(t)
+	c := w.deviceClient()
+	d := w.begin(c)
+	w.allowDevice(d)
+	raw := w.idJAG("host")
+	alice := map[string]string{"the device": "alice", "the assertion": idpIssuer + "|alice"}
+	for name, ask := range map[string]func() answer{"the device": func() answer { return w.poll(c, d) }, "the assertion": func() answer { return w.bear(&host, raw) }} {
+		t.Run(name, func(t *testing.T) {
+			w := w.in(t)
+			w.freeze(revocation.Subject, alice[name])
+			w.audit.take()
+			w.wantError(ask(), 400, "access_denied")
+			for _, e := range w.audit.take() {
+				if e.Decision != "deny" {
+					t.Errorf("audit line %+v", e)
+				}
+			}
+			w.clock.advance(time.Minute)
+			w.unfreeze(revocation.Subject, alice[name])
+			w.wantOK(ask())
+		})
+	}
+}
+
 // mints is a grant that is handed in and asks nobody.
 type mints struct{ *token.Minter }
 
@@ -132,6 +159,16 @@ func TestStaleViewIsNoVerdict(t *testing.T) {
 		c.Verifier = token.NewVerifier(token.VerifierConfig{Issuer: c.Issuer, Keys: key, Now: c.Now, Revocations: revocation.NewView(revocation.Config{Now: c.Now})})
 	})
 	raw := v.signed(v.url, key)
+	x := newWorld(t, func(c *authz.Config) {
+		aging := revocation.NewView(revocation.Config{Store: c.Store.(*hookedStore).Store.(revocation.Store), Issuer: c.Issuer, Now: c.Now})
+		noError(t, aging.Poll(t.Context()))
+		c.Revocations = aging
+	})
+	c := x.confidential()
+	refresh := x.tokens(c).RefreshToken
+	x.wantActive(c, refresh, true)
+	x.clock.advance(revocation.Margin)
+	x.wantError(x.postForm("/oauth2/introspect", &c, url.Values{"token": {refresh}}), 503, "temporarily_unavailable")
 	v.wantError(v.postForm("/oauth2/introspect", &agent, url.Values{"token": {raw}}), 503, "temporarily_unavailable")
 	v.wantError(v.postForm("/oauth2/revoke", &agent, url.Values{"token": {raw}}), 503, "temporarily_unavailable")
 }
