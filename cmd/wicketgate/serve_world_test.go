@@ -301,8 +301,14 @@ func (w *world) connect(raw string) *mcp.ClientSession {
 // connectBy opens an MCP session by a client that has its token.
 func (w *world) connectBy(client *http.Client) *mcp.ClientSession {
 	w.t.Helper()
+	return w.connectAt(client, w.issuer)
+}
+
+// connectAt is connectBy at another origin of the server.
+func (w *world) connectAt(client *http.Client, origin string) *mcp.ClientSession {
+	w.t.Helper()
 	s, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(w.t.Context(),
-		&mcp.StreamableClientTransport{Endpoint: w.issuer + "/mcp/mail", HTTPClient: client, DisableStandaloneSSE: true}, nil)
+		&mcp.StreamableClientTransport{Endpoint: origin + "/mcp/mail", HTTPClient: client, DisableStandaloneSSE: true}, nil)
 	if err != nil {
 		w.t.Fatalf("connect: %v", err)
 	}
