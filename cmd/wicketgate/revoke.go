@@ -111,7 +111,7 @@ func newOrder(c *cobra.Command, where whereFlags, args []string, reason string, 
 	}
 	switch {
 	case !slices.Contains(kinds, kind):
-		return order{}, fmt.Errorf("%q: want %s and a name", args[0], strings.Join(words, ", "))
+		return order{}, fmt.Errorf("%s %q: write %s, and then its name", c.Name(), args[0], strings.Join(words, " or "))
 	case len(args) < 2:
 		return order{}, fmt.Errorf("which %s? its name is missing", kind)
 	case len(reason) > maxReason:
