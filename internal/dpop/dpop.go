@@ -165,8 +165,8 @@ func path(u *url.URL) string {
 }
 
 // Spend makes the proof count, once over all replicas, for longer than any of their
-// clocks would take it. It returns an *oauth.Error for one that was used before, and
-// does nothing where there was none.
+// clocks would take it. It returns an *oauth.Error for one that was used before; any
+// other error is a store that cannot tell. It does nothing where there was none.
 func (p Proof) Spend(ctx context.Context) error {
 	if p.Thumbprint == "" {
 		return nil
