@@ -34,7 +34,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	trace := &oauth.Trace{}
 	req := oauth.TokenRequest{Client: oauth.Client{ID: client.ID.String(), Confidential: client.Confidential(), Scope: client.Scope}, Form: form,
-		Source: web.Source(r), Trace: trace}
+		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Trace: trace}
 	var resp oauth.TokenResponse
 	if req.Proof, req.Bind, err = s.prove(r, client, proof); err == nil {
 		resp, err = s.issue(r.Context(), client, req)

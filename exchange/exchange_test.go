@@ -189,7 +189,7 @@ func scope(t *testing.T, s string) token.Scope {
 
 // request is a good request of the confidential client agent.
 func request(subjectToken string) oauth.TokenRequest {
-	return oauth.TokenRequest{Client: oauth.Client{ID: "agent", Confidential: true}, Source: "192.0.2.1", Form: url.Values{
+	return oauth.TokenRequest{Client: oauth.Client{ID: "agent", Confidential: true}, Source: "192.0.2.1", RequestID: "r1", Form: url.Values{
 		"grant_type": {oauth.GrantTokenExchange}, "subject_token": {subjectToken}, "subject_token_type": {oauth.TokenTypeAccessToken},
 		"resource": {mail}, "scope": {"tool:read_message"}, "authorization_details": {details},
 	}}
@@ -258,7 +258,7 @@ func TestExchangeForOneCall(t *testing.T) {
 		t.Errorf("response (-want +got)\n%s", diff)
 	}
 	wantEvent := audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: "alice", Client: "agent", Actors: []string{"agent"}, Txn: "grant-1",
-		TokenID: parent.ID(), Source: "192.0.2.1", Server: "mail", Tool: "read_message", Resource: mail, Scope: "tool:read_message", ArgumentsDigest: digest,
+		TokenID: parent.ID(), Source: "192.0.2.1", RequestID: "r1", Server: "mail", Tool: "read_message", Resource: mail, Scope: "tool:read_message", ArgumentsDigest: digest,
 		DefinitionDigest: "def-read", PolicyDigest: w.pdp.Digest(), Decision: "allow", Reason: "allowed",
 		Rule: w.audit.events[0].Rule}
 	if diff := cmp.Diff([]audit.Event{wantEvent}, w.audit.events); diff != "" || wantEvent.Rule == "" {

@@ -22,7 +22,7 @@ func (e *Exchanger) child(q request) token.Child {
 // event is the audit line, which is written before anything is minted.
 func (q request) event() audit.Event {
 	return audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: q.subject.Subject().String(), Client: q.client.String(),
-		Actors: q.subject.ActorsWith(&q.actor).Chain(), Txn: q.subject.Txn(), TokenID: q.subject.ID(), Source: q.source, Server: q.server,
+		Actors: q.subject.ActorsWith(&q.actor).Chain(), Txn: q.subject.Txn(), TokenID: q.subject.ID(), Source: q.source, RequestID: q.id, Server: q.server,
 		Resource: q.resource.String(), Decision: audit.Allow}
 }
 

@@ -20,6 +20,7 @@ type request struct {
 	client   identity.ClientID
 	own      token.Scope // the most that the client may be granted; zero: what its tokens say
 	source   string
+	id       string // of the HTTP request
 	proof    token.Confirmation
 	bind     token.Confirmation
 	resource oauth.Resource
@@ -48,7 +49,7 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 	if err != nil || len(r.Client.Scope) > 0 && own.IsZero() {
 		return request{}, errScope(err)
 	}
-	q := request{client: client, own: own, source: r.Source, scope: r.Form.Get("scope"), proof: token.Confirmation(r.Proof), bind: token.Confirmation(r.Bind)}
+	q := request{client: client, own: own, source: r.Source, id: r.RequestID, scope: r.Form.Get("scope"), proof: token.Confirmation(r.Proof), bind: token.Confirmation(r.Bind)}
 	if err := checkTypes(r.Form.Get); err != nil {
 		return request{}, err
 	}

@@ -156,6 +156,8 @@ roles:
 	}
 	if log := readText(t, w.dir+"/data/audit.jsonl"); !strings.Contains(log, `"partner/alice"`) || !strings.Contains(log, `"https://partner.example|app"`) {
 		t.Error("the audit log does not say who it was, by whom")
+	} else if i := strings.Index(log, `"scope":"mcp:tools","decision":"allow"`); i < 0 || !strings.Contains(log[strings.LastIndex(log[:i], "\n"):i], `"request_id":"`) {
+		t.Error("the line of the exchange does not say by which request")
 	}
 	ours := claims()
 	ours["iss"] = serveIssuer

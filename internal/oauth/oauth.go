@@ -135,7 +135,8 @@ func (e *Error) Status() int {
 type TokenRequest struct {
 	Client Client
 	Form   url.Values // parameters of the body, each at most once but for resource and audience
-	Source string     // the caller's address, for the audit log
+
+	Source, RequestID string // the caller's address, and the request's id, for the audit log
 
 	Proof Proof // the keys that the client has proved to have in this request
 	Bind  Proof // those of them that the issued token is to be bound to
