@@ -100,7 +100,7 @@ func (e *Exchanger) foreignSubject(ctx context.Context, raw string, q request) (
 	if err != nil {
 		return token.Access{}, nil, fmt.Errorf("%w: %w", token.ErrMalformed, err)
 	}
-	return t, leadsTo, e.cfg.Verifier.Alive(t)
+	return t, leadsTo, e.cfg.Verifier.Alive(t.Verified)
 }
 
 // actor verifies an actor_token: an access token that was issued to the very client

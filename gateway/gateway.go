@@ -46,6 +46,8 @@ var versions = []string{"2025-11-25", "2025-06-18"}
 type Verifier interface {
 	ParseTool(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Tool, error)
 	ParseAccess(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Access, error)
+	// Alive asks about revocations again, once a body has come.
+	Alive(t token.Verified) error
 }
 
 // PDP decides. *policies.PDP is one. It never fails: what goes wrong is a denial.

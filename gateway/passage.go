@@ -55,6 +55,12 @@ func (p *passage) post() {
 		p.fail(tooLarge(err))
 		return
 	}
+	// A client may send the headers now and the body in an hour: what was revoked
+	// meanwhile is refused, or it could keep calls in reserve.
+	if err := p.g.cfg.Verifier.Alive(p.Verified); err != nil {
+		p.g.challenge(p.w, p.r, p.up, err)
+		return
+	}
 	if p.msg, err = parseMessage(body); err != nil {
 		p.fail(&rpcError{Code: parseCode(err), Message: plain(err), status: http.StatusBadRequest, reason: "malformed", cause: err})
 		return

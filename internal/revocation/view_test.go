@@ -255,6 +255,23 @@ func TestNothingIsIssuedThatWouldBeRefused(t *testing.T) {
 	}
 }
 
+// TestNothingIsMintedOfWhatWasRevokedMeanwhile: a call token for an upstream is younger
+// than any epoch, and does not name what it comes from, so its parent is asked about.
+func TestNothingIsMintedOfWhatWasRevokedMeanwhile(t *testing.T) {
+	for _, kind := range []revocation.Kind{revocation.Token, revocation.Subject} {
+		w := newWorld(t)
+		a := w.access("alice", "editor")
+		w.put(revocation.New(kind, map[revocation.Kind]string{revocation.Token: a.ID(), revocation.Subject: "alice"}[kind], began))
+		w.now = began.Add(2 * revocation.Margin)
+		w.poll()
+		m := token.NewMinter(token.MinterConfig{Issuer: issuer, Signer: signer{must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))}, Now: func() time.Time { return w.now }, Revocations: w})
+		_, err := m.Call(a, token.CallSpec{Audience: "https://upstream.example", Presenter: identity.MustClientID("gateway"), Scope: token.SessionScope(), Details: token.Details{Server: "mail"}})
+		if !errors.Is(err, token.ErrRevoked) {
+			t.Errorf("a call token of a revoked %s: %v", kind, err)
+		}
+	}
+}
+
 func TestFrozenServer(t *testing.T) {
 	w := newWorld(t)
 	w.put(frozen(revocation.Server, "mail"))

@@ -35,6 +35,11 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 	if err := parent.MayBegin(s.Actor); err != nil {
 		return claims{}, err
 	}
+	if m.cfg.Revocations != nil { // sign asks about the child, which is younger than any epoch and need not name its parent
+		if err := m.cfg.Revocations.Check(parent); err != nil {
+			return claims{}, err
+		}
+	}
 	switch {
 	case expiry <= now.Unix():
 		return claims{}, ErrExpired

@@ -221,13 +221,13 @@ func (v *Verifier) read(ctx context.Context, raw string) (Verified, error) {
 	return t, nil
 }
 
-// Alive asks about revocations of a token that was not verified here: one of another
-// issuer, which was adopted. It returns ErrRevoked or ErrStale.
-func (v *Verifier) Alive(t Access) error {
+// Alive asks about revocations of a token that was not verified here (one of another
+// issuer, which was adopted), or not just now. It returns ErrRevoked or ErrStale.
+func (v *Verifier) Alive(t Verified) error {
 	if v.cfg.Revocations == nil {
 		return nil
 	}
-	return v.cfg.Revocations.Check(t.Verified)
+	return v.cfg.Revocations.Check(t)
 }
 
 // header is all that our tokens' headers have; anything more is not ours
