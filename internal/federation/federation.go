@@ -35,7 +35,7 @@ import (
 const (
 	skew          = 60           // that clocks may differ, for iat and nbf: exp is never stretched
 	maxGrantAge   = 20 * 60      // of an ID-JAG, from iat to exp: the draft's own example has 1000
-	maxSubjectAge = 24 * 60 * 60 // of an access token, from now to exp: some IdPs issue them for a day
+	maxSubjectAge = 24 * 60 * 60 // of an access token, from iat to exp: some IdPs issue them for a day; see revocation.New
 	maxID         = 256          // bytes of a jti
 )
 

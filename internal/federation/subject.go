@@ -94,8 +94,8 @@ func (t *Table) access(ctx context.Context, is *issuer, c claims) (f token.Forei
 	if err != nil {
 		return f, err
 	}
-	if expires > now+maxSubjectAge {
-		return f, errors.New("exp is too far ahead")
+	if expires-issued > maxSubjectAge { // and iat is not ahead
+		return f, errors.New("it is good for too long")
 	}
 	f = token.Foreign{Issuer: is.Name, IssuedAt: time.Unix(min(issued, now), 0), Expiry: time.Unix(expires, 0)}
 	if f.ID, err = c.id(); err != nil {

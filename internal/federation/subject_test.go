@@ -35,6 +35,7 @@ func TestAccessTokenThatIsNoSubject(t *testing.T) {
 		"no client_id":                   {"client_id": nil},
 		"azp another than client_id":     {"azp": "other"},
 		"good for more than a day":       {"exp": now.Unix() + 24*60*60 + 1},
+		"at the end of a longer life":    {"iat": now.Unix() - 3600, "exp": now.Unix() + 24*60*60 - 60},
 		"restricted by details":          {"authorization_details": []object{{"type": "x"}}},
 		"of a tenant":                    {"tenant": "acme"},
 		"of a tenant without a name":     {"tenant": 7},

@@ -40,10 +40,12 @@ const (
 	// iat of that child is at most so much later. Without it, the child would live.
 	Margin = MaxAge + 5*time.Second
 
-	// keep is how long an entry stays that is no freeze: as long as what it refuses could
-	// live (an access token one hour, by the bounds of the configuration), and time for
-	// clocks that differ.
-	keep = time.Hour + 5*time.Minute
+	// keepGrant is how long an entry of a grant stays: as long as what it refuses could live
+	// (an access token one hour, by the bounds of the configuration), and time for clocks
+	// that differ. keep is for the other kinds, which may be about the access tokens of
+	// another issuer, that are exchanged while they live: package federation takes a day.
+	keepGrant = time.Hour + 5*time.Minute
+	keep      = 24*time.Hour + 5*time.Minute
 )
 
 // Kind is what an entry is about.
@@ -74,7 +76,11 @@ type Entry struct {
 
 // New is an entry that refuses what was issued until now.
 func New(kind Kind, name string, now time.Time) Entry {
-	return Entry{Kind: kind, Name: name, NotBefore: now.Add(Margin), Created: now, Expires: now.Add(Margin + keep)}
+	stays := keep
+	if kind == Grant {
+		stays = keepGrant
+	}
+	return Entry{Kind: kind, Name: name, NotBefore: now.Add(Margin), Created: now, Expires: now.Add(Margin + stays)}
 }
 
 // Lifted is what becomes of a freeze that ends now: an epoch. What was issued before

@@ -367,6 +367,22 @@ func TestExpiredEntriesAreForgottenButFreezesAreNot(t *testing.T) {
 	w.want("a freeze", b.Verified, revocation.ErrFrozen)
 }
 
+// TestForeignTokenOutlivesNoEntryAboutIt: that of another issuer may live for a day, and
+// is exchanged for as long.
+func TestForeignTokenOutlivesNoEntryAboutIt(t *testing.T) {
+	w := newWorld(t)
+	foreign := must(w.minter.Adopt(token.Foreign{Issuer: "https://partner.example", ID: "j", Subject: alice, ClientID: identity.MustClientID("c"),
+		Scope: must(token.ParseScope("mcp:tools")), IssuedAt: began, Expiry: began.Add(24 * time.Hour)}))
+	for _, e := range []revocation.Entry{revocation.New(revocation.Token, "j", began), revocation.New(revocation.Subject, "alice", began),
+		revocation.New(revocation.Client, "c", began), revocation.Lifted(revocation.Subject, "alice", began.Add(time.Minute))} {
+		v := newWorld(t)
+		v.put(e)
+		v.now = began.Add(24*time.Hour - time.Minute)
+		v.poll()
+		v.want("at the end of its day, "+string(e.Kind), foreign.Verified, token.ErrRevoked)
+	}
+}
+
 // TestOperatorsAreRecordedOnce, each even if the audit log was full for a while; what an
 // authorization server did is in its own log.
 func TestOperatorsAreRecordedOnce(t *testing.T) {
