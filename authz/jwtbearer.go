@@ -169,7 +169,7 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 	cnf := bound(token.Confirmation(r.Bind), f.Confirmation)
 	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID,
 		AuthTime: a.AuthTime, Lifetime: g.s.cfg.AccessLifetime, Groups: f.Groups, Claims: f.Claims, ACR: f.ACR,
-		Confirmation: cnf})
+		Confirmation: cnf, From: f.ID})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -39,6 +40,19 @@ func TestIDJAGGetsAToken(t *testing.T) {
 	}
 	w.wantActive(mailServer, a.AccessToken, true)
 	w.revoke(host, a.AccessToken)
+	w.wantActive(mailServer, a.AccessToken, false)
+}
+
+// TestRevokingTheAssertionOfTheAuditLogRevokesItsToken: the jti in the line of a grant is
+// the assertion's, and what an operator revokes by it is what came of that.
+func TestRevokingTheAssertionOfTheAuditLogRevokesItsToken(t *testing.T) {
+	w := newFederated(t, withResourceServers)
+	w.putResourceServers()
+	a := w.bear(&host, w.idJAG("host", object{"jti": "in-the-log"}))
+	w.wantOK(a)
+	w.wantActive(mailServer, a.AccessToken, true)
+	noError(t, w.store.Revoke(t.Context(), revocation.New(revocation.Token, "in-the-log", w.clock.Now())))
+	noError(t, w.view.Poll(t.Context()))
 	w.wantActive(mailServer, a.AccessToken, false)
 }
 

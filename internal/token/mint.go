@@ -76,6 +76,7 @@ type AccessSpec struct {
 	Txn      string    // the grant
 	AuthTime time.Time // when the person logged in; zero for a workload
 	Lifetime time.Duration
+	From     string // jti of the assertion that it was given for, with which it can be revoked; empty: none
 
 	// What the person's IdP says of them, within the bounds of CheckAttributes.
 	Groups []string
@@ -96,6 +97,9 @@ func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 		Issuer: m.cfg.Issuer, Subject: s.Subject, Audience: audience(s.Audience), ClientID: s.ClientID, Scope: s.Scope.String(),
 		ID: rand.Text(), IssuedAt: now.Unix(), Expiry: now.Add(s.Lifetime).Unix(), Txn: s.Txn,
 		Attributes: attributes, Confirmation: s.Confirmation,
+	}
+	if s.From != "" {
+		c.Ancestors = []string{s.From}
 	}
 	if !s.AuthTime.IsZero() {
 		c.AuthTime = s.AuthTime.Unix()
