@@ -3,6 +3,7 @@ package revocation
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // Config configures a View.
 type Config struct {
 	Store  Store
-	Issuer string // ours: actors of other issuers are nobody that we can revoke
+	Issuer string // ours: actors of others are known by names that begin with their issuer
 	Now    func() time.Time
 	MaxAge time.Duration // how old the view may be; zero: the constant
 
@@ -199,14 +200,28 @@ func (v *View) parties(t token.Verified) error {
 		return err
 	}
 	for a := t.Actor(); a != nil; a = a.Act {
-		if a.Issuer != "" && a.Issuer != v.cfg.Issuer { // a namesake of another issuer
-			continue
-		}
-		if err := v.acted(a.ClientID, a.Subject, iat); err != nil {
+		if err := v.actor(*a, iat); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// actor asks about one of the chain. One of another issuer is known by names that begin
+// with it; where they do not, it is a namesake of somebody here. Callers hold mu.
+func (v *View) actor(a token.Actor, iat time.Time) error {
+	if a.Issuer != "" && a.Issuer != v.cfg.Issuer {
+		if !strings.HasPrefix(a.ClientID.String(), a.Issuer+"|") {
+			a.ClientID = identity.ClientID{}
+		}
+		if !strings.HasPrefix(a.Subject.String(), a.Issuer+"|") {
+			a.Subject = identity.Subject{}
+		}
+		if err := refused(v.client, a.Subject.String(), iat); err != nil { // others mostly name an actor by sub alone
+			return err
+		}
+	}
+	return v.acted(a.ClientID, a.Subject, iat)
 }
 
 // acted asks about one that presents a token or acts in it. Callers hold mu.

@@ -150,6 +150,11 @@ func TestEveryHandInATokenIsRefused(t *testing.T) {
 			IssuedAt: began, Expiry: began.Add(time.Hour), Act: &token.Actor{Issuer: "https://partner.example", Subject: must(identity.ParseSubject("eve")), ClientID: identity.MustClientID("eve")}})
 		return must(a, err)
 	}()
+	partner := "https://partner.example|"
+	qualified := w.delegated(must(w.minter.Adopt(token.Foreign{Issuer: "https://partner.example", ID: "k", Subject: alice, ClientID: identity.MustClientID(partner + "c"), Scope: root.Scope(),
+		IssuedAt: began, Expiry: began.Add(time.Hour), Act: &token.Actor{Issuer: "https://partner.example", Subject: must(identity.ParseSubject(partner + "bot"))}})), "agent")
+	exchanged := w.delegated(must(w.minter.Adopt(token.Foreign{Issuer: "https://partner.example", ID: "l", Subject: alice, ClientID: identity.MustClientID(partner + "c"), Scope: root.Scope(),
+		IssuedAt: began, Expiry: began.Add(time.Hour)})), "agent")
 	for name, test := range map[string]struct {
 		entry   revocation.Entry
 		refused []token.Access
@@ -169,6 +174,9 @@ func TestEveryHandInATokenIsRefused(t *testing.T) {
 		"the client, as a subject":      {revocation.New(revocation.Subject, "editor", began), []token.Access{root}, []token.Access{workload}},
 		"a frozen actor in the chain":   {frozen(revocation.Client, "agent"), []token.Access{grandchild}, []token.Access{root}},
 		"a namesake of another issuer":  {frozen(revocation.Client, "eve"), nil, []token.Access{foreign}},
+		"an actor of another issuer":    {frozen(revocation.Client, partner+"c"), []token.Access{exchanged}, []token.Access{foreign}},
+		"the same, as a subject":        {frozen(revocation.Subject, partner+"bot"), []token.Access{qualified}, []token.Access{foreign, exchanged}},
+		"who has no client_id":          {frozen(revocation.Client, partner+"bot"), []token.Access{qualified}, []token.Access{foreign, exchanged}},
 		"a subject who is a client":     {frozen(revocation.Client, "alice"), nil, []token.Access{root}},
 	} {
 		t.Run(name, func(t *testing.T) {
