@@ -229,6 +229,19 @@ func TestDenialOfAConfidentialClientIsALine(t *testing.T) {
 	}
 }
 
+// TestStrangerWhoRegistersCannotFillTheAuditLog: a secret that anybody gets proves nobody.
+func TestStrangerWhoRegistersCannotFillTheAuditLog(t *testing.T) {
+	w := newWorld(t)
+	c := w.confidential()
+	w.audit.take()
+	for range 50 {
+		w.wantError(w.token(&c, url.Values{"grant_type": {"password"}}), 400, "unsupported_grant_type")
+	}
+	if events := w.audit.take(); len(events) != 1 || events[0].Kind != audit.Refusal || events[0].Client != c.ID {
+		t.Errorf("%d lines, the first %+v", len(events), events[:min(1, len(events))])
+	}
+}
+
 func TestAuditLinesOfTheWholeWay(t *testing.T) {
 	w := newWorld(t)
 	c := w.public()

@@ -53,7 +53,7 @@ func TestFrozenIsIssuedNothing(t *testing.T) {
 				w.wantError(w.token(&c, refreshForm(old.RefreshToken)), 400, "access_denied") // within the grace
 			}
 			for _, e := range w.audit.take() { // never one that says a token was issued
-				if e.Kind != audit.Denial || e.Subject != "alice" && kind == revocation.Subject {
+				if e.Decision != audit.Deny || e.Client != c.ID || e.Subject != "alice" && kind == revocation.Subject {
 					t.Errorf("audit line %+v", e)
 				}
 			}

@@ -102,9 +102,13 @@ func noDuplicates(v url.Values) error {
 	return nil
 }
 
-// refuse notes a caller that did not prove who it is.
-func (s *Server) refuse(r *http.Request, action string, err error) {
+// refuse notes a caller that did not prove who it is, or a client, at most one, whose
+// word that is. The first of a source is a line, the others are counted.
+func (s *Server) refuse(r *http.Request, action string, err error, c ...identity.ClientID) {
 	e := audit.Event{Kind: audit.Refusal, Action: action, Decision: "deny", Reason: string(web.Wire(err).Code), Source: web.Source(r), RequestID: web.RequestID(r.Context())}
+	if len(c) > 0 {
+		e.Client = c[0].String()
+	}
 	if err := s.cfg.Refusals.Refuse(r.Context(), e); err != nil {
 		s.cfg.Log.Error("record refusal", "error", err)
 	}
@@ -120,8 +124,12 @@ func (s *Server) denied(r *http.Request, c Client, action string, err error, tra
 	case oauth.AuthorizationPending, oauth.SlowDown:
 		return err // a device asks every few seconds, and nothing was refused (RFC 8628 §3.5)
 	}
-	if !c.Confidential() { // it has proven nothing: anybody can send its client_id
+	switch {
+	case !c.Confidential(): // it has proven nothing: anybody can send its client_id
 		s.refuse(r, action, err)
+		return err
+	case !c.Static && !granted(trace): // nor much: anybody can register, and then be refused all day
+		s.refuse(r, action, err, c.ID)
 		return err
 	}
 	e := audit.Event{Kind: audit.Denial, Action: action, Client: c.ID.String(), Source: web.Source(r),
@@ -134,6 +142,9 @@ func (s *Server) denied(r *http.Request, c Client, action string, err error, tra
 	}
 	return err
 }
+
+// granted reports whether somebody's authorization is behind a request.
+func granted(trace []*oauth.Trace) bool { return len(trace) > 0 && trace[0].Txn != "" }
 
 // knownGrant keeps what a client may write into the audit log to our own words.
 func knownGrant(grants map[string]Grant, name string) string {
