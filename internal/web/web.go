@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -199,12 +200,37 @@ func preflight(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// LimitBody caps the request body; reading beyond fails with *http.MaxBytesError.
+// bodyTimeout is how long a body may take to come: who sends a byte a minute would hold
+// a connection, and what its headers were admitted for, as long as it likes.
+const bodyTimeout = 30 * time.Second
+
+// LimitBody caps the request body, and the time that it may take; reading beyond fails
+// with *http.MaxBytesError.
 func LimitBody(n int64, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			c := http.NewResponseController(w)
+			_ = c.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails only where there is no connection
+			r.Body = punctual{r.Body, c}
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, n)
 		h.ServeHTTP(w, r)
 	})
+}
+
+// punctual is a body with a deadline, which is over when the body is: the answer may take
+// longer, and that the client goes away meanwhile shall still be noticed.
+type punctual struct {
+	io.ReadCloser
+	c *http.ResponseController
+}
+
+func (p punctual) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if errors.Is(err, io.EOF) { // with another error the rest is still awaited
+		_ = p.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 type statusWriter struct {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,6 +121,44 @@ func TestBodyLimit(t *testing.T) {
 		r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader(body))) // of unknown length, as chunks are
 		if got, _ := serve(t, h, r); got != want {
 			t.Errorf("%d bytes: %v, want %v", len(body), got, want)
+		}
+	}
+}
+
+// connection is a ResponseWriter that notes the deadlines that are set on its reads.
+type connection struct {
+	*httptest.ResponseRecorder
+	deadlines []time.Time
+}
+
+func (c *connection) SetReadDeadline(t time.Time) error {
+	c.deadlines = append(c.deadlines, t)
+	return nil
+}
+
+// TestBodyThatTricklesInIsNotAwaited: a deadline is there until the last byte, also
+// where nobody reads, and not for the answer, which may take longer.
+func TestBodyThatTricklesInIsNotAwaited(t *testing.T) {
+	for name, test := range map[string]struct {
+		body       io.Reader
+		read       bool
+		set, clear bool
+	}{
+		"read to its end": {io.MultiReader(strings.NewReader("abc")), true, true, true},
+		"too long":        {io.MultiReader(strings.NewReader("0123456789a")), true, true, false},
+		"left alone":      {io.MultiReader(strings.NewReader("abc")), false, true, false},
+		"none":            {http.NoBody, true, false, false},
+	} {
+		w, began := &connection{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+		web.LimitBody(10, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if test.read {
+				_, _ = io.ReadAll(r.Body)
+			}
+		})).ServeHTTP(w, httptest.NewRequest("POST", "/", test.body))
+		set := len(w.deadlines) > 0 && w.deadlines[0].After(began) && w.deadlines[0].Before(time.Now().Add(time.Minute))
+		clear := len(w.deadlines) > 1 && w.deadlines[len(w.deadlines)-1].IsZero()
+		if set != test.set || clear != test.clear {
+			t.Errorf("%s: deadlines %v", name, w.deadlines)
 		}
 	}
 }
