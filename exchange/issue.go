@@ -54,10 +54,12 @@ func (e *Exchanger) issueTool(ctx context.Context, q request) (oauth.TokenRespon
 	return response(raw, t.Verified), nil
 }
 
+// decide returns no definition for a tool that is unknown. The PDP is asked about that
+// too, so that it costs and tells the same as one that the subject may not call.
 func (e *Exchanger) decide(ctx context.Context, q request) (string, policies.Decision) {
 	definition, ok := e.cfg.Definitions.Definition(ctx, q.server, q.call.scope.Tool())
 	if !ok {
-		return "", policies.Decision{}
+		definition = ""
 	}
 	r := e.ask(q)
 	r.Action, r.Tool, r.Arguments, r.DefinitionDigest = policies.ActionCallTool, q.call.scope.Tool(), q.call.arguments, definition

@@ -287,6 +287,9 @@ func TestHiddenUnknownAndDeniedToolsAnswerAlike(t *testing.T) {
 	if len(bodies) != 1 {
 		t.Errorf("the answers tell tools apart: %v", bodies)
 	}
+	if len(w.pdp.requests) != 5 { // it takes longest: who measures could tell them apart
+		t.Errorf("the PDP was asked about %d of 5", len(w.pdp.requests))
+	}
 }
 
 // TestNoRecordNoToken: what cannot be written down does not happen.
