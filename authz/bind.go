@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
@@ -28,7 +29,7 @@ func (s *Server) checkProof(w http.ResponseWriter, r *http.Request, path, action
 
 // prove says which keys the client has proved to have, and which of them its tokens are
 // bound to: that of a proof always (RFC 9449 §5), that of its certificate if it
-// registered for that (RFC 8705 §3.4). The proof is spent.
+// registered for that (RFC 8705 §3.4). The proof is not spent yet, see spendProof.
 func (s *Server) prove(r *http.Request, c Client, p dpop.Proof) (proof, bind oauth.Proof, err error) {
 	proof = oauth.Proof{JKT: p.Thumbprint, X5T: web.ClientThumbprint(r)}
 	bind.JKT = proof.JKT
@@ -41,7 +42,19 @@ func (s *Server) prove(r *http.Request, c Client, p dpop.Proof) (proof, bind oau
 	case c.CertificateBound && bind.X5T == "":
 		return proof, bind, &oauth.Error{Code: oauth.InvalidRequest, Description: "the client registered for certificate-bound access tokens: connect with its certificate, where the metadata has mtls_endpoint_aliases"}
 	}
-	return proof, bind, p.Spend(r.Context())
+	return proof, bind, nil
+}
+
+// spendProof makes the DPoP proof of the request count, once. Anybody can send the
+// client_id of a public client, or register, so that grants call it when they have seen
+// somebody's authorization: or strangers could fill the store with proofs.
+func (s *requestState) spendProof(ctx context.Context) error {
+	if s.spent {
+		return nil
+	}
+	err := s.dpop.Spend(ctx)
+	s.spent = err == nil
+	return err
 }
 
 // refreshBound is what a refresh token is bound to: that of a confidential client is to

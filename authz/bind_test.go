@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -174,6 +175,63 @@ func TestStrangersSpendNoProofs(t *testing.T) {
 		t.Error("a stranger filled the store")
 	}
 	w.wantError(h.token(&agent, form), 500, "server_error")
+}
+
+// TestWhoHasNothingSpendsNoProofs: a public client_id is known to all, and a secret is had
+// by registering. A proof that was spent counts no second time for the client itself.
+func TestWhoHasNothingSpendsNoProofs(t *testing.T) {
+	for _, register := range []func(*world) client{(*world).public, (*world).confidential} {
+		w := newWorld(t)
+		c := register(w)
+		h := w.holder("ES256")
+		w.store.on(failing("InsertTicket"))
+		for _, form := range []url.Values{codeForm(c, "x"), refreshForm("x"), {"grant_type": {"x"}}, {"grant_type": {oauth.GrantDeviceCode}, "device_code": {"x"}}} {
+			if a := h.token(&c, form); a.status != 400 {
+				t.Errorf("%v: %d %s", form, a.status, a.body)
+			}
+		}
+		if w.store.called("InsertTicket") {
+			t.Error("who has nothing filled the store")
+		}
+	}
+}
+
+// TestProofUsedBeforeCostsTheClientNothing: neither code nor refresh token is spent by it,
+// and no line says that a token was issued.
+func TestProofUsedBeforeCostsTheClientNothing(t *testing.T) {
+	w := newWorld(t)
+	c := w.public()
+	h := w.holder("ES256")
+	first := h.token(&c, codeForm(c, w.approve(c).Get("code")))
+	used := h.proof("/oauth2/token") // with the nonce that h has now
+	code := codeForm(c, w.approve(c).Get("code"))
+	w.wantBound(w.postProved("/oauth2/token", &c, code, used))
+	replay := func(form url.Values) {
+		t.Helper()
+		w.audit.take()
+		w.wantError(w.postProved("/oauth2/token", &c, form, used), 400, "invalid_dpop_proof")
+		for _, e := range w.audit.take() {
+			if e.Decision == audit.Allow {
+				t.Errorf("audit line %+v", e)
+			}
+		}
+	}
+	code = codeForm(c, w.approve(c).Get("code"))
+	replay(code)
+	w.wantBound(h.token(&c, code))
+	replay(refreshForm(first.RefreshToken))
+	second := h.token(&c, refreshForm(first.RefreshToken))
+	w.wantBound(second)
+	replay(refreshForm(first.RefreshToken)) // which leads to its successor
+	if again := h.token(&c, refreshForm(first.RefreshToken)); again.RefreshToken != second.RefreshToken {
+		t.Errorf("the successor: %s", again.body)
+	}
+	c = w.deviceClient()
+	d := w.begin(c)
+	w.allowDevice(d)
+	replay(pollForm(d))
+	w.clock.advance(deviceInterval)
+	w.wantBound(h.token(&c, pollForm(d)))
 }
 
 // TestStolenRefreshToken: bound to the key of a public client, it is of no use to who has

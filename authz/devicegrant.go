@@ -48,6 +48,9 @@ func (g deviceGrant) redeem(ctx context.Context, r oauth.TokenRequest, d DeviceC
 			return oauth.TokenResponse{}, oauth.ErrInvalidTarget()
 		}
 	}
+	if err := stateOf(ctx).spendProof(ctx); err != nil {
+		return oauth.TokenResponse{}, err
+	}
 	var a Authorization
 	var scope token.Scope
 	var refresh string

@@ -16,6 +16,7 @@ import (
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/pkce"
 
+	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
@@ -57,9 +58,11 @@ type requestState struct {
 	client   Client
 	proof    oauth.Proof // the keys that the request proves
 	bind     oauth.Proof // those that its access token is bound to
-	refresh  string      // the refresh token that was presented
-	rotateTo string      // the one that it is rotated to
-	reused   string      // the authorization whose code or refresh token came a second time
+	dpop     dpop.Proof  // for spendProof, as the next
+	spent    bool
+	refresh  string // the refresh token that was presented
+	rotateTo string // the one that it is rotated to
+	reused   string // the authorization whose code or refresh token came a second time
 }
 
 type requestStateKey struct{}

@@ -68,6 +68,9 @@ func (g fositeGrant) again(ctx context.Context, r oauth.TokenRequest) (oauth.Tok
 	if err := g.s.mayIssueOf(a, r.Trace); err != nil {
 		return oauth.TokenResponse{}, err
 	}
+	if err := stateOf(ctx).spendProof(ctx); err != nil {
+		return oauth.TokenResponse{}, err
+	}
 	scope, err := token.ParseScope(a.Scope)
 	if err != nil {
 		return oauth.TokenResponse{}, err

@@ -37,7 +37,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Trace: trace}
 	var resp oauth.TokenResponse
 	if req.Proof, req.Bind, err = s.prove(r, client, proof); err == nil {
-		resp, err = s.issue(r.Context(), client, req)
+		resp, err = s.issue(r.Context(), &requestState{client: client, proof: req.Proof, bind: req.Bind, dpop: proof}, req)
 	}
 	if err != nil {
 		return s.denied(r, client, knownGrant(s.grants, form.Get("grant_type")), err, trace)
@@ -61,7 +61,8 @@ func (s *Server) authenticated(r *http.Request, action string) (Client, url.Valu
 	return client, form, nil
 }
 
-func (s *Server) issue(ctx context.Context, c Client, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+func (s *Server) issue(ctx context.Context, state *requestState, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	c := state.client
 	grant, ok := s.grants[r.Form.Get("grant_type")]
 	if !ok {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "grant_type is missing or not one that the metadata lists"}
@@ -72,8 +73,19 @@ func (s *Server) issue(ctx context.Context, c Client, r oauth.TokenRequest) (oau
 	if err := s.mayIssue(c.ID, identity.Subject{}); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	resp, err := grant.Issue(withState(ctx, &requestState{client: c, proof: r.Proof, bind: r.Bind}), r)
-	return resp, revokedError(err)
+	if c.Static {
+		if err := state.spendProof(ctx); err != nil {
+			return oauth.TokenResponse{}, err
+		}
+	}
+	resp, err := grant.Issue(withState(ctx, state), r)
+	if err == nil { // nothing is issued by a proof that was not
+		err = state.spendProof(ctx)
+	}
+	if err != nil {
+		return oauth.TokenResponse{}, revokedError(err)
+	}
+	return resp, nil
 }
 
 // parseForm reads an urlencoded body in which no parameter comes twice (RFC 6749
@@ -260,6 +272,9 @@ func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.To
 	}
 	a := ses.authorization
 	if err := g.s.mayIssueOf(a, r.Trace); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	if err := stateOf(ctx).spendProof(ctx); err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	var resp fosite.AccessResponder
