@@ -57,7 +57,7 @@ func checked(t *testing.T) (check func(name, configuration string) string) {
 	ca := (&authority{t: t}).issue(x509.Certificate{IsCA: true, NotAfter: time.Now().Add(time.Hour)})
 	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(),
 		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
-	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres"} {
+	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}
 	for name, content := range files {
