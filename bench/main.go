@@ -62,7 +62,7 @@ type config struct {
 // connections is how many the throughput is measured with.
 const connections = 16
 
-// maxTime keeps a round of the first part, twelve measurements, shorter than an
+// maxTime keeps a round of the first part, thirteen measurements, shorter than an
 // access token lives.
 const maxTime = 15 * time.Second
 
