@@ -108,7 +108,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 
 // bound is when a run has certainly gone wrong.
 func (c config) bound() time.Duration {
-	measurements := time.Duration(c.rounds * (12 + 14))
+	measurements := time.Duration(c.rounds * (13 + 14))
 	return 10*time.Minute + 2*measurements*(c.time+c.warm()+2*time.Second)
 }
 

@@ -191,7 +191,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		return err
 	}
 	as, err = authz.New(authz.Config{Verifier: verifier, Revocations: h.revocations, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
-		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg.Static), Minter: h.minter,
+		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
 		CustomSchemes:  customSchemes,

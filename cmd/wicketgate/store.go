@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
@@ -105,27 +108,66 @@ func (s single) Spend(ctx context.Context, jti string, until time.Time) error {
 }
 
 // configuredClients hides static clients that the configuration no longer has, so
-// that removing one there is enough.
+// that removing one there is enough. Those that it has are read from an embedded store
+// once: they change with the configuration only, and workloads come again and again. A
+// store that can be away is asked each time, so that nothing is issued while it is.
 type configuredClients struct {
 	authz.Store
-	ids map[identity.ClientID]bool
+	ids      map[identity.ClientID]bool
+	embedded bool
+
+	mu    sync.RWMutex // guards known
+	known map[identity.ClientID]authz.Client
 }
 
-func configured(store authz.Store, static []authz.Client) authz.Store {
+func configured(store authz.Store, cfg houseConfig) authz.Store {
 	ids := map[identity.ClientID]bool{}
-	for _, c := range static {
+	for _, c := range cfg.Static {
 		ids[c.ID] = true
 	}
-	return configuredClients{store, ids}
+	return &configuredClients{Store: store, ids: ids, embedded: cfg.Store.Postgres == nil, known: map[identity.ClientID]authz.Client{}}
 }
 
 // Client implements authz.Clients.
-func (c configuredClients) Client(ctx context.Context, id identity.ClientID) (authz.Client, error) {
-	found, err := c.Store.Client(ctx, id)
-	if err == nil && found.Static && !c.ids[id] {
-		return authz.Client{}, fmt.Errorf("client %s was removed from the configuration: %w", id, authz.ErrNotFound)
+func (c *configuredClients) Client(ctx context.Context, id identity.ClientID) (authz.Client, error) {
+	c.mu.RLock()
+	known, ok := c.known[id]
+	c.mu.RUnlock()
+	if ok {
+		return ownCopy(known), nil
 	}
-	return found, err
+	found, err := c.Store.Client(ctx, id)
+	switch {
+	case err != nil || !found.Static:
+		return found, err
+	case !c.ids[id]:
+		return authz.Client{}, fmt.Errorf("client %s was removed from the configuration: %w", id, authz.ErrNotFound)
+	case !c.embedded:
+		return found, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[id] = ownCopy(found)
+	return found, nil
+}
+
+// PutClient implements authz.Clients.
+func (c *configuredClients) PutClient(ctx context.Context, client authz.Client) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.known, client.ID) // the store knows how old its secret is
+	return c.Store.PutClient(ctx, client)
+}
+
+// ownCopy shares nothing that a caller could write to.
+func ownCopy(c authz.Client) authz.Client {
+	for _, list := range []*[]string{&c.RedirectURIs, &c.GrantTypes, &c.Scope} {
+		*list = slices.Clone(*list)
+	}
+	for _, b := range []*[]byte{&c.SecretHash, &c.OldSecretHash, &c.JWKS, &c.RegistrationHash} {
+		*b = bytes.Clone(*b)
+	}
+	return c
 }
 
 // proofs is the tickets of the store as dpop.Once.
