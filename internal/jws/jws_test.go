@@ -77,6 +77,18 @@ func TestSignedTokenVerifiesByItsKeyOnly(t *testing.T) {
 	}
 }
 
+// TestHugeTokenIsNotParsed: before anything of it is decoded, and whatever door takes
+// it; a long one is.
+func TestHugeTokenIsNotParsed(t *testing.T) {
+	var c jsontext.Value
+	for size, ok := range map[int]bool{5000: true, 9000: false} {
+		raw, _ := signed(t, `{"x":"`+strings.Repeat("a", size)+`"}`)
+		if _, err := jws.Parse(raw, &c, "JWT"); (err == nil) != ok {
+			t.Errorf("a token of %d bytes: %v", len(raw), err)
+		}
+	}
+}
+
 // TestWithoutKidOnlyAFewKeysAreTried: each costs a signature check.
 func TestWithoutKidOnlyAFewKeysAreTried(t *testing.T) {
 	var keys []jose.JSONWebKey
