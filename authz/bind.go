@@ -75,14 +75,6 @@ func errUnproven() error {
 	return &oauth.Error{Code: oauth.InvalidGrant, Description: "the code or refresh token is bound to a key that this request does not prove: send a DPoP proof of that key, or connect with that certificate"}
 }
 
-// tokenType is how an access token is presented (RFC 9449 §5, RFC 8705 §3).
-func tokenType(bound token.Confirmation) string {
-	if bound.JKT != "" {
-		return dpop.Scheme
-	}
-	return "Bearer"
-}
-
 // isThumbprint reports whether s may be a jkt.
 func isThumbprint(s string) bool {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)

@@ -70,7 +70,7 @@ func (s *Server) introspect(ctx context.Context, c Client, form url.Values) (int
 		return introspected{}, nil
 	}
 	answer := introspected{Active: true, Issuer: t.Issuer(), Subject: t.Subject(), Audience: t.Audience(), ClientID: t.ClientID(), Scope: t.Scope().String(),
-		Type: tokenType(t.Confirmation()), ID: t.ID(), IssuedAt: t.IssuedAt().Unix(), Expiry: t.Expiry().Unix(), ACR: t.ACR(), Act: t.Actor(), Details: t.Details(), Confirmation: t.Confirmation()}
+		Type: t.Confirmation().TokenType(), ID: t.ID(), IssuedAt: t.IssuedAt().Unix(), Expiry: t.Expiry().Unix(), ACR: t.ACR(), Act: t.Actor(), Details: t.Details(), Confirmation: t.Confirmation()}
 	if at := t.AuthTime(); !at.IsZero() {
 		answer.AuthTime = at.Unix()
 	}

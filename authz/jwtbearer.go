@@ -166,7 +166,7 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 	} else if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	cnf := bound(token.Confirmation(r.Bind), f.Confirmation)
+	cnf := f.Confirmation.And(token.Confirmation(r.Bind)) // what the assertion is bound to has been proved
 	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID,
 		AuthTime: a.AuthTime, Lifetime: g.s.cfg.AccessLifetime, Groups: f.Groups, Claims: f.Claims, ACR: f.ACR,
 		Confirmation: cnf, From: f.ID})
@@ -219,15 +219,4 @@ func assertedScope(wanted string, asserted token.Scope, c Client) (token.Scope, 
 		return token.Scope{}, &oauth.Error{Code: oauth.InvalidScope, Description: "the assertion has none of the scopes that were asked for"}
 	}
 	return scope, nil
-}
-
-// bound is bind, and what the assertion is bound to, which the client has proved.
-func bound(bind, asserted token.Confirmation) token.Confirmation {
-	if asserted.JKT != "" {
-		bind.JKT = asserted.JKT
-	}
-	if asserted.X5T != "" {
-		bind.X5T = asserted.X5T
-	}
-	return bind
 }

@@ -207,7 +207,7 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 }
 
 func (s *Server) tokenResponse(raw string, scope token.Scope, refresh string, bind oauth.Proof) oauth.TokenResponse {
-	return oauth.TokenResponse{AccessToken: raw, TokenType: tokenType(token.Confirmation(bind)), ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
+	return oauth.TokenResponse{AccessToken: raw, TokenType: token.Confirmation(bind).TokenType(), ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
 }
 
 // grantedScope is what of the wanted scope can be granted: unknown ones are

@@ -127,11 +127,7 @@ func (e *Exchanger) mayDelegate(ctx context.Context, q request, scope token.Scop
 
 // response always says what was issued (RFC 8693 §2.2.1).
 func response(raw string, t token.Verified) oauth.TokenResponse {
-	kind := "Bearer"
-	if t.Confirmation().JKT != "" {
-		kind = "DPoP" // RFC 9449 §5
-	}
-	return oauth.TokenResponse{AccessToken: raw, IssuedTokenType: oauth.TokenTypeAccessToken, TokenType: kind,
+	return oauth.TokenResponse{AccessToken: raw, IssuedTokenType: oauth.TokenTypeAccessToken, TokenType: t.Confirmation().TokenType(),
 		ExpiresIn: int64(t.Expiry().Sub(t.IssuedAt()) / time.Second), Scope: t.Scope().String()}
 }
 

@@ -39,8 +39,8 @@ func (c Confirmation) ProvenBy(proof Confirmation) bool {
 	return (c.JKT == "" || c.JKT == proof.JKT) && (c.X5T == "" || c.X5T == proof.X5T)
 }
 
-// and is c with what of more it lacks: a binding can be added, and never changed.
-func (c Confirmation) and(more Confirmation) Confirmation {
+// And is c with what of more it lacks: a binding can be added, and never changed.
+func (c Confirmation) And(more Confirmation) Confirmation {
 	if c.JKT == "" {
 		c.JKT = more.JKT
 	}
@@ -48,6 +48,14 @@ func (c Confirmation) and(more Confirmation) Confirmation {
 		c.X5T = more.X5T
 	}
 	return c
+}
+
+// TokenType is how a token that is bound so is presented (RFC 9449 §5, RFC 8705 §3).
+func (c Confirmation) TokenType() string {
+	if c.JKT != "" {
+		return "DPoP"
+	}
+	return "Bearer"
 }
 
 // thumbprint takes the absent one too.

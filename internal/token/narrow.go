@@ -51,7 +51,7 @@ func (m *Minter) child(parent Verified, s Child, lifetime time.Duration) (claims
 	return claims{
 		Issuer: m.cfg.Issuer, Subject: parent.c.Subject, Audience: audience(s.Audience), ClientID: s.ClientID,
 		ID: rand.Text(), IssuedAt: max(now.Unix(), parent.c.IssuedAt), Expiry: expiry, AuthTime: parent.c.AuthTime, Txn: parent.c.Txn,
-		Act: parent.ActorsWith(s.Actor), Confirmation: parent.c.Confirmation.and(s.Bind), MayAct: parent.c.MayAct,
+		Act: parent.ActorsWith(s.Actor), Confirmation: parent.c.Confirmation.And(s.Bind), MayAct: parent.c.MayAct,
 		Workload: parent.Workload(), Ancestors: append(slices.Clip(parent.c.Ancestors), parent.c.ID), Attributes: parent.c.Attributes,
 	}, nil
 }
