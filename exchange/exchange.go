@@ -73,7 +73,8 @@ type Config struct {
 	// Downstream is the further resources that a token for a resource leads to.
 	Downstream map[oauth.Resource][]oauth.Resource
 
-	// ActsFor is whose access tokens a client may exchange besides its own.
+	// ActsFor is whose access tokens a client may exchange besides its own. Both may be
+	// named by patterns of SPIFFE IDs, see identity.ClientID.Names.
 	ActsFor map[identity.ClientID]Principals
 
 	Foreign Foreign // nil: nobody else's tokens are taken

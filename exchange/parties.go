@@ -86,8 +86,13 @@ func (e *Exchanger) ownSubject(ctx context.Context, raw string, q request) (toke
 }
 
 func (e *Exchanger) actsFor(client, user identity.ClientID) bool {
-	p := e.cfg.ActsFor[client]
-	return p.All || slices.Contains(p.Clients, user)
+	p, ok := e.cfg.ActsFor[client]
+	for named, of := range e.cfg.ActsFor { // patterns do not overlap
+		if !ok && named.Names(client) {
+			p = of
+		}
+	}
+	return p.All || slices.ContainsFunc(p.Clients, func(named identity.ClientID) bool { return named.Names(user) })
 }
 
 // foreignSubject is the same for the access token of another issuer.

@@ -39,6 +39,11 @@ const (
 	maxID         = 256          // bytes of a jti
 )
 
+const (
+	spiffeScheme = "spiffe://"
+	useSVID      = "jwt-svid" // use of such keys in a bundle (SPIFFE Trust Domain and Bundle §4.2.2)
+)
+
 // Config is what a Table is made of.
 type Config struct {
 	Issuer        string // ours: aud of ID-JAGs, and of access tokens where nothing else is configured
@@ -144,7 +149,7 @@ func (t *Table) add(is Issuer) error {
 		return errors.New("it needs either a JWKS URI or a file, one of the two")
 	}
 	if d := i.TrustDomain; d != "" {
-		if !goodDomain(d) || t.domains[d] != nil || strings.HasPrefix(is.Name, spiffeScheme) && is.Name != spiffeScheme+d {
+		if identity.CheckTrustDomain(d) != nil || t.domains[d] != nil || strings.HasPrefix(is.Name, spiffeScheme) && is.Name != spiffeScheme+d {
 			return errors.New("its trust domain is malformed, another than in its name, or that of another issuer")
 		}
 		i.keys.Uses = []string{useSVID}
@@ -157,7 +162,7 @@ func (t *Table) add(is Issuer) error {
 // CheckName takes what can be the iss of an issuer: an https URL, or a SPIFFE trust
 // domain. It is compared to the letter, a trailing slash too.
 func CheckName(name string) error {
-	if domain, ok := strings.CutPrefix(name, spiffeScheme); ok && goodDomain(domain) {
+	if domain, ok := strings.CutPrefix(name, spiffeScheme); ok && identity.CheckTrustDomain(domain) == nil {
 		return nil
 	}
 	u, err := url.Parse(name)
@@ -225,5 +230,5 @@ func refusal(cause error) error {
 
 // mayExchange reports whether the client is one of those for the issuer's tokens.
 func (s *SubjectTokens) mayExchange(c identity.ClientID) bool {
-	return s != nil && slices.Contains(s.Clients, c)
+	return s != nil && slices.ContainsFunc(s.Clients, func(named identity.ClientID) bool { return named.Names(c) })
 }

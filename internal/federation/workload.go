@@ -52,8 +52,8 @@ func CheckPattern(pattern, trustDomain string) error {
 	if trustDomain == "" && !strings.HasPrefix(pattern, "spiffe:") {
 		return nil
 	}
-	domain, _, err := spiffeID(strings.ReplaceAll(pattern, "*", "x"))
-	if err != nil || strings.HasPrefix(pattern, spiffeScheme+"*") || trustDomain != "" && domain != trustDomain {
+	p, err := identity.ParsePattern(pattern)
+	if err != nil || trustDomain != "" && p.TrustDomain() != trustDomain {
 		return fmt.Errorf("%q is no SPIFFE ID of the trust domain: write spiffe://%s/PATH", pattern, trustDomain)
 	}
 	return nil
@@ -113,9 +113,11 @@ func (t *Table) platform(c claims) (*issuer, string, error) {
 	}
 	domain := ""
 	if strings.HasPrefix(sub, "spiffe:") {
-		if domain, _, err = spiffeID(sub); err != nil {
+		id, err := identity.ParseSPIFFEID(sub)
+		if err != nil {
 			return nil, "", err
 		}
+		domain = id.TrustDomain()
 	}
 	is := t.domains[domain]
 	if _, ok := c["iss"]; ok {

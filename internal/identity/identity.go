@@ -1,8 +1,9 @@
 // Package identity owns the names of those who act: the subject on whose behalf
-// a call is made and the OAuth client that makes it.
+// a call is made, the OAuth client that makes it, and the SPIFFE ID of a workload that
+// is either.
 //
-// It knows nothing of OAuth messages, tokens or policy. Both types are small
-// comparable values whose zero value names nobody; only Parse functions make
+// It knows nothing of OAuth messages, tokens or policy, and does NOT verify that
+// somebody is who they say. The types are small comparable values whose zero value names nobody; only Parse functions make
 // others, so a name that has reached a decision has been checked once.
 package identity
 
@@ -21,7 +22,7 @@ const (
 
 // Errors of the Parse functions.
 var (
-	ErrBadSubject  = errors.New("subject must be 1 to 255 bytes of printable UTF-8 without spaces")
+	ErrBadSubject  = errors.New("subject must be 1 to 255 bytes of printable UTF-8 without spaces, or a SPIFFE ID")
 	ErrBadClientID = errors.New("client_id must be 1 to 2048 printable ASCII characters without spaces")
 )
 
@@ -31,6 +32,9 @@ type Subject struct{ name string }
 
 // ParseSubject checks and makes a Subject. It returns ErrBadSubject.
 func ParseSubject(s string) (Subject, error) {
+	if _, err := ParseSPIFFEID(s); err == nil { // which may be longer
+		return Subject{s}, nil
+	}
 	if s == "" || len(s) > maxSubject || !utf8.ValidString(s) || strings.ContainsFunc(s, notPrintable) {
 		return Subject{}, ErrBadSubject
 	}

@@ -32,6 +32,13 @@ const (
 	AuthTLS           = "tls_client_auth"
 	AuthSelfSignedTLS = "self_signed_tls_client_auth"
 
+	// X.509-SVID and JWT-SVID (draft-ietf-oauth-spiffe-client-auth-02).
+	AuthSPIFFEX509 = "spiffe_x509"
+	AuthSPIFFEJWT  = "spiffe_jwt"
+
+	// AuthSPIFFE is our own, and of the configuration only: the one SVID or the other.
+	AuthSPIFFE = "spiffe"
+
 	// AuthWorkload is our own, and of the configuration only: the assertion of the
 	// jwt-bearer grant proves the client, and is good for no other request.
 	AuthWorkload = "workload_identity"
@@ -43,6 +50,10 @@ const ProfileIDJAG = "urn:ietf:params:oauth:grant-profile:id-jag"
 
 // AssertionJWTBearer is the client_assertion_type of RFC 7523 §2.2.
 const AssertionJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// AssertionJWTSPIFFE is the client_assertion_type of a JWT-SVID
+// (draft-ietf-oauth-spiffe-client-auth-02 §3.1).
+const AssertionJWTSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 
 // Scopes of access tokens. A call token's scopes are made in package token.
 const (
