@@ -47,6 +47,7 @@ var allowed = map[string][]string{
 	"internal/storetest": {"authz", "internal/revocation", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
+	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -60,6 +61,7 @@ var only = map[string][]string{
 	"github.com/modelcontextprotocol/go-sdk": {"internal/demomail"},
 	"github.com/santhosh-tekuri/jsonschema":  {"internal/schema"},
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
+	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
 }
 

@@ -26,11 +26,14 @@ func (s *Server) checkCertificate(ctx context.Context, c Client, chain []*x509.C
 		return errInvalidClient(errors.New("no proof"))
 	}
 	check := s.checkChain
-	if c.AuthMethod == oauth.AuthSelfSignedTLS {
+	switch c.AuthMethod {
+	case oauth.AuthSelfSignedTLS:
 		check = s.checkSelfSigned
+	case oauth.AuthSPIFFE, oauth.AuthSPIFFEX509:
+		check = s.checkX509SVID
 	}
 	if err := check(ctx, c, chain); err != nil {
-		return errInvalidClient(err)
+		return s.unproved(ctx, err)
 	}
 	return nil
 }

@@ -14,10 +14,11 @@ import (
 )
 
 // credentials is what a request says of its client, and by what it would prove it:
-// at most one of secret and assertion.
+// at most one of secret, assertion and JWT-SVID.
 type credentials struct {
 	id, secret string
 	assertion  *assertion
+	svid       string
 }
 
 // AuthMethods lists how clients may authenticate, for the metadata.
@@ -25,6 +26,9 @@ func (s *Server) AuthMethods() []string {
 	methods := []string{oauth.AuthNone, oauth.AuthBasic, oauth.AuthPost, oauth.AuthPrivateKeyJWT}
 	if s.cfg.ClientCAs != nil {
 		methods = append(methods, oauth.AuthTLS, oauth.AuthSelfSignedTLS)
+	}
+	if s.cfg.SVIDs != nil {
+		methods = append(methods, oauth.AuthSPIFFEJWT, oauth.AuthSPIFFEX509)
 	}
 	return methods
 }
@@ -36,6 +40,9 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, action strin
 	cred, err := parseCredentials(r, form)
 	if err != nil {
 		return Client{}, err
+	}
+	if cred.svid != "" {
+		return s.checkJWTSVID(ctx, cred)
 	}
 	c, err := s.claimed(ctx, cred.id, form)
 	if err != nil {
@@ -126,8 +133,12 @@ func parseBasic(r *http.Request, body credentials) (credentials, error) {
 // asserting reads a client assertion (RFC 7521 §4.2). Its subject is the client; a
 // client_id beside it is optional, and must be the same.
 func asserting(form url.Values) (credentials, error) {
-	if form.Get("client_assertion_type") != oauth.AssertionJWTBearer || form.Get("client_assertion") == "" {
-		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_assertion needs client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}
+	kind, raw := form.Get("client_assertion_type"), form.Get("client_assertion")
+	switch {
+	case raw != "" && kind == oauth.AssertionJWTSPIFFE:
+		return credentials{id: form.Get("client_id"), svid: raw}, nil
+	case raw == "" || kind != oauth.AssertionJWTBearer:
+		return credentials{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_assertion needs client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer, or :jwt-spiffe for a JWT-SVID"}
 	}
 	a, err := parseAssertion(form.Get("client_assertion"))
 	if err != nil {

@@ -54,7 +54,7 @@ func (s *Server) federated() bool {
 // with every request of a connection, and does not count.
 func (s *Server) bearsWorkload(r *http.Request, action string, form url.Values, cred credentials, c Client) bool {
 	return action == "token" && s.federated() && form.Get("grant_type") == oauth.GrantJWTBearer &&
-		len(r.Header.Values("Authorization")) == 0 && cred.secret == "" && cred.assertion == nil &&
+		len(r.Header.Values("Authorization")) == 0 && cred.secret == "" && cred.assertion == nil && cred.svid == "" &&
 		(cred.id == "" || c.AuthMethod == oauth.AuthWorkload)
 }
 

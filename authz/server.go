@@ -111,6 +111,9 @@ type Config struct {
 	// authenticates by a certificate of a PKI.
 	ClientCAs *x509.CertPool
 
+	// SVIDs verifies what workloads of SPIFFE bring; nil: there are none.
+	SVIDs SVIDs
+
 	// Federation is which other issuers are trusted; nil: none.
 	Federation Federation
 

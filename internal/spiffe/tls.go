@@ -1,0 +1,120 @@
+package spiffe
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+)
+
+// Certificate is a tls.Config.GetCertificate: our X.509-SVID of the moment. One that
+// has expired is not shown: the handshake fails.
+func (s *Source) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	own, err := s.Own()
+	if err != nil {
+		return nil, err
+	}
+	return certificate(own), nil
+}
+
+func certificate(own *x509svid.SVID) *tls.Certificate {
+	c := &tls.Certificate{PrivateKey: own.PrivateKey, Leaf: own.Certificates[0]}
+	for _, cert := range own.Certificates {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	return c
+}
+
+// Transport speaks mutual TLS with our X.509-SVID to servers that prove to be the one
+// workload, and to no others. Connections go on when an SVID is renewed, and new requests
+// take new ones: none begins on a connection of which either SVID has expired.
+func (s *Source) Transport(base *http.Transport, server identity.SPIFFEID) http.RoundTripper {
+	return &transport{source: s, base: base, server: server}
+}
+
+type transport struct {
+	source *Source
+	base   *http.Transport
+	server identity.SPIFFEID
+
+	mu      sync.Mutex // guards current
+	current *generation
+}
+
+// generation is the connections that were made with one X.509-SVID of ours.
+type generation struct {
+	*http.Transport
+	own *x509svid.SVID
+
+	mu    sync.Mutex // guards until
+	until time.Time  // the first expiry of an SVID, ours or a server's
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	g, err := t.generation()
+	if err != nil {
+		return nil, err
+	}
+	return g.RoundTrip(r)
+}
+
+// generation is the one of the moment. What is under way on an old one ends there.
+func (t *transport) generation() (*generation, error) {
+	own, err := t.source.Own()
+	if err != nil {
+		return nil, fmt.Errorf("mutual TLS to %s: %w", t.server, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current != nil && t.current.own == own && t.current.fresh(t.source.cfg.Now()) {
+		return t.current, nil
+	}
+	if t.current != nil {
+		t.current.CloseIdleConnections() // and those that become idle later, too
+	}
+	t.current = t.next(own)
+	return t.current, nil
+}
+
+func (t *transport) next(own *x509svid.SVID) *generation {
+	g := &generation{Transport: t.base.Clone(), own: own, until: own.Certificates[0].NotAfter}
+	g.TLSClientConfig = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // of names and system roots only: VerifyConnection does it, by the trust bundle
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate(own), nil
+		},
+		VerifyConnection: func(c tls.ConnectionState) error { return t.verify(g, c) },
+	}
+	return g
+}
+
+// verify refuses every server but the one.
+func (t *transport) verify(g *generation, c tls.ConnectionState) error {
+	id, err := t.source.verify(c.PeerCertificates, x509.ExtKeyUsageServerAuth)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the server did not prove to be %s: %w", t.server, err)
+	case id != t.server:
+		return fmt.Errorf("the server is %s, not %s", id, t.server)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if expires := c.PeerCertificates[0].NotAfter; expires.Before(g.until) {
+		g.until = expires
+	}
+	return nil
+}
+
+func (g *generation) fresh(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Before(g.until)
+}
