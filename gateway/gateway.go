@@ -83,6 +83,9 @@ type Upstream struct {
 	URL      string         // where it listens
 	Audience oauth.Resource // internal: aud of the call tokens it gets
 
+	// Transport reaches it; nil: that of the Config.
+	Transport http.RoundTripper
+
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
 }

@@ -30,7 +30,14 @@ func (g *Gateway) send(ctx context.Context, up *upstream, call token.Call, s ses
 		"Authorization": {"Bearer " + call.Bearer()},
 	}
 	s.apply(req.Header)
-	return g.cfg.Transport.RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+	return g.transport(up).RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+}
+
+func (g *Gateway) transport(up *upstream) http.RoundTripper {
+	if up.Transport != nil {
+		return up.Transport
+	}
+	return g.cfg.Transport
 }
 
 // deleteSession ends the session with the upstream; one that knows no DELETE or
@@ -42,7 +49,7 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + call.Bearer()}}
 	s.apply(req.Header)
-	resp, err := g.cfg.Transport.RoundTrip(req)
+	resp, err := g.transport(up).RoundTrip(req)
 	if err != nil {
 		return err
 	}

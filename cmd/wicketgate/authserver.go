@@ -57,7 +57,9 @@ func trustedIssuers(cfg houseConfig, resources oauth.Resources, isClient func(co
 // authMethods is how clients may authenticate: by certificate only where one can
 // arrive, and by one of a PKI only with its authorities.
 func authMethods(cfg houseConfig, as *authz.Server) []string {
-	methods := slices.DeleteFunc(as.AuthMethods(), func(m string) bool { return m == oauth.AuthTLS || m == oauth.AuthSelfSignedTLS })
+	methods := slices.DeleteFunc(as.AuthMethods(), func(m string) bool {
+		return m == oauth.AuthTLS || m == oauth.AuthSelfSignedTLS || m == oauth.AuthSPIFFEX509 && !cfg.Certificates
+	})
 	if cfg.Certificates && cfg.ClientCAs != nil {
 		methods = append(methods, oauth.AuthTLS)
 	}

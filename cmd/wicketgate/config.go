@@ -72,6 +72,9 @@ type Config struct {
 	// themselves. One that is removed here is refused from the next start on.
 	Clients []ClientConfig `yaml:"clients"`
 
+	// SPIFFE: workloads that prove themselves by their SVIDs, and our own. Absent: none.
+	SPIFFE *SPIFFEConfig `yaml:"spiffe"`
+
 	// Other issuers that are believed, and for what. Absent: none.
 	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`
 
@@ -106,10 +109,14 @@ type Config struct {
 type TLSConfig struct {
 	// PEM file with the certificate and its intermediates, the leaf first. It is looked
 	// at with every handshake: a new pair counts at once, open connections go on.
-	Cert string `yaml:"cert" required:"true"`
+	Cert string `yaml:"cert"`
 
 	// PEM file with the private key; others must not be able to read it.
-	Key string `yaml:"key" required:"true"`
+	Key string `yaml:"key"`
+
+	// Instead of cert and key: show our X.509-SVID, which changes by itself. Only clients
+	// that have the trust bundle accept it, no browser does.
+	SVID bool `yaml:"svid" default:"false"`
 
 	// The oldest TLS version that is spoken.
 	MinVersion string `yaml:"min_version" enum:"1.2,1.3" default:"1.2"`
@@ -186,12 +193,17 @@ type RegistrationConfig struct {
 
 // MutualTLSConfig is the listener for clients that authenticate by certificate.
 type MutualTLSConfig struct {
-	// HOST:PORT; the certificate is that of tls, which must be configured.
+	// HOST:PORT; the certificate is that of tls, which must be configured unless svid is
+	// true.
 	Listen string `yaml:"listen" required:"true"`
 
 	// URL of that listener for clients, without trailing slash; the metadata names the
 	// endpoints there (mtls_endpoint_aliases).
 	URL string `yaml:"url" required:"true"`
+
+	// Show our X.509-SVID instead of the certificate of tls, for workloads that have the
+	// trust bundle.
+	SVID bool `yaml:"svid" default:"false"`
 }
 
 // AdminConfig is the operators' listener.
@@ -269,6 +281,10 @@ type ServerConfig struct {
 	// 8693): those that this server calls on behalf of its callers. Absent: none.
 	Downstream []string `yaml:"downstream"`
 
+	// Its SPIFFE ID: it is spoken to by mutual TLS, with our X.509-SVID, and only if its
+	// own is that one. Needs spiffe.workload_api, and an https url.
+	SPIFFEID string `yaml:"spiffe_id"`
+
 	// Refuse access tokens that are bound to no key of the client, so that a stolen one is
 	// of no use: only DPoP (RFC 9449) and certificates (RFC 8705) get in. Many MCP clients
 	// can do neither.
@@ -282,7 +298,9 @@ type ServerConfig struct {
 // ClientConfig is a client that is known from here.
 type ClientConfig struct {
 	// client_id, and the subject of what it does for itself; access.yaml names it under
-	// clients.
+	// clients. With one of the auth_methods spiffe it is the SPIFFE ID; a * in it stands for
+	// one whole segment of the path: spiffe://example.org/agent/*. Every workload that such
+	// a pattern names is a client of its own, with its own SPIFFE ID as client_id.
 	ID string `yaml:"id" required:"true"`
 
 	// For people to read.
@@ -300,9 +318,11 @@ type ClientConfig struct {
 	// How it proves who it is. client_secret: HTTP Basic, or in the body. private_key_jwt
 	// needs jwks_file or jwks_uri; tls_client_auth needs tls_name, and
 	// self_signed_tls_client_auth a key set with its certificate's key. workload_identity:
-	// by what a platform says of it (trusted_issuers), and in no other way. none: a public
-	// client, which acts for people only.
-	AuthMethod string `yaml:"auth_method" enum:"client_secret,private_key_jwt,tls_client_auth,self_signed_tls_client_auth,workload_identity,none" default:"client_secret"`
+	// by what a platform says of it (trusted_issuers), and in no other way. spiffe: by its
+	// SVID, where spiffe_x509 takes an X.509-SVID only (mutual_tls), which cannot be replayed
+	// by who reads it, and spiffe_jwt a JWT-SVID only. none: a public client, which acts for
+	// people only.
+	AuthMethod string `yaml:"auth_method" enum:"client_secret,private_key_jwt,tls_client_auth,self_signed_tls_client_auth,workload_identity,spiffe,spiffe_x509,spiffe_jwt,none" default:"client_secret"`
 
 	// File with the client's public keys: a JWK Set (RFC 7517).
 	JWKSFile string `yaml:"jwks_file"`

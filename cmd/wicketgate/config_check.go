@@ -62,12 +62,14 @@ func (c configCheck) check(ctx context.Context) {
 	origin := c.issuer()
 	c.trusted()
 	c.listeners(origin)
+	c.spiffe()
 	c.tls(origin)
 	c.store()
 	c.folder()
 	c.servers(origin)
 	c.downstream()
 	c.clients()
+	c.workloads()
 	c.trustedIssuers()
 	c.certificates()
 	c.login()
@@ -208,7 +210,20 @@ func (c configCheck) address(path, s string) (local, ok bool) {
 // tls loads the certificate and looks whether it is the right one.
 func (c configCheck) tls(origin *url.URL) {
 	t := c.s.TLS
-	if t == nil || !c.good("tls.cert") || !c.good("tls.key") {
+	switch {
+	case t == nil || !c.good("tls.cert") || !c.good("tls.key"):
+		return
+	case t.SVID && (t.Cert != "" || t.Key != ""):
+		c.refuse("tls.svid", "tls.svid is true, and there is a cert or key: remove one of the two")
+		return
+	case t.SVID:
+		c.needsOwn("tls.svid")
+		return
+	case t.Cert == "":
+		c.refuse("tls", "tls has no cert: add it, or write svid: true")
+		return
+	case t.Key == "":
+		c.refuse("tls", "tls has no key: add it")
 		return
 	}
 	if err := privateFile(c.file(t.Key)); err != nil {

@@ -108,7 +108,7 @@ func (c configCheck) certificates() {
 			c.refuse(at+".tls_client_certificate_bound_access_tokens", "%s.tls_client_certificate_bound_access_tokens is true, but no certificate can reach this server: configure mutual_tls, or trusted_proxies.client_certificate", at)
 		}
 		switch {
-		case cl.AuthMethod != oauth.AuthTLS && cl.AuthMethod != oauth.AuthSelfSignedTLS:
+		case !slices.Contains([]string{oauth.AuthTLS, oauth.AuthSelfSignedTLS, oauth.AuthSPIFFEX509}, cl.AuthMethod):
 		case !byCertificate:
 			c.refuse(at+".auth_method", "%s.auth_method is %s, but no certificate can reach this server: configure mutual_tls, or trusted_proxies.client_certificate", at, cl.AuthMethod)
 		case cl.AuthMethod == oauth.AuthTLS && s.ClientCA == "":
@@ -124,17 +124,22 @@ func (c configCheck) mutualTLS(m *MutualTLSConfig) {
 	}
 	u, err := url.Parse(m.URL)
 	switch {
-	case c.s.TLS == nil:
-		c.refuse("mutual_tls", "mutual_tls needs tls: its certificate is shown there too")
+	case !m.SVID && c.s.TLS == nil:
+		c.refuse("mutual_tls", "mutual_tls needs tls, whose certificate is shown there too, or svid: true")
 	case m.Listen == c.s.Listen && !strings.HasSuffix(m.Listen, ":0"):
 		c.refuse("mutual_tls.listen", "mutual_tls.listen is the address of listen: browsers would be asked for certificates")
 	case err != nil || u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != m.URL:
 		c.refuse("mutual_tls.url", "mutual_tls.url is %s: write https://HOST[:PORT], without path and trailing slash", shown(m.URL))
 	default:
 		c.s.house.MutualTLS = m.URL
-		if cert := c.s.certificate; cert != nil && cert.current.Leaf.VerifyHostname(u.Hostname()) != nil {
+		if cert := c.s.certificate; !m.SVID && cert != nil && cert.current.Leaf.VerifyHostname(u.Hostname()) != nil {
 			c.note("the certificate is not for %s, the host of mutual_tls.url: clients will refuse it", u.Hostname())
 		}
+	}
+	if m.SVID {
+		c.needsOwn("mutual_tls.svid")
+	} else if t := c.s.TLS; t != nil && t.SVID {
+		c.refuse("mutual_tls.svid", "tls.svid is true, so mutual_tls.svid must be: they show the same certificate")
 	}
 }
 

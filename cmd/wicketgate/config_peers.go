@@ -46,6 +46,7 @@ func (c configCheck) servers(origin *url.URL) {
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
 			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained})
+			c.serverID(at, s)
 		}
 	}
 	if len(c.s.Servers) == 0 {

@@ -129,7 +129,7 @@ func (c configCheck) trustedIssuers() {
 			out.SubjectTokens = c.subjectTokens(at+".subject_tokens", *s)
 		}
 		if w := is.Workloads; w != nil {
-			out.Workloads = c.workloads(at+".workloads", is, *w, proved)
+			out.Workloads = c.identities(at+".workloads", is, *w, proved)
 		}
 		all := append(c.s.house.TrustedIssuers, out)
 		if len(c.mistakes) > before {
@@ -228,7 +228,7 @@ func (c configCheck) clientNamed(at, id string) (ClientConfig, bool) {
 	return ClientConfig{}, false
 }
 
-func (c configCheck) workloads(at string, is TrustedIssuerConfig, w WorkloadsConfig, proved map[string]bool) *federation.Workloads {
+func (c configCheck) identities(at string, is TrustedIssuerConfig, w WorkloadsConfig, proved map[string]bool) *federation.Workloads {
 	out := &federation.Workloads{Audience: w.Audience, MaxAge: time.Duration(w.MaxAge)}
 	domain := is.TrustDomain
 	if name, ok := strings.CutPrefix(is.Issuer, "spiffe://"); ok && domain == "" {

@@ -23,6 +23,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
 	"github.com/wicketgate/wicketgate/internal/revocation"
+	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -64,6 +65,8 @@ type houseConfig struct {
 	ActsFor         map[identity.ClientID]exchange.Principals // whose users' tokens a client may exchange
 	Downstream      map[string][]string                       // servers, to which tokens for a server may be exchanged
 	TrustedIssuers  []federation.Issuer
+	SPIFFE          *spiffe.Config               // nil: no SVIDs
+	ServerIDs       map[string]identity.SPIFFEID // of servers that are spoken to by mutual TLS
 	Ages            ages
 
 	Origins   []string // further origins whose pages may call the gateway
@@ -111,6 +114,7 @@ type house struct {
 	audit   *watchedAudit
 
 	revocations *revocation.View
+	spiffe      *spiffe.Source // nil: no SVIDs
 
 	closers []func() error // in the order of building
 }
@@ -166,6 +170,9 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err := h.watchRevocations(ctx, cfg, log); err != nil {
 		return err
 	}
+	if err := h.openSPIFFE(ctx, cfg); err != nil {
+		return err
+	}
 	resources, servers := registry(cfg.Upstreams)
 	prover := dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{store}, Now: time.Now})
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now, Revocations: h.revocations})
@@ -180,7 +187,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return h.gateway.Definition(ctx, server, tool)
 		}),
 		Audit: log, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor, Foreign: trusted})
-	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: cfg.Upstreams, Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
+	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
 		Freezes: h.revocations, Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
 		Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: prover, Log: cfg.Log, Now: time.Now})
 	if err != nil {
@@ -190,7 +197,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	as, err = authz.New(authz.Config{Verifier: verifier, Revocations: h.revocations, Login: login, Federation: trusted, Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
+	as, err = authz.New(authz.Config{Verifier: verifier, Revocations: h.revocations, Login: login, Federation: trusted, SVIDs: h.svids(), Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
 		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
 		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
@@ -284,7 +291,7 @@ func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
 
 // transport is for upstreams: many calls at once over kept connections, no proxy
 // of the environment, no decompression (bytes pass as they are).
-func transport() http.RoundTripper {
+func transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy, t.DisableCompression = nil, true
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256

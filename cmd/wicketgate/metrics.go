@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/wicketgate/wicketgate/internal/spiffe"
 )
 
 // metrics is what /metrics says. No label holds what a caller chose: handlers by
@@ -46,6 +48,18 @@ func newMetrics() *metrics {
 func (m *metrics) watch(c *certificate) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wicketgate_tls_certificate_expiry_timestamp_seconds",
 		Help: "When the certificate in use expires, Unix time."}, c.expires))
+}
+
+// watchSVID adds when our X.509-SVID expires.
+func (m *metrics) watchSVID(s *spiffe.Source) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wicketgate_spiffe_svid_expiry_timestamp_seconds",
+		Help: "When our X.509-SVID expires, Unix time; 0: there is none, or it has expired."}, func() float64 {
+		own, err := s.Own()
+		if err != nil {
+			return 0
+		}
+		return float64(own.Certificates[0].NotAfter.Unix())
+	}))
 }
 
 func (m *metrics) handler() http.Handler {

@@ -77,7 +77,7 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []web.Check{
+	checks := []web.Check{
 		{Name: "store", Do: store},
 		{Name: "audit", Do: h.audit.writable},
 		{Name: "revocations", Do: func(context.Context) error { return h.revocations.Fresh() }},
@@ -87,7 +87,17 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 			}
 			return nil
 		}},
-	}, nil
+	}
+	if h.spiffe != nil {
+		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {
+			warning, err := h.spiffe.State()
+			if warning != nil {
+				return web.Warning{Err: warning}
+			}
+			return err
+		}})
+	}
+	return checks, nil
 }
 
 func (h *house) storeCheck(cfg storeConfig) (func(ctx context.Context) error, error) {

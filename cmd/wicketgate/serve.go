@@ -98,9 +98,9 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 	}
 	health := &web.Health{Checks: checks, Log: log}
 	return runSites(ctx, sitesConfig{Log: log, Headers: time.Duration(s.Limits.Headers), Idle: time.Duration(s.Limits.Idle),
-		Sites: s.sites(l, h.handler, operators(health, m), s.tls(log, m)),
+		Sites: s.sites(l, h, operators(health, m), s.tls(log, m, h)),
 		Ready: func(ctx context.Context) {
-			log.Info("serving", append([]any{"issuer", s.Issuer, "tls", s.certificate != nil, "version", version()}, l.addresses()...)...)
+			log.Info("serving", append([]any{"issuer", s.Issuer, "tls", s.TLS != nil, "version", version()}, l.addresses()...)...)
 			fmt.Fprintln(stdout, "ready", s.Issuer)
 			discover(ctx, h, s.house, log)
 		},
@@ -161,12 +161,15 @@ func (s *settings) listen() (l listeners, err error) {
 // sites are the handlers of the listeners. Whoever comes to the one for certificates
 // is asked for one, and need not have a known one: what it proves is for the client
 // authentication to say.
-func (s *settings) sites(l listeners, public, operators http.Handler, c *tls.Config) [][]site {
-	clients := []site{{listener: l.front, handler: public, tls: c}}
+func (s *settings) sites(l listeners, h *house, operators http.Handler, c *tls.Config) [][]site {
+	clients := []site{{listener: l.front, handler: h.handler, tls: c}}
 	if l.mutual != nil {
 		asking := c.Clone()
+		if s.MutualTLS.SVID {
+			asking = &tls.Config{GetCertificate: h.spiffe.Certificate, MinVersion: tls.VersionTLS12}
+		}
 		asking.ClientAuth = tls.RequestClientCert
-		clients = append(clients, site{listener: l.mutual, handler: public, tls: asking})
+		clients = append(clients, site{listener: l.mutual, handler: h.handler, tls: asking})
 	}
 	return [][]site{clients, {{listener: l.admin, handler: operators}}} // operators see the end
 }
@@ -183,14 +186,19 @@ func listenAs(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// tls is nil without a certificate.
-func (s *settings) tls(log *slog.Logger, m *metrics) *tls.Config {
-	if s.certificate == nil {
+// tls is nil for plain HTTP.
+func (s *settings) tls(log *slog.Logger, m *metrics, h *house) *tls.Config {
+	if s.TLS == nil {
 		return nil
 	}
-	s.certificate.log = log
-	m.watch(s.certificate)
-	c := &tls.Config{GetCertificate: s.certificate.get, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.TLS.SVID {
+		c.GetCertificate = h.spiffe.Certificate
+	} else {
+		s.certificate.log = log
+		m.watch(s.certificate)
+		c.GetCertificate = s.certificate.get
+	}
 	if s.TLS.MinVersion == "1.3" {
 		c.MinVersion = tls.VersionTLS13
 	}

@@ -114,6 +114,7 @@ func (s single) Spend(ctx context.Context, jti string, until time.Time) error {
 type configuredClients struct {
 	authz.Store
 	ids      map[identity.ClientID]bool
+	patterns []authz.Client // whose id is a pattern of SPIFFE IDs; no two overlap
 	embedded bool
 
 	mu    sync.RWMutex // guards known
@@ -121,11 +122,15 @@ type configuredClients struct {
 }
 
 func configured(store authz.Store, cfg houseConfig) authz.Store {
-	ids := map[identity.ClientID]bool{}
+	ids, patterns := map[identity.ClientID]bool{}, []authz.Client{}
 	for _, c := range cfg.Static {
 		ids[c.ID] = true
+		if p, err := identity.ParsePattern(c.ID.String()); err == nil && p.Any() {
+			c.Static = true
+			patterns = append(patterns, c)
+		}
 	}
-	return &configuredClients{Store: store, ids: ids, embedded: cfg.Store.Postgres == nil, known: map[identity.ClientID]authz.Client{}}
+	return &configuredClients{Store: store, ids: ids, patterns: patterns, embedded: cfg.Store.Postgres == nil, known: map[identity.ClientID]authz.Client{}}
 }
 
 // Client implements authz.Clients.
@@ -137,10 +142,16 @@ func (c *configuredClients) Client(ctx context.Context, id identity.ClientID) (a
 		return ownCopy(known), nil
 	}
 	found, err := c.Store.Client(ctx, id)
+	gone := err == nil && found.Static && !c.ids[id]
+	if errors.Is(err, authz.ErrNotFound) || gone {
+		if named, ok := c.named(id); ok {
+			return named, nil
+		}
+	}
 	switch {
 	case err != nil || !found.Static:
 		return found, err
-	case !c.ids[id]:
+	case gone:
 		return authz.Client{}, fmt.Errorf("client %s was removed from the configuration: %w", id, authz.ErrNotFound)
 	case !c.embedded:
 		return found, nil
@@ -149,6 +160,19 @@ func (c *configuredClients) Client(ctx context.Context, id identity.ClientID) (a
 	defer c.mu.Unlock()
 	c.known[id] = ownCopy(found)
 	return found, nil
+}
+
+// named is the workload that a pattern names: a client with an id of its own, which is
+// as the pattern is, and of which the store knows nothing.
+func (c *configuredClients) named(id identity.ClientID) (authz.Client, bool) {
+	for _, p := range c.patterns {
+		if p.ID.Names(id) && p.ID != id {
+			found := ownCopy(p)
+			found.ID = id
+			return found, true
+		}
+	}
+	return authz.Client{}, false
 }
 
 // PutClient implements authz.Clients.

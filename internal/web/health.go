@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -19,6 +20,14 @@ type Check struct {
 	Do   func(ctx context.Context) error
 }
 
+// Warning is an error of a Check that an operator should know of, though requests are
+// served all the same.
+type Warning struct{ Err error }
+
+func (w Warning) Error() string { return w.Err.Error() }
+
+func (w Warning) Unwrap() error { return w.Err }
+
 // Health answers whether the process lives (/healthz) and whether it can serve
 // (/readyz). It is for a listener of operators, not for clients.
 type Health struct {
@@ -27,7 +36,7 @@ type Health struct {
 
 	stopping atomic.Bool
 	mu       sync.Mutex // guards failing
-	failing  map[string]bool
+	failing  map[string]string
 }
 
 // Stopping makes the process not ready, for good.
@@ -47,9 +56,10 @@ type readiness struct {
 }
 
 type result struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Warning string `json:"warning,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
@@ -70,24 +80,40 @@ func (h *Health) ready(w http.ResponseWriter, r *http.Request) {
 	_ = WriteJSON(w, status, answer)
 }
 
-// result does one check, and logs when it begins or ceases to fail.
+// How a check has ended.
+const (
+	checkGood    = ""
+	checkWarning = "ready, but"
+	checkFailed  = "not ready"
+)
+
+// result does one check, and logs when it begins or ceases to fail, or to warn.
 func (h *Health) result(ctx context.Context, c Check) result {
 	err := c.Do(ctx)
+	res, state := result{Name: c.Name, OK: true}, checkGood
+	var w Warning
+	switch {
+	case errors.As(err, &w):
+		res.Warning, state = err.Error(), checkWarning
+	case err != nil:
+		res, state = result{Name: c.Name, Error: err.Error()}, checkFailed
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failing == nil {
-		h.failing = map[string]bool{}
+		h.failing = map[string]string{}
 	}
-	if failing := err != nil; failing != h.failing[c.Name] {
-		h.failing[c.Name] = failing
-		if failing {
-			h.Log.Error("not ready", "check", c.Name, "error", err)
-		} else {
-			h.Log.Info("ready again", "check", c.Name)
-		}
+	if h.failing[c.Name] == state {
+		return res
 	}
-	if err != nil {
-		return result{Name: c.Name, Error: err.Error()}
+	h.failing[c.Name] = state
+	switch state {
+	case checkFailed:
+		h.Log.Error(state, "check", c.Name, "error", err)
+	case checkWarning:
+		h.Log.Warn(state, "check", c.Name, "error", err)
+	default:
+		h.Log.Info("ready again", "check", c.Name)
 	}
-	return result{Name: c.Name, OK: true}
+	return res
 }
