@@ -26,6 +26,8 @@ const withDoors = `clients:
   - {id: signer, auth_method: private_key_jwt, jwks_file: theirs.json}
   - {id: host, secret_file: host.secret, grant_types: ["urn:ietf:params:oauth:grant-type:jwt-bearer"]}
   - {id: pod, auth_method: workload_identity}
+  - {id: "spiffe://example.org/agent/*", auth_method: spiffe_jwt}
+spiffe: {trust_domains: [{name: example.org, bundle_file: bundle.json}]}
 trusted_issuers:
   - {issuer: https://partner.example, jwks_file: theirs.json, subject_tokens: {clients: [` + agentID + `], servers: [mail]}}
   - {issuer: https://idp.example.com, jwks_file: theirs.json, id_jag: true}
@@ -57,6 +59,7 @@ type door struct {
 func newDoors(t *testing.T) *doors {
 	d := &doors{world: newWorld(t, nil), theirs: newAssertions(t), prove: newAssertions(t).key}
 	d.write("theirs.json", d.theirs.keySet())
+	d.write("bundle.json", strings.Replace(d.theirs.keySet(), `"use":"sig"`, `"use":"jwt-svid"`, 1))
 	d.write("host.secret", strings.Repeat("e", 64))
 	d.start(d.config(withTLS + withDoors))
 	d.http = d.client()
@@ -207,6 +210,13 @@ func (d *doors) all() []door {
 			g.named = "sub"
 			return g
 		}, func(raw string) (bool, int, string) { return d.ask(nil, nil, append(bearing, "assertion", raw)...) }},
+		{"JWT-SVID", func() good {
+			g := d.jwt(d.theirs.key, "1", "JWT", []string{"", "JOSE"}, map[string]any{"iss": nil, "sub": "spiffe://example.org/agent/a", "client_id": nil, "scope": nil, "txn": nil})
+			g.named = "sub"
+			return g
+		}, func(raw string) (bool, int, string) {
+			return d.ask(nil, nil, "grant_type", "client_credentials", "resource", mail, "client_assertion_type", oauth.AssertionJWTSPIFFE, "client_assertion", raw)
+		}},
 		{"DPoP proof", d.proof, func(raw string) (bool, int, string) {
 			return d.ask(agent, http.Header{"Dpop": {strings.NewReplacer("\n", " ", "\r", " ").Replace(raw)}}, "grant_type", "client_credentials", "resource", mail)
 		}},
