@@ -21,7 +21,7 @@ const maxIntermediates = 5
 // checkCertificate has the client prove itself by the certificate of its
 // connection (RFC 8705 §2). One who is unknown, or registered for something else, is
 // refused after the work of tls_client_auth.
-func (s *Server) checkCertificate(ctx context.Context, c Client, chain []*x509.Certificate) error {
+func (s *Server) checkCertificate(ctx context.Context, c *Client, chain []*x509.Certificate) error {
 	if len(chain) == 0 {
 		return errInvalidClient(errors.New("no proof"))
 	}
@@ -41,7 +41,7 @@ func (s *Server) checkCertificate(ctx context.Context, c Client, chain []*x509.C
 // checkChain is tls_client_auth (RFC 8705 §2.1): a chain to an authority of ours,
 // and the one name that the client registered. A pool that is nil would mean the
 // authorities of the operating system.
-func (s *Server) checkChain(_ context.Context, c Client, chain []*x509.Certificate) error {
+func (s *Server) checkChain(_ context.Context, c *Client, chain []*x509.Certificate) error {
 	if s.cfg.ClientCAs == nil {
 		return errors.New("no authorities for clients are configured")
 	}
@@ -61,12 +61,12 @@ func (s *Server) checkChain(_ context.Context, c Client, chain []*x509.Certifica
 
 // checkSelfSigned is self_signed_tls_client_auth (RFC 8705 §2.2): nobody vouches for
 // the certificate but the client, by listing it among its keys.
-func (s *Server) checkSelfSigned(ctx context.Context, c Client, chain []*x509.Certificate) error {
+func (s *Server) checkSelfSigned(ctx context.Context, c *Client, chain []*x509.Certificate) error {
 	if now := s.cfg.Now(); now.Before(chain[0].NotBefore) || now.After(chain[0].NotAfter) {
 		return errors.New("the certificate is expired, or not good yet")
 	}
 	holds := func(ks jws.Set) bool { return ks.Holds(chain[0]) }
-	set, err := s.keysOf(ctx, c, holds)
+	set, err := s.keysOf(ctx, *c, holds)
 	if err != nil {
 		return err
 	}

@@ -81,11 +81,11 @@ func (g deviceGrant) redeem(ctx context.Context, r oauth.TokenRequest, d DeviceC
 	} else if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, err := g.s.accessToken(a, scope, r.Bind)
+	raw, err := g.s.accessToken(a, scope, stateOf(ctx))
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.tokenResponse(raw, scope, refresh, r.Bind), nil
+	return g.s.tokenResponse(ctx, raw, scope, refresh, r.Bind), nil
 }
 
 // replayed ends the grant of a device_code that came again after it was redeemed:

@@ -168,12 +168,12 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 	}
 	cnf := f.Confirmation.And(token.Confirmation(r.Bind)) // what the assertion is bound to has been proved
 	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID,
-		AuthTime: a.AuthTime, Lifetime: g.s.cfg.AccessLifetime, Groups: f.Groups, Claims: f.Claims, ACR: f.ACR,
+		AuthTime: a.AuthTime, Lifetime: g.s.lifetime(ctx), Groups: f.Groups, Claims: f.Claims, ACR: f.ACR,
 		Confirmation: cnf, From: f.ID})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.tokenResponse(raw, scope, "", oauth.Proof(cnf)), nil
+	return g.s.tokenResponse(ctx, raw, scope, "", oauth.Proof(cnf)), nil
 }
 
 // spend makes the jti count once, for as long as the assertion would be good by any

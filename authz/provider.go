@@ -179,11 +179,12 @@ func (strategy) AccessTokenSignature(context.Context, string) string { return ""
 // GenerateAccessToken mints for the one resource of the authorization.
 func (s strategy) GenerateAccessToken(ctx context.Context, r fosite.Requester) (string, string, error) {
 	ses := r.GetSession().(*session)
-	return mintAccess(s.cfg, ses.authorization, ses.scope, stateOf(ctx).bind)
+	return mintAccess(s.cfg, ses.authorization, ses.scope, stateOf(ctx))
 }
 
-// mintAccess mints an access token of an authorization, and returns its jti too.
-func mintAccess(cfg Config, a Authorization, scope token.Scope, bind oauth.Proof) (raw, id string, err error) {
+// mintAccess mints an access token of an authorization for the client of the request,
+// and returns its jti too.
+func mintAccess(cfg Config, a Authorization, scope token.Scope, state *requestState) (raw, id string, err error) {
 	var said personClaims
 	if len(a.Claims) > 0 {
 		if err := json.Unmarshal(a.Claims, &said); err != nil {
@@ -191,8 +192,8 @@ func mintAccess(cfg Config, a Authorization, scope token.Scope, bind oauth.Proof
 		}
 	}
 	raw, at, err := cfg.Minter.Access(token.AccessSpec{
-		Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID, AuthTime: a.AuthTime, Lifetime: cfg.AccessLifetime,
-		Groups: said.Groups, Claims: said.Claims, ACR: a.ACR, Confirmation: token.Confirmation(bind),
+		Subject: a.Subject, ClientID: a.ClientID, Audience: a.Resource, Scope: scope, Txn: a.ID, AuthTime: a.AuthTime, Lifetime: lifetimeOf(cfg, state.client),
+		Groups: said.Groups, Claims: said.Claims, ACR: a.ACR, Confirmation: token.Confirmation(state.bind),
 	})
 	return raw, at.ID(), err
 }

@@ -53,6 +53,10 @@ type Client struct {
 	DPoPBound        bool // dpop_bound_access_tokens (RFC 9449 §5.2)
 	CertificateBound bool // tls_client_certificate_bound_access_tokens (RFC 8705 §3.4)
 
+	// Until is when what proved the client this time expires: it is issued nothing that
+	// lives longer. Zero: no bound. It is not stored.
+	Until time.Time
+
 	RegistrationHash []byte // SHA-256 of the registration access token (RFC 7592); empty: cannot be managed
 	Digest           string // of the client ID metadata document that this is a snapshot of; else empty
 }

@@ -83,11 +83,11 @@ func (g fositeGrant) again(ctx context.Context, r oauth.TokenRequest) (oauth.Tok
 		Txn: a.ID, Resource: a.Resource, Scope: ses.scope.String(), Source: r.Source, Decision: "allow", Reason: "successor_again"}); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, err := g.s.accessToken(a, ses.scope, r.Bind)
+	raw, err := g.s.accessToken(a, ses.scope, stateOf(ctx))
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.tokenResponse(raw, ses.scope, successor, r.Bind), nil
+	return g.s.tokenResponse(ctx, raw, ses.scope, successor, r.Bind), nil
 }
 
 // successor is what the old token was rotated to, within the grace. It returns
@@ -115,7 +115,7 @@ func (g fositeGrant) successor(ctx context.Context, old string) (Authorization, 
 }
 
 // accessToken mints for an authorization.
-func (s *Server) accessToken(a Authorization, scope token.Scope, bind oauth.Proof) (string, error) {
-	raw, _, err := mintAccess(s.cfg, a, scope, bind)
+func (s *Server) accessToken(a Authorization, scope token.Scope, state *requestState) (string, error) {
+	raw, _, err := mintAccess(s.cfg, a, scope, state)
 	return raw, err
 }

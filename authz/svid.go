@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -18,10 +19,16 @@ import (
 type SVIDs interface {
 	// X509 verifies the chain of a client that has proved to have the key of its first
 	// certificate (X509-SVID §5).
-	X509(chain []*x509.Certificate) (identity.SPIFFEID, error)
+	X509(chain []*x509.Certificate) (SVID, error)
 
 	// JWT verifies a JWT-SVID that is for the audience and for nobody else (JWT-SVID §5).
-	JWT(raw, audience string) (identity.SPIFFEID, error)
+	JWT(raw, audience string) (SVID, error)
+}
+
+// SVID is what one that was verified says.
+type SVID struct {
+	ID      identity.SPIFFEID
+	Expires time.Time
 }
 
 // ErrUnavailable is returned by SVIDs.
@@ -37,8 +44,12 @@ func (s *Server) checkJWTSVID(ctx context.Context, cred credentials) (Client, er
 	if s.cfg.SVIDs == nil {
 		return Client{}, s.unproved(ctx, errNoTrustDomain)
 	}
-	id, err := s.cfg.SVIDs.JWT(cred.svid, s.cfg.Issuer)
+	svid, err := s.cfg.SVIDs.JWT(cred.svid, s.cfg.Issuer)
 	if err != nil {
+		return Client{}, s.unproved(ctx, fmt.Errorf("JWT-SVID: %w", err))
+	}
+	id := svid.ID
+	if err := s.lasts(svid); err != nil {
 		return Client{}, s.unproved(ctx, fmt.Errorf("JWT-SVID: %w", err))
 	}
 	if cred.id != "" && cred.id != id.String() {
@@ -53,21 +64,31 @@ func (s *Server) checkJWTSVID(ctx context.Context, cred credentials) (Client, er
 	case !c.Static || c.AuthMethod != oauth.AuthSPIFFE && c.AuthMethod != oauth.AuthSPIFFEJWT:
 		return Client{}, s.unproved(ctx, fmt.Errorf("client %s proves itself by %s", id, c.AuthMethod))
 	}
+	c.Until = svid.Expires
 	return c, nil
 }
 
 // checkX509SVID has the client prove itself by the X.509-SVID of its connection
 // (draft-ietf-oauth-spiffe-client-auth-02 §3.2).
-func (s *Server) checkX509SVID(_ context.Context, c Client, chain []*x509.Certificate) error {
+func (s *Server) checkX509SVID(_ context.Context, c *Client, chain []*x509.Certificate) error {
 	if s.cfg.SVIDs == nil {
 		return errNoTrustDomain
 	}
-	id, err := s.cfg.SVIDs.X509(chain[:min(len(chain), 1+maxIntermediates)])
+	svid, err := s.cfg.SVIDs.X509(chain[:min(len(chain), 1+maxIntermediates)])
 	if err != nil {
 		return fmt.Errorf("X.509-SVID: %w", err)
 	}
-	if id.ClientID() != c.ID || !c.Static {
-		return fmt.Errorf("the X.509-SVID is that of %s", id)
+	if svid.ID.ClientID() != c.ID || !c.Static {
+		return fmt.Errorf("the X.509-SVID is that of %s", svid.ID)
+	}
+	c.Until = svid.Expires
+	return s.lasts(svid)
+}
+
+// lasts refuses an SVID that ends before anything that is issued for it could begin.
+func (s *Server) lasts(svid SVID) error {
+	if svid.Expires.Sub(s.cfg.Now()) < time.Second {
+		return errors.New("it expires at this moment")
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 
@@ -34,7 +35,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	trace := &oauth.Trace{}
 	req := oauth.TokenRequest{Client: oauth.Client{ID: client.ID.String(), Confidential: client.Confidential(), Scope: client.Scope}, Form: form,
-		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Trace: trace}
+		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Until: client.Until, Trace: trace}
 	var resp oauth.TokenResponse
 	if req.Proof, req.Bind, err = s.prove(r, client, proof); err == nil {
 		resp, err = s.issue(r.Context(), &requestState{client: client, proof: req.Proof, bind: req.Bind, dpop: proof}, req)
@@ -198,16 +199,27 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 	if err := g.s.record(ctx, e); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.cfg.AccessLifetime,
+	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.lifetime(ctx),
 		Confirmation: token.Confirmation(r.Bind)})
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	return g.s.tokenResponse(raw, scope, "", r.Bind), nil
+	return g.s.tokenResponse(ctx, raw, scope, "", r.Bind), nil
 }
 
-func (s *Server) tokenResponse(raw string, scope token.Scope, refresh string, bind oauth.Proof) oauth.TokenResponse {
-	return oauth.TokenResponse{AccessToken: raw, TokenType: token.Confirmation(bind).TokenType(), ExpiresIn: int64(s.cfg.AccessLifetime.Seconds()), Scope: scope.String(), RefreshToken: refresh}
+func (s *Server) tokenResponse(ctx context.Context, raw string, scope token.Scope, refresh string, bind oauth.Proof) oauth.TokenResponse {
+	return oauth.TokenResponse{AccessToken: raw, TokenType: token.Confirmation(bind).TokenType(), ExpiresIn: int64(s.lifetime(ctx).Seconds()), Scope: scope.String(), RefreshToken: refresh}
+}
+
+// lifetime is that of an access token: not beyond what proved its client, so that a
+// workload that is no longer one has nothing when its SVID ends.
+func (s *Server) lifetime(ctx context.Context) time.Duration { return lifetimeOf(s.cfg, stateOf(ctx).client) }
+
+func lifetimeOf(cfg Config, c Client) time.Duration {
+	if left := c.Until.Sub(cfg.Now()); !c.Until.IsZero() && left < cfg.AccessLifetime {
+		return left
+	}
+	return cfg.AccessLifetime
 }
 
 // grantedScope is what of the wanted scope can be granted: unknown ones are
@@ -289,7 +301,7 @@ func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.To
 		return oauth.TokenResponse{}, wireError(err)
 	}
 	refresh, _ := resp.GetExtra("refresh_token").(string)
-	return g.s.tokenResponse(resp.GetAccessToken(), ses.scope, refresh, r.Bind), nil
+	return g.s.tokenResponse(ctx, resp.GetAccessToken(), ses.scope, refresh, r.Bind), nil
 }
 
 // narrow applies resource and scope of the request: the same or less than what

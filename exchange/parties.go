@@ -18,7 +18,7 @@ type parties struct {
 	subject token.Access
 	leadsTo []oauth.Resource // where the subject_token may be exchanged to
 	actor   token.Actor
-	until   time.Time // of the actor_token, zero if there is none
+	until   time.Time // of the actor_token, and of what proved the client; zero: no bound
 }
 
 // parties verifies subject_token and actor_token. All that is wrong with the one or

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -66,6 +67,7 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 	if q.parties, err = e.parties(ctx, r.Form, q); err != nil {
 		return request{}, err
 	}
+	q.until = first(q.until, r.Until)
 	if r.Trace != nil {
 		r.Trace.Subject, r.Trace.TokenID, r.Trace.Txn, r.Trace.Server = q.subject.Subject().String(), q.subject.ID(), q.subject.Txn(), q.server
 	}
@@ -79,6 +81,14 @@ func (e *Exchanger) parse(ctx context.Context, r oauth.TokenRequest) (request, e
 		r.Trace.Tool = q.call.scope.Tool()
 	}
 	return q, err
+}
+
+// first is the earlier of two bounds, of which zero is none.
+func first(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // checkTypes holds the request to what is supported (RFC 8693 §2.1).

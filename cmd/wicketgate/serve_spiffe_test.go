@@ -351,3 +351,43 @@ func (w *world) checkRefusals(want int) {
 		w.t.Errorf("%d refusals are in the audit log, want %d", got, want)
 	}
 }
+
+// TestTokenDoesNotOutliveTheSVID: a workload that is no longer one has nothing when its
+// SVID ends, whatever it was issued before.
+func TestTokenDoesNotOutliveTheSVID(t *testing.T) {
+	w := newWorkloads(t)
+	w.start(w.config(withTLS + withMutualTLS + strings.Replace(withWorkloads, "auth_method: spiffe}", `auth_method: spiffe, grant_types: [client_credentials, "`+oauth.GrantTokenExchange+`"]}`, 1)))
+	ends := time.Now().Add(90 * time.Second).Truncate(time.Second)
+	cert := w.own.x509(func(c *x509.Certificate) { c.NotAfter = ends }, workloadA)
+	for name, from := range map[string]struct {
+		client *http.Client
+		params []string
+	}{
+		"X.509-SVID": {w.clientAt(w.mutual, cert), []string{"client_id", workloadA}},
+		"JWT-SVID":   {w.client(), byJWT(w.own.svid(w.own.jwt.key, map[string]any{"exp": ends.Unix()}))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole, refused := tokenIn(w.post(w.client(), mutualURL+authz.PathToken, w.credentials(byJWT(w.own.svid(w.own.jwt.key, nil))...)))
+			if whole == "" {
+				t.Fatal(refused)
+			}
+			exchange := append(from.params, "grant_type", oauth.GrantTokenExchange, "subject_token", whole, "subject_token_type", oauth.TokenTypeAccessToken, "scope", "tool:list_messages")
+			for grant, params := range map[string][]string{"client_credentials": from.params, "exchange": exchange} {
+				status, body := w.post(from.client, mutualURL+authz.PathToken, w.credentials(params...))
+				raw, _ := tokenIn(status, body)
+				if raw == "" {
+					t.Fatalf("%s: %d %s", grant, status, body)
+				}
+				var said struct {
+					Seconds float64 `json:"expires_in"`
+				}
+				if err := json.Unmarshal([]byte(body), &said); err != nil {
+					t.Fatal(err)
+				}
+				if exp := claimsOf(t, raw)["exp"].(float64); exp > float64(ends.Unix()) || said.Seconds > 90 {
+					t.Errorf("%s: the token ends %.0f seconds after the SVID, and says that it lives for %.0f", grant, exp-float64(ends.Unix()), said.Seconds)
+				}
+			}
+		})
+	}
+}

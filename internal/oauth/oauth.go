@@ -8,6 +8,7 @@ package oauth
 import (
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Grant types (RFC 6749 §4, RFC 8693 §2.1).
@@ -151,6 +152,8 @@ type TokenRequest struct {
 
 	Proof Proof // the keys that the client has proved to have in this request
 	Bind  Proof // those of them that the issued token is to be bound to
+
+	Until time.Time // when what proved the client expires: nothing issued lives longer; zero: no bound
 
 	Trace *Trace // filled in by the grant, also where it fails; never nil
 }

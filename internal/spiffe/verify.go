@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
 )
@@ -22,8 +24,12 @@ import (
 const skew = 60
 
 // X509 implements authz.SVIDs (X509-SVID §5).
-func (s *Source) X509(chain []*x509.Certificate) (identity.SPIFFEID, error) {
-	return s.verify(chain, x509.ExtKeyUsageClientAuth)
+func (s *Source) X509(chain []*x509.Certificate) (authz.SVID, error) {
+	id, err := s.verify(chain, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return authz.SVID{}, err
+	}
+	return authz.SVID{ID: id, Expires: chain[0].NotAfter}, nil
 }
 
 // verify is for a peer that has proved to have the key of the first certificate, and
@@ -82,24 +88,27 @@ type svidClaims struct {
 
 // JWT implements authz.SVIDs (JWT-SVID §5, draft-ietf-oauth-spiffe-client-auth-02 §3.1).
 // The token is read as strictly as every other one that is not ours, by package jws.
-func (s *Source) JWT(raw, audience string) (identity.SPIFFEID, error) {
+func (s *Source) JWT(raw, audience string) (authz.SVID, error) {
 	var c svidClaims
 	signed, err := jws.Parse(raw, &c, svidTypes...)
 	if err != nil {
-		return identity.SPIFFEID{}, err
+		return authz.SVID{}, err
 	}
 	id, err := identity.ParseSPIFFEID(c.Subject)
 	if err != nil {
-		return identity.SPIFFEID{}, fmt.Errorf("sub: %w", err)
+		return authz.SVID{}, fmt.Errorf("sub: %w", err)
 	}
 	key, err := s.keyOf(signed, id)
 	if err != nil {
-		return identity.SPIFFEID{}, err
+		return authz.SVID{}, err
 	}
 	if err := signed.Verify([]jws.PublicKey{key}); err != nil {
-		return identity.SPIFFEID{}, err
+		return authz.SVID{}, err
 	}
-	return id, c.check(audience, s.cfg.Now().Unix())
+	if err := c.check(audience, s.cfg.Now().Unix()); err != nil {
+		return authz.SVID{}, err
+	}
+	return authz.SVID{ID: id, Expires: time.Unix(c.Expiry, 0)}, nil
 }
 
 // keyOf is the key of the trust domain in sub: one of another domain never verifies.
