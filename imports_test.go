@@ -48,6 +48,8 @@ var allowed = map[string][]string{
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
+
+	"internal/spiffetest": {},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -61,7 +63,7 @@ var only = map[string][]string{
 	"github.com/modelcontextprotocol/go-sdk": {"internal/demomail"},
 	"github.com/santhosh-tekuri/jsonschema":  {"internal/schema"},
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
-	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe"},
+	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
 }
 
