@@ -82,7 +82,7 @@ func (s *Source) follow(ctx context.Context, d *domain) {
 				d.err = &outage{d.err.since, err}
 			}
 		})
-		pause(ctx, d.next(err))
+		s.pause(ctx, d.next(err))
 	}
 }
 

@@ -55,6 +55,7 @@ type Source struct {
 	domains map[string]*domain
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	pause   func(ctx context.Context, d time.Duration) // between two reads of a bundle
 
 	mu      sync.RWMutex // guards what follows
 	own     *x509svid.SVID
@@ -98,12 +99,14 @@ func (c Config) Check() error {
 }
 
 // New makes a Source and begins to fill it. Close ends it.
-func New(cfg Config) (*Source, error) {
+func New(cfg Config) (*Source, error) { return newSource(cfg, pause) }
+
+func newSource(cfg Config, pause func(context.Context, time.Duration)) (*Source, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Source{cfg: cfg, domains: map[string]*domain{}, cancel: cancel, down: map[string]outage{}, changed: make(chan struct{})}
+	s := &Source{cfg: cfg, domains: map[string]*domain{}, cancel: cancel, pause: pause, down: map[string]outage{}, changed: make(chan struct{})}
 	for _, d := range cfg.Domains {
 		s.domains[d.Name] = &domain{Domain: d, id: spiffeid.RequireTrustDomainFromString(d.Name)}
 		if !s.domains[d.Name].streamed() {

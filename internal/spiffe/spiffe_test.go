@@ -1,0 +1,155 @@
+package spiffe_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/spiffe"
+	"github.com/wicketgate/wicketgate/internal/spiffetest"
+)
+
+// TestRotationCountsWithoutARestart: our SVID, and the keys of the trust domain. What
+// the old keys have signed is refused once the domain has dropped them.
+func TestRotationCountsWithoutARestart(t *testing.T) {
+	w := newWorld(t)
+	old, before := w.domain, w.domain.X509(t, agent)
+	if err := errors.Join(w.x509(before), w.jwt(old)); err != nil {
+		t.Fatal(err)
+	}
+	own, err := w.source.Own()
+	if err != nil || own.ID.String() != us {
+		t.Fatalf("our SVID: %v, %v", own, err)
+	}
+	w.domain = spiffetest.NewDomain(t, "example.org")
+	w.api.Set(w.state(w.domain))
+	until(t, w.source, "the new keys", func() bool { return w.x509(w.domain.X509(t, agent)) == nil && w.jwt(w.domain) == nil })
+	if now, err := w.source.Own(); err != nil || now == own {
+		t.Errorf("our SVID is the old one, %v", err)
+	}
+	for what, err := range map[string]error{"an X.509-SVID": w.x509(before), "a JWT-SVID": w.jwt(old)} {
+		if err == nil || errors.Is(err, authz.ErrUnavailable) {
+			t.Errorf("%s by keys that the domain has dropped: %v, want a refusal", what, err)
+		}
+	}
+}
+
+// TestWithoutTheAgentWhatWasSaidCountsUntilItExpires, and then fails closed, with a
+// clear error.
+func TestWithoutTheAgentWhatWasSaidCountsUntilItExpires(t *testing.T) {
+	w := newWorld(t)
+	long := w.domain.X509(t, agent, lasting(48*time.Hour))
+	w.api.Stop()
+	until(t, w.source, "the outage", func() bool { warning, _ := w.source.State(); return warning != nil })
+	warning, err := w.source.State()
+	if err != nil || !strings.Contains(warning.Error(), w.api.Address()) || !strings.Contains(warning.Error(), "our X.509-SVID is good until") {
+		t.Errorf("while our SVID is good: warning %q, error %v", warning, err)
+	}
+	if _, err := w.source.Own(); errors.Join(err, w.x509(long), w.jwt(w.domain)) != nil {
+		t.Errorf("while our SVID is good: %v, %v, %v", err, w.x509(long), w.jwt(w.domain))
+	}
+	w.clock.set(2 * time.Hour)
+	_, ownErr := w.source.Own()
+	_, tlsErr := w.source.Certificate(nil)
+	_, state := w.source.State()
+	for what, err := range map[string]error{"our SVID": ownErr, "our certificate": tlsErr, "an X.509-SVID that has not expired": w.x509(long), "the state": state} {
+		if !errors.Is(err, authz.ErrUnavailable) || !strings.Contains(err.Error(), "our X.509-SVID "+us+" expired at") || !strings.Contains(err.Error(), w.api.Address()) {
+			t.Errorf("%s, when ours has expired: %v", what, err)
+		}
+	}
+	w.clock.set(0)
+	w.api.Start(t)
+	until(t, w.source, "the agent again", func() bool { warning, err := w.source.State(); return warning == nil && err == nil })
+}
+
+func TestWithoutARegistrationEntryNobodyIsBelieved(t *testing.T) {
+	d := spiffetest.NewDomain(t, "example.org")
+	api := spiffetest.Serve(t, spiffetest.State{Refuse: codes.PermissionDenied})
+	w := &world{t: t, domain: d, source: open(t, spiffe.Config{WorkloadAPI: api.Address(), Domains: []spiffe.Domain{{Name: "example.org"}}})}
+	hasReason := func(err error) bool {
+		return errors.Is(err, authz.ErrUnavailable) && strings.Contains(err.Error(), "no registration entry is for this process")
+	}
+	until(t, w.source, "the refusal", func() bool { _, err := w.source.State(); return hasReason(err) })
+	for what, err := range map[string]error{"X.509-SVID": w.x509(d.X509(t, agent)), "JWT-SVID": w.jwt(d)} {
+		if !hasReason(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.source.Wait(ctx); !hasReason(err) {
+		t.Errorf("Wait: %v", err)
+	}
+	api.Set(w.state(d))
+	w.wait()
+	if err := errors.Join(w.x509(d.X509(t, agent)), w.jwt(d)); err != nil {
+		t.Errorf("with an entry: %v", err)
+	}
+}
+
+// TestDomainIsRefusedUntilItFederates: configured is not enough, and neither is that the
+// agent passes its bundle on.
+func TestDomainIsRefusedUntilItFederates(t *testing.T) {
+	w := newWorld(t, spiffe.Domain{Name: "partner.example"})
+	partner, stranger := spiffetest.NewDomain(t, "partner.example"), spiffetest.NewDomain(t, "stranger.example")
+	refused := func(d *spiffetest.Domain) {
+		t.Helper()
+		for what, err := range map[string]error{"X.509-SVID": w.x509(d.X509(t, "spiffe://"+d.Name+"/agent")), "JWT-SVID": w.jwt(d)} {
+			if err == nil || errors.Is(err, authz.ErrUnavailable) {
+				t.Errorf("%s of %s: %v, want a refusal", what, d.Name, err)
+			}
+		}
+	}
+	refused(partner)
+	w.api.Set(w.state(w.domain, partner, stranger))
+	until(t, w.source, "the bundle of the partner", func() bool {
+		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) == nil && w.jwt(partner) == nil
+	})
+	refused(stranger)
+	if err := w.x509(partner.X509(t, agent)); err == nil {
+		t.Error("the partner names our workloads")
+	}
+	w.api.Set(w.state(w.domain))
+	until(t, w.source, "the end of the federation", func() bool {
+		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) != nil && w.jwt(partner) != nil
+	})
+	refused(partner)
+}
+
+func TestHangingAgentIsNoAgent(t *testing.T) {
+	api := spiffetest.Serve(t, spiffetest.State{Hang: true})
+	s := open(t, spiffe.Config{WorkloadAPI: api.Address(), Domains: []spiffe.Domain{{Name: "example.org"}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Wait(ctx); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("Wait: %v, want ErrUnavailable", err)
+	}
+	if _, err := s.Own(); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("Own: %v, want ErrUnavailable", err)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	good := []spiffe.Domain{{Name: "example.org"}}
+	for name, tt := range map[string]struct {
+		config spiffe.Config
+		want   string
+	}{
+		"an address that is none":          {spiffe.Config{WorkloadAPI: "/run/agent.sock", Domains: good}, "unix:///run/spire/agent.sock"},
+		"a domain in capitals":             {spiffe.Config{WorkloadAPI: "unix:///a", Domains: []spiffe.Domain{{Name: "Example.org"}}}, "a trust domain is"},
+		"a domain twice":                   {spiffe.Config{WorkloadAPI: "unix:///a", Domains: append(good, good...)}, "twice"},
+		"two places":                       {spiffe.Config{Domains: []spiffe.Domain{{Name: "example.org", Endpoint: "https://a", File: "b"}}}, "one of the two"},
+		"no place":                         {spiffe.Config{Domains: good}, "needs an endpoint or a file"},
+		"an endpoint in the clear":         {spiffe.Config{Domains: []spiffe.Domain{{Name: "example.org", Endpoint: "http://127.0.0.1/"}}}, "https URL"},
+		"an endpoint with a person's name": {spiffe.Config{Domains: []spiffe.Domain{{Name: "example.org", Endpoint: "https://a:b@c/"}}}, "https URL"},
+	} {
+		if s, err := spiffe.New(tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, %v, want an error with %q", name, s, err, tt.want)
+		}
+	}
+}
