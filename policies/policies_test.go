@@ -170,7 +170,8 @@ func TestPatternsChangeTheDigest(t *testing.T) {
 
 // A policy without patterns pays nothing for them, and its members are as before.
 func TestPatternsThatNobodyNamesAreNotLookedFor(t *testing.T) {
-	for doc, want := range map[string]bool{example: false, fleet: true} {
+	named := strings.Replace(example, "dev-agent", "spiffe://example.org/agent/x", 1)
+	for doc, want := range map[string]bool{example: false, named: false, fleet: true} {
 		if got := newPDP(t, doc).Reads("patterns"); got != want {
 			t.Errorf("reads patterns: %v, want %v, of\n%s", got, want, doc)
 		}
