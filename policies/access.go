@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -26,7 +27,8 @@ type document struct {
 type role struct {
 	name                   string
 	users, clients, groups []string
-	when                   map[string][]any // a claim and the values, one of which it must have
+	patterns               []identity.Pattern // of workloads, in the list of clients
+	when                   map[string][]any   // a claim and the values, one of which it must have
 	servers                []server
 }
 
@@ -156,22 +158,69 @@ func (p *parser) who(n *yaml.Node, r *role) {
 	if len(n.Content) == 0 {
 		p.errorf(n, "who names nobody: add users: [NAME], clients: [CLIENT_ID] or groups: [GROUP]")
 	}
-	r.users = p.names(f["users"], "users", "user", func(s string) error { _, err := identity.ParseSubject(s); return err })
-	r.clients = p.names(f["clients"], "clients", "client", func(s string) error { _, err := identity.ParseClientID(s); return err })
-	r.groups = p.names(f["groups"], "groups", "group", checkName)
+	r.users = p.names(f["users"], "users", "user", checkUser)
+	for _, name := range p.names(f["clients"], "clients", "client", checkClient) {
+		if pattern, err := identity.ParsePattern(name); err == nil && pattern.Any() {
+			r.patterns = append(r.patterns, pattern)
+		} else {
+			r.clients = append(r.clients, name)
+		}
+	}
+	r.groups = p.names(f["groups"], "groups", "group", checkGroup)
 }
 
-func (p *parser) names(n *yaml.Node, list, what string, parse func(string) error) []string {
+func (p *parser) names(n *yaml.Node, list, what string, check func(string) error) []string {
 	var out []string
 	for _, item := range p.list(n, list, what) {
-		if item.Value == "*" {
-			p.errorf(item, `%s "*": there is no wildcard here, name each %s`, what, what)
-		} else if err := parse(item.Value); err != nil {
+		if err := check(item.Value); err != nil {
 			p.errorf(item, "%s %s: %v", what, shown(item), err)
 		}
 		out = append(out, item.Value)
 	}
 	return out
+}
+
+// errWildcard is for who writes "*" and means everybody.
+var errWildcard = errors.New("there is no wildcard here, name each one")
+
+func checkUser(s string) error {
+	switch {
+	case s == "*":
+		return errWildcard
+	case likeSPIFFEID(s):
+		return errors.New("a workload is no user: name it in clients")
+	}
+	_, err := identity.ParseSubject(s)
+	return err
+}
+
+// checkClient takes a client_id, and of what looks like a SPIFFE ID only one or a
+// pattern: no workload could have another name.
+func checkClient(s string) (err error) {
+	switch star := strings.Contains(s, "*"); {
+	case likeSPIFFEID(s) && star:
+		_, err = identity.ParsePattern(s)
+	case likeSPIFFEID(s):
+		_, err = identity.ParseSPIFFEID(s)
+	case star:
+		err = fmt.Errorf("%w; %w", errWildcard, identity.ErrBadPattern)
+	default:
+		_, err = identity.ParseClientID(s)
+	}
+	return err
+}
+
+func checkGroup(s string) error {
+	if s == "*" {
+		return errWildcard
+	}
+	return checkName(s)
+}
+
+// likeSPIFFEID reports whether somebody meant s to be a SPIFFE ID, in any case.
+func likeSPIFFEID(s string) bool {
+	const scheme = "spiffe:"
+	return len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme)
 }
 
 func (p *parser) server(e entry) server {

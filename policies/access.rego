@@ -5,9 +5,10 @@
 #   with this tool of this server? Every step is a look-up by key, so the cost of
 #   an answer does not grow with the number of people, groups or tools.
 #
-#   input: kind ("user" or "client"), name, groups, claims, action, server, tool.
-#   data:  users, clients and groups (name to roles), roles (role to its conditions,
-#          and to servers to tools), compiled from access.yaml.
+#   input: kind ("user" or "client"), name, patterns (of data, those that a workload
+#          matches), groups, claims, action, server, tool.
+#   data:  users, clients, patterns and groups (name to roles), roles (role to its
+#          conditions, and to servers to tools), compiled from access.yaml.
 package wicketgate.access
 
 decision := {"allow": true, "reason": "allowed", "rule": "session"} if {
@@ -36,6 +37,12 @@ assigned contains role if {
 assigned contains role if {
 	input.kind == "client"
 	some role, _ in data.clients[input.name]
+}
+
+assigned contains role if {
+	input.kind == "client"
+	some pattern in input.patterns
+	some role, _ in data.patterns[pattern]
 }
 
 # The roles whose conditions all hold. One that names no conditions, not even

@@ -4,7 +4,9 @@ import data.wicketgate.access
 
 users := {"alice": {"reader": true}, "bob": {"reader": true, "operator": true}, "eve": {"gone": true}, "mallory": {"loose": true}}
 
-clients := {"agent": {"operator": true}}
+clients := {"agent": {"operator": true}, "spiffe://a/x/y": {"reader": true}}
+
+patterns := {"spiffe://a/x/*": {"operator": true}, "spiffe://a/*/y": {"payer": true, "gone": true}, "alice": {"operator": true}}
 
 groups := {"staff": {"reader": true}, "alice": {"operator": true}, "finance": {"payer": true}}
 
@@ -27,11 +29,14 @@ ask(question) := answer if {
 	answer := access.decision with input as question
 		with data.users as users
 		with data.clients as clients
+		with data.patterns as patterns
 		with data.groups as groups
 		with data.roles as roles
 }
 
 member(kind, name, of) := ask({"kind": kind, "name": name, "groups": of, "action": "tools/call", "server": "mail", "tool": "read"})
+
+matching(kind, name, tool, those) := ask({"kind": kind, "name": name, "patterns": those, "action": "tools/call", "server": "mail", "tool": tool})
 
 pay(claims) := ask({"kind": "user", "name": "x", "groups": ["finance"], "claims": claims, "action": "tools/call", "server": "bank", "tool": "pay"})
 
@@ -55,7 +60,29 @@ test_user_is_not_the_client_of_that_name if decide("user", "agent", "mail", "sen
 
 test_client_is_not_the_user_of_that_name if decide("client", "alice", "mail", "read") == denied("no_role")
 
+test_pattern if matching("client", "spiffe://a/x/z", "send", ["spiffe://a/x/*"]) == allowed("operator/send")
+
+test_pattern_beside_the_name if matching("client", "spiffe://a/x/y", "send", ["spiffe://a/*/y", "spiffe://a/x/*"]) == allowed("operator/send")
+
+test_pattern_takes_nothing_from_the_name if matching("client", "spiffe://a/x/y", "read", ["spiffe://a/*/y"]) == allowed("reader/read")
+
+test_other_pattern if matching("client", "spiffe://a/x/z", "read", ["spiffe://a/*/z"]) == denied("no_role")
+
+test_no_patterns if matching("client", "spiffe://a/x/z", "read", []) == denied("no_role")
+
+test_patterns_that_are_no_list if matching("client", "spiffe://a/x/z", "read", "spiffe://a/x/*") == denied("no_role")
+
+test_role_of_a_pattern_keeps_its_conditions if matching("client", "spiffe://a/z/y", "read", ["spiffe://a/*/y"]) == denied("no_role")
+
+test_user_matches_no_pattern if matching("user", "spiffe://a/x/z", "read", ["spiffe://a/x/*"]) == denied("no_role")
+
+test_client_called_as_a_pattern if decide("client", "spiffe://a/x/*", "mail", "read") == denied("no_role")
+
+test_pattern_is_not_the_client_of_that_name if matching("client", "x", "send", ["agent"]) == denied("no_role")
+
 test_unknown_kind if decide("robot", "alice", "mail", "read") == denied("no_role")
+
+test_unknown_kind_matches_no_pattern if matching("robot", "spiffe://a/x/z", "read", ["spiffe://a/x/*"]) == denied("no_role")
 
 test_role_that_does_not_exist if decide("user", "eve", "mail", "read") == denied("no_role")
 

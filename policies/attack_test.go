@@ -27,7 +27,7 @@ func decides(t *testing.T, p *policies.PDP, q policies.Request, want policies.Re
 	t.Helper()
 	d := p.Decide(t.Context(), q)
 	if d.Reason != want || d.Allowed() != (want == policies.ReasonAllowed) {
-		t.Errorf("%s by %s, %s/%s: %+v, want %s", q.Subject, q.ClientID, q.Server, q.Tool, d, want)
+		t.Errorf("%.200s by %.200s, %s/%s: %+v, want %s", q.Subject, q.ClientID, q.Server, q.Tool, d, want)
 	}
 }
 
@@ -194,6 +194,107 @@ func TestManyNamesDoNotGrowTheCache(t *testing.T) {
 		t.Errorf("%d answers cached, want at most %d", n, 2*policies.MaxCached)
 	}
 	decides(t, p, call(t, "alice", "claude", "mail", "read_message"), policies.ReasonAllowed)
+}
+
+// fleet gives workloads one role by pattern and another by name.
+const fleet = `version: 1
+roles:
+  agent:
+    who: {clients: ["spiffe://example.org/agent/*", "spiffe://example.org/*/*/admin"]}
+    servers: {mail: {tools: [read_message]}}
+  sender:
+    who: {clients: [spiffe://example.org/agent/mail], groups: [staff], users: [alice]}
+    servers: {mail: {tools: [send_message]}}
+`
+
+// reads is the question of a workload that acts for itself.
+func reads(t testing.TB, id string) policies.Request {
+	t.Helper()
+	return call(t, id, id, "mail", "read_message")
+}
+
+func TestWorkloadThatOnlyLooksLikeThePattern(t *testing.T) {
+	p := newPDP(t, fleet)
+	decides(t, p, reads(t, "spiffe://example.org/agent/x"), policies.ReasonAllowed)
+	for _, id := range []string{
+		"spiffe://example.org/agent", "spiffe://example.org/agent/", "spiffe://example.org/agent/x/y", "spiffe://example.org/agents/x", "spiffe://example.org/Agent/x",
+		"spiffe://example.org/x/agent/x", "spiffe://example.org//agent/x", "spiffe://example.org/agent//x", "spiffe://example.org/agent/x/",
+		"spiffe://example.com/agent/x", "spiffe://example.org.evil.example/agent/x", "spiffe://evil.example/example.org/agent/x", "spiffe://Example.org/agent/x",
+		"spiffe://example.org:443/agent/x", "spiffe://x@example.org/agent/x", "spiffe://example.org|/agent/x", "spiffe://example.org/agent|/x",
+		"SPIFFE://example.org/agent/x", "https://example.org/agent/x", "https://evil.example|spiffe://example.org/agent/x", "example.org/agent/x", "/agent/x",
+		"spiffe://example.org/agent/..", "spiffe://example.org/agent/.", "spiffe://example.org/agent/../x", "spiffe://example.org/x/../agent/x",
+		"spiffe://example.org/agent/%2e%2e", "spiffe://example.org/agent/x%2fy", "spiffe://example.org/agent%2fx", "spiffe://example.org/agent/x?y", "spiffe://example.org/agent/x#y",
+	} {
+		decides(t, p, reads(t, id), policies.ReasonNoRole)
+	}
+}
+
+// A client may be called what a pattern is, or part of it: that is no workload.
+func TestClientCalledAsAPatternHasNotItsRoles(t *testing.T) {
+	p := newPDP(t, fleet)
+	for _, id := range []string{"spiffe://example.org/agent/*", "spiffe://example.org/*/*", "spiffe://example.org/*/*/admin", "spiffe://*/agent/x", "*"} {
+		decides(t, p, reads(t, id), policies.ReasonNoRole)
+	}
+}
+
+// A person is no workload, whatever they are called and whoever acts for them.
+func TestUserNamedLikeAWorkloadMatchesNoPattern(t *testing.T) {
+	own, err := policies.NewWithRego(t.Context(), policies.Config{Access: []byte(fleet)},
+		"package wicketgate.access\n\ndecision := "+allowed+" if count(input.patterns) > 0 else := {\"allow\": false, \"reason\": \"no_role\", \"rule\": \"\"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*policies.PDP{newPDP(t, fleet), own} {
+		q := reads(t, "spiffe://example.org/agent/x")
+		decides(t, p, q, policies.ReasonAllowed)
+		for _, client := range []string{"claude", "spiffe://example.org/agent/y", "spiffe://example.org/agent/*"} {
+			q.ClientID = identity.MustClientID(client)
+			q.Actors = []identity.ClientID{identity.MustClientID("spiffe://example.org/agent/x")}
+			decides(t, p, q, policies.ReasonNoRole)
+		}
+		q.Workload = true // and then they are one, for which another client acts
+		decides(t, p, q, policies.ReasonAllowed)
+	}
+}
+
+// The patterns of one workload are not those of another, nor of a person of its name,
+// whoever asks first, nor of a policy that has changed.
+func TestCachedPatternIsNotAnotherWorkloads(t *testing.T) {
+	p := newPDP(t, fleet)
+	person := reads(t, "spiffe://example.org/agent/x")
+	person.ClientID = identity.MustClientID("claude")
+	for range 2 {
+		decides(t, p, reads(t, "spiffe://example.org/agent/x"), policies.ReasonAllowed)
+		decides(t, p, reads(t, "spiffe://example.org/tools/x"), policies.ReasonNoRole)
+		decides(t, p, person, policies.ReasonNoRole)
+	}
+	if p.Cached() != 3 {
+		t.Errorf("%d answers cached, want 3: this test shows nothing", p.Cached())
+	}
+	changed := newPDP(t, strings.Replace(fleet, "agent/*", "tools/*", 1))
+	decides(t, changed, reads(t, "spiffe://example.org/agent/x"), policies.ReasonNoRole)
+	decides(t, changed, reads(t, "spiffe://example.org/tools/x"), policies.ReasonAllowed)
+}
+
+// A name may have 2048 bytes: no bound here is lower, and what is as long is not equal.
+func TestLongestSPIFFEID(t *testing.T) {
+	fill := func(start string) string { return start + strings.Repeat("a", 2048-len(start)) }
+	name, pattern := fill("spiffe://example.org/name/x/"), fill("spiffe://example.org/*/y/")
+	p := newPDP(t, fleet+"  longest:\n    who: {clients: ["+name+", \""+pattern+"\"]}\n    servers: {mail: {tools: [read_message]}}\n")
+	matching := strings.Replace(pattern, "*", "z", 1)
+	for id, want := range map[string]policies.Reason{
+		name: policies.ReasonAllowed, name[:2047]: policies.ReasonNoRole, name[:2047] + "b": policies.ReasonNoRole,
+		matching: policies.ReasonAllowed, matching[:2047]: policies.ReasonNoRole, matching[:2047] + "b": policies.ReasonNoRole,
+		fill("spiffe://example.org/agent/"):                 policies.ReasonAllowed,
+		"spiffe://example.org" + strings.Repeat("/a", 1014): policies.ReasonNoRole,
+	} {
+		for range 2 { // the second is from the cache
+			decides(t, p, reads(t, id), want)
+		}
+		onBehalf := reads(t, id)
+		onBehalf.Workload, onBehalf.ClientID = true, identity.MustClientID("spiffe://example.org/agent/mail")
+		decides(t, p, onBehalf, want)
+	}
 }
 
 func TestConcurrentDecisions(t *testing.T) {

@@ -13,10 +13,11 @@ import (
 
 // data is what access.yaml compiles to, and what access.rego looks up.
 type data struct {
-	Users   map[string]roleSet  `json:"users"`
-	Clients map[string]roleSet  `json:"clients"`
-	Groups  map[string]roleSet  `json:"groups"`
-	Roles   map[string]roleData `json:"roles"`
+	Users    map[string]roleSet  `json:"users"`
+	Clients  map[string]roleSet  `json:"clients"`
+	Patterns map[string]roleSet  `json:"patterns"` // what a client may match, not what it may be called
+	Groups   map[string]roleSet  `json:"groups"`
+	Roles    map[string]roleData `json:"roles"`
 }
 
 type roleSet map[string]bool
@@ -38,11 +39,14 @@ type grant struct {
 
 // compile returns the data, and for each rule where it is written.
 func compile(file string, doc *document) (data, map[string]string) {
-	d := data{Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Groups: map[string]roleSet{}, Roles: map[string]roleData{}}
+	d := data{Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Roles: map[string]roleData{}}
 	at := map[string]string{}
 	for _, r := range doc.roles {
 		addRole(d.Users, r.users, r.name)
 		addRole(d.Clients, r.clients, r.name)
+		for _, pattern := range r.patterns {
+			addRole(d.Patterns, []string{pattern.String()}, r.name)
+		}
 		addRole(d.Groups, r.groups, r.name)
 		servers := map[string]serverGrants{}
 		for _, s := range r.servers {
@@ -77,10 +81,10 @@ func (d *document) servers() map[string]bool {
 // unread are the members of the input that access.rego asks for and no role needs:
 // without them nothing is built, hashed or answered apart for their sake.
 func (d *document) unread() []string {
-	out := []string{"groups", "claims"}
+	out := []string{"patterns", "groups", "claims"}
 	for _, r := range d.roles {
 		out = slices.DeleteFunc(out, func(name string) bool {
-			return name == "groups" && len(r.groups) > 0 || name == "claims" && len(r.when) > 0
+			return name == "patterns" && len(r.patterns) > 0 || name == "groups" && len(r.groups) > 0 || name == "claims" && len(r.when) > 0
 		})
 	}
 	return out

@@ -28,6 +28,9 @@ func (p *PDP) Evaluate(ctx context.Context, q Request) Decision {
 	return d
 }
 
+// Reads reports whether the member of the input is made for p.
+func (p *PDP) Reads(member string) bool { return p.engine.reads[member] }
+
 // BuiltinNames are what a policy may call.
 func BuiltinNames() []string {
 	var out []string

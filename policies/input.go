@@ -73,7 +73,7 @@ func validTool(s string) bool {
 }
 
 // The members of the input document.
-var inputNames = []string{"kind", "name", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
+var inputNames = []string{"kind", "name", "patterns", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
 
 // reads is which members of the input a policy mentions: only those are built,
 // and an answer can depend on no others.
@@ -119,13 +119,14 @@ type member struct {
 }
 
 // members lists those that r has. Names are sorted, values are made per request.
-func (r reads) members() []member {
+func (r reads) members(p *patterns) []member {
 	text := func(f func(q *Request) string) func(q *Request) (*ast.Term, error) {
 		return func(q *Request) (*ast.Term, error) { return ast.StringTerm(f(q)), nil }
 	}
 	values := map[string]func(q *Request) (*ast.Term, error){
 		"kind":              text((*Request).kind),
 		"name":              text(func(q *Request) string { return q.Subject.String() }),
+		"patterns":          p.term,
 		"client_id":         text(func(q *Request) string { return q.ClientID.String() }),
 		"action":            text(func(q *Request) string { return string(q.Action) }),
 		"server":            text(func(q *Request) string { return q.Server }),

@@ -248,8 +248,8 @@ func TestConditionsAndGroupsChangeTheDigest(t *testing.T) {
 	}
 }
 
-// TestDocumentedPolicies loads every example of docs/write-policy.md; the one about
-// groups is the one whose decisions are in testdata.
+// TestDocumentedPolicies loads every example of docs/write-policy.md; those about
+// groups and workloads are the ones whose decisions are in testdata.
 func TestDocumentedPolicies(t *testing.T) {
 	b, err := os.ReadFile("../docs/write-policy.md")
 	if err != nil {
@@ -262,11 +262,13 @@ func TestDocumentedPolicies(t *testing.T) {
 			examples = append(examples, doc)
 		}
 	}
-	a, err := txtar.ParseFile("testdata/groups.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(examples) < 2 || !slices.Contains(examples, string(a.Files[0].Data)) {
-		t.Errorf("of %d examples none is that of testdata/groups.txtar", len(examples))
+	for _, file := range []string{"testdata/groups.txtar", "testdata/workloads.txtar"} {
+		a, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(examples, string(a.Files[0].Data)) {
+			t.Errorf("of %d examples none is that of %s", len(examples), file)
+		}
 	}
 }

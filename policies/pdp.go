@@ -76,7 +76,7 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	src := sourceFor(doc)
-	e, err := newEngine(ctx, src, raw)
+	e, err := newEngine(ctx, src, newPatterns(doc), raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}

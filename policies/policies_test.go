@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,6 +95,7 @@ func runCases(t *testing.T, file string) {
 func request(t *testing.T, b []byte) policies.Request {
 	var r struct {
 		Subject   identity.Subject  `json:"subject"`
+		Workload  bool              `json:"workload"`
 		ClientID  identity.ClientID `json:"client_id"`
 		Action    policies.Action   `json:"action"`
 		Server    string            `json:"server"`
@@ -106,7 +108,7 @@ func request(t *testing.T, b []byte) policies.Request {
 		t.Fatal(err)
 	}
 	return policies.Request{
-		Subject: r.Subject, ClientID: r.ClientID, Action: r.Action, Server: r.Server, Tool: r.Tool, Arguments: r.Arguments,
+		Subject: r.Subject, Workload: r.Workload, ClientID: r.ClientID, Action: r.Action, Server: r.Server, Tool: r.Tool, Arguments: r.Arguments,
 		Groups: r.Groups, Claims: r.Claims,
 	}
 }
@@ -144,6 +146,35 @@ roles:
 	otherRego, err := policies.NewWithRego(t.Context(), policies.Config{Access: []byte(example)}, policies.AccessRego()+"\n")
 	if err != nil || otherRego.Digest() == p.Digest() {
 		t.Errorf("other Rego has the same digest (%v)", err)
+	}
+}
+
+func TestPatternsChangeTheDigest(t *testing.T) {
+	seen := map[string]string{}
+	for _, clients := range []string{
+		"", `"spiffe://example.org/agent/*"`, `"spiffe://example.org/agent/x"`, `"spiffe://example.org/*/agent"`, `"spiffe://example.com/agent/*"`,
+		`"spiffe://example.org/*/*"`, `"spiffe://example.org/agent/*", "spiffe://example.org/*/*"`,
+	} {
+		doc := strings.Replace(example, "clients: [dev-agent]", "clients: ["+clients+"]", 1)
+		d := newPDP(t, doc).Digest()
+		if other, ok := seen[d]; ok {
+			t.Errorf("one digest for\n%s\nand\n%s", doc, other)
+		}
+		seen[d] = doc
+	}
+	reordered := strings.Replace(example, "dev-agent", `"spiffe://example.org/*/*", "spiffe://example.org/agent/*"`, 1)
+	if seen[newPDP(t, reordered).Digest()] == "" {
+		t.Errorf("another digest for the same\n%s", reordered)
+	}
+}
+
+// A policy without patterns pays nothing for them, and its members are as before.
+func TestPatternsThatNobodyNamesAreNotLookedFor(t *testing.T) {
+	named := strings.Replace(example, "dev-agent", "spiffe://example.org/agent/x", 1)
+	for doc, want := range map[string]bool{example: false, named: false, fleet: true} {
+		if got := newPDP(t, doc).Reads("patterns"); got != want {
+			t.Errorf("reads patterns: %v, want %v, of\n%s", got, want, doc)
+		}
 	}
 }
 
