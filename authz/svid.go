@@ -69,7 +69,7 @@ func (s *Server) checkJWTSVID(ctx context.Context, cred credentials) (Client, er
 }
 
 // checkX509SVID has the client prove itself by the X.509-SVID of its connection
-// (draft-ietf-oauth-spiffe-client-auth-02 §3.2).
+// (draft-ietf-oauth-spiffe-client-auth-02, X509-SVID).
 func (s *Server) checkX509SVID(_ context.Context, c *Client, chain []*x509.Certificate) error {
 	if s.cfg.SVIDs == nil {
 		return errNoTrustDomain
