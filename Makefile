@@ -31,12 +31,14 @@ unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 
-test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium
+test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 	@tools/npm-ci.sh e2e/ts
 	@tools/npm-ci.sh e2e/clients .bin/node
 	@tools/chromium.sh
+	@tools/build.sh spire github.com/spiffe/spire/cmd/spire-server >/dev/null
+	@tools/build.sh spire github.com/spiffe/spire/cmd/spire-agent >/dev/null
 
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 	@tools/fuzz.sh $(FUZZTIME)

@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/postgres":  {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/pgtest":    {"internal/postgres"},
+	"internal/spiretest": {},
 	"internal/storetest": {"authz", "internal/revocation", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
