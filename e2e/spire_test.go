@@ -30,7 +30,7 @@ import (
 )
 
 const (
-	billingID    = "spiffe://example.org/agent/billing"
+	billingID     = "spiffe://example.org/agent/billing"
 	spireAudience = "https://mcp.example.com" // an audience
 )
 
