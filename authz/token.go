@@ -213,7 +213,9 @@ func (s *Server) tokenResponse(ctx context.Context, raw string, scope token.Scop
 
 // lifetime is that of an access token: not beyond what proved its client, so that a
 // workload that is no longer one has nothing when its SVID ends.
-func (s *Server) lifetime(ctx context.Context) time.Duration { return lifetimeOf(s.cfg, stateOf(ctx).client) }
+func (s *Server) lifetime(ctx context.Context) time.Duration {
+	return lifetimeOf(s.cfg, stateOf(ctx).client)
+}
 
 func lifetimeOf(cfg Config, c Client) time.Duration {
 	if left := c.Until.Sub(cfg.Now()); !c.Until.IsZero() && left < cfg.AccessLifetime {
