@@ -55,7 +55,7 @@ func checked(t *testing.T) (check func(name, configuration string) string) {
 	mkdir(t, filepath.Join(dir, "tls"))
 	writePair(t, filepath.Join(dir, "tls"), 1)
 	ca := (&authority{t: t}).issue(x509.Certificate{IsCA: true, NotAfter: time.Now().Add(time.Hour)})
-	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(),
+	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(), "lab.example.json": (&domain{"lab.example", newAuthority(t), newAssertions(t)}).bundle(),
 		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
 	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
@@ -93,18 +93,21 @@ func TestExampleIsRight(t *testing.T) {
 	for _, a := range alternatives {
 		check(a, instead(example, regexp.MustCompile(`(?m)^#`).ReplaceAllString(a, "")))
 	}
-	if len(alternatives) != 4 {
-		t.Errorf("%d alternatives, want the proxy, PostgreSQL, login, and keys and certificates", len(alternatives))
+	if len(alternatives) != 5 {
+		t.Errorf("%d alternatives, want the proxy, PostgreSQL, login, SPIFFE, and keys and certificates", len(alternatives))
 	}
 }
 
-// TestDocumentedConfigurationIsRight checks each configuration that docs/operate.md and
-// docs/federation.md show.
+// TestDocumentedConfigurationIsRight checks each configuration that the documents for
+// operators show.
 func TestDocumentedConfigurationIsRight(t *testing.T) {
 	check := checked(t)
 	example := readText(t, "../../deploy/wicketgate.example.yaml")
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	blocks := append(block.FindAllStringSubmatch(readText(t, "../../docs/operate.md"), -1), block.FindAllStringSubmatch(readText(t, "../../docs/federation.md"), -1)...)
+	var blocks [][]string
+	for _, name := range []string{"operate", "federation", "spiffe"} {
+		blocks = append(blocks, block.FindAllStringSubmatch(readText(t, "../../docs/"+name+".md"), -1)...)
+	}
 	for _, b := range blocks {
 		base := example
 		if strings.Contains(b[1], "trusted_proxies:") {
@@ -112,7 +115,7 @@ func TestDocumentedConfigurationIsRight(t *testing.T) {
 		}
 		check(b[1], instead(base, b[1]))
 	}
-	if len(blocks) < 7 {
-		t.Errorf("%d configurations in docs/operate.md and docs/federation.md", len(blocks))
+	if len(blocks) < 10 {
+		t.Errorf("%d configurations in the documents", len(blocks))
 	}
 }

@@ -3,6 +3,7 @@ package spiffe_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -151,5 +152,32 @@ func TestConfigRefuses(t *testing.T) {
 		if s, err := spiffe.New(tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, %v, want an error with %q", name, s, err, tt.want)
 		}
+	}
+}
+
+// TestJWTSVIDOfAnotherTimeIsRefused by the clock of the Source.
+func TestJWTSVIDOfAnotherTimeIsRefused(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	for name, claims := range map[string]map[string]any{
+		"expired":          {"exp": now.Unix()},
+		"without exp":      {"exp": nil},
+		"of the future":    {"iat": now.Add(2 * time.Minute).Unix()},
+		"not good yet":     {"nbf": now.Add(2 * time.Minute).Unix()},
+		"exp that is text": {"exp": "4102444800"},
+	} {
+		all := map[string]any{"sub": agent, "aud": issuer}
+		maps.Copy(all, claims)
+		if _, err := w.source.JWT(w.domain.JWT(t, all), issuer); err == nil || errors.Is(err, authz.ErrUnavailable) {
+			t.Errorf("%s: %v, want a refusal", name, err)
+		}
+	}
+	good := w.domain.JWT(t, map[string]any{"sub": agent, "aud": issuer, "exp": now.Add(10 * time.Minute).Unix()})
+	if svid, err := w.source.JWT(good, issuer); err != nil || svid.ID.String() != agent || svid.Expires.Unix() != now.Add(10*time.Minute).Unix() {
+		t.Errorf("a good one: %+v, %v", svid, err)
+	}
+	w.clock.set(11 * time.Minute)
+	if _, err := w.source.JWT(good, issuer); err == nil {
+		t.Error("the same one, later, is taken")
 	}
 }
