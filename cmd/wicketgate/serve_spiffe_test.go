@@ -390,4 +390,8 @@ func TestTokenDoesNotOutliveTheSVID(t *testing.T) {
 			}
 		})
 	}
+	raw := w.own.svid(w.own.jwt.key, map[string]any{"exp": time.Now().Unix() + 1}) // too short for a token
+	if status, body := w.post(w.client(), serveIssuer+authz.PathToken, w.credentials(byJWT(raw)...)); status != http.StatusUnauthorized || !strings.Contains(body, "invalid_client") {
+		t.Errorf("an SVID that ends at this moment: %d %s", status, body)
+	}
 }
