@@ -166,7 +166,7 @@ func (c *configuredClients) Client(ctx context.Context, id identity.ClientID) (a
 // as the pattern is, and of which the store knows nothing.
 func (c *configuredClients) named(id identity.ClientID) (authz.Client, bool) {
 	for _, p := range c.patterns {
-		if p.ID.Names(id) && p.ID != id {
+		if p.ID.Names(id) {
 			found := ownCopy(p)
 			found.ID = id
 			return found, true
