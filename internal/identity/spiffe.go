@@ -48,7 +48,7 @@ func (s SPIFFEID) TrustDomain() string {
 }
 
 // ClientID is the client that the workload is: its name is that of the client.
-func (s SPIFFEID) ClientID() ClientID { return ClientID{s.id} }
+func (s SPIFFEID) ClientID() ClientID { return ClientID(s) }
 
 // CheckTrustDomain holds the name of a trust domain to SPIFFE-ID §2.1. It returns
 // ErrBadTrustDomain.

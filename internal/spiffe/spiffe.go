@@ -75,7 +75,7 @@ type outage struct {
 func (c Config) Check() error {
 	if c.WorkloadAPI != "" {
 		if err := workloadapi.ValidateAddress(c.WorkloadAPI); err != nil {
-			return fmt.Errorf("Workload API %q: %w: write for example unix:///run/spire/agent.sock", c.WorkloadAPI, err)
+			return fmt.Errorf("the Workload API %q: %w: write for example unix:///run/spire/agent.sock", c.WorkloadAPI, err)
 		}
 	}
 	seen := map[string]bool{}

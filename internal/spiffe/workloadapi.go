@@ -28,7 +28,7 @@ func (s *Source) watch(ctx context.Context) error {
 	}
 	client, err := workloadapi.New(ctx, workloadapi.WithAddr(s.cfg.WorkloadAPI), workloadapi.WithBackoffStrategy(impatience{}))
 	if err != nil {
-		return fmt.Errorf("Workload API %s: %w", s.cfg.WorkloadAPI, err)
+		return fmt.Errorf("the Workload API %s: %w", s.cfg.WorkloadAPI, err)
 	}
 	streams := map[string]func() error{
 		streamX509: func() error { return client.WatchX509Context(ctx, x509Watcher{s}) },
