@@ -53,6 +53,7 @@ type Domain struct {
 type Source struct {
 	cfg     Config
 	domains map[string]*domain
+	client  *workloadapi.Client // nil: there is no Workload API
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	pause   func(ctx context.Context, d time.Duration) // between two reads of a bundle

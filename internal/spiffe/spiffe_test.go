@@ -73,7 +73,7 @@ func TestWithoutARegistrationEntryNobodyIsBelieved(t *testing.T) {
 	api := spiffetest.Serve(t, spiffetest.State{Refuse: codes.PermissionDenied})
 	w := &world{t: t, domain: d, source: open(t, spiffe.Config{WorkloadAPI: api.Address(), Domains: []spiffe.Domain{{Name: "example.org"}}})}
 	hasReason := func(err error) bool {
-		return errors.Is(err, authz.ErrUnavailable) && strings.Contains(err.Error(), "no registration entry is for this process")
+		return errors.Is(err, authz.ErrUnavailable) && errors.Is(err, spiffe.ErrNoIdentity)
 	}
 	until(t, w.source, "the refusal", func() bool { _, err := w.source.State(); return hasReason(err) })
 	for what, err := range map[string]error{"X.509-SVID": w.x509(d.X509(t, agent)), "JWT-SVID": w.jwt(d)} {

@@ -3,8 +3,11 @@ package spiffe
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +24,12 @@ func (s *Source) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return nil, err
 	}
 	return certificate(own), nil
+}
+
+// ClientCertificate is a tls.Config.GetClientCertificate: our X.509-SVID of the moment,
+// for a server that proves itself otherwise than by an SVID.
+func (s *Source) ClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return s.Certificate(nil)
 }
 
 func certificate(own *x509svid.SVID) *tls.Certificate {
@@ -98,12 +107,8 @@ func (t *transport) next(own *x509svid.SVID) *generation {
 
 // verify refuses every server but the one.
 func (t *transport) verify(g *generation, c tls.ConnectionState) error {
-	id, err := t.source.verify(c.PeerCertificates, x509.ExtKeyUsageServerAuth)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the server did not prove to be %s: %w", t.server, err)
-	case id != t.server:
-		return fmt.Errorf("the server is %s, not %s", id, t.server)
+	if err := t.source.VerifyServer(c.PeerCertificates, t.server); err != nil {
+		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -111,6 +116,29 @@ func (t *transport) verify(g *generation, c tls.ConnectionState) error {
 		g.until = expires
 	}
 	return nil
+}
+
+// ErrNoSVID is returned by VerifyServer for a certificate that does not even claim to be
+// an X.509-SVID.
+var ErrNoSVID = errors.New("its certificate is no X.509-SVID")
+
+// VerifyServer verifies the chain of a server that has proved to have the key of its
+// first certificate, and wants it to be that workload (X509-SVID §5).
+func (s *Source) VerifyServer(chain []*x509.Certificate, server identity.SPIFFEID) error {
+	id, err := s.verify(chain, x509.ExtKeyUsageServerAuth)
+	switch {
+	case err != nil && len(chain) > 0 && !claimed(chain[0]):
+		return fmt.Errorf("the server did not prove to be %s: %w", server, ErrNoSVID)
+	case err != nil:
+		return fmt.Errorf("the server did not prove to be %s: %w", server, err)
+	case id != server:
+		return fmt.Errorf("the server is %s, not %s", id, server)
+	}
+	return nil
+}
+
+func claimed(c *x509.Certificate) bool {
+	return slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.Scheme == "spiffe" })
 }
 
 func (g *generation) fresh(now time.Time) bool {

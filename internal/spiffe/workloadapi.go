@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
+	"github.com/spiffe/go-spiffe/v2/svid/jwtsvid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc/codes"
@@ -21,6 +22,10 @@ const (
 	streamJWT  = "bundles of JWT-SVIDs"
 )
 
+// ErrNoIdentity is why nothing comes where the Workload API answers PermissionDenied
+// (SPIFFE Workload API §5.3).
+var ErrNoIdentity = errors.New("no registration entry is for this process, or the agent does not know it yet")
+
 // watch follows the Workload API, if there is one.
 func (s *Source) watch(ctx context.Context) error {
 	if s.cfg.WorkloadAPI == "" {
@@ -30,6 +35,7 @@ func (s *Source) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the Workload API %s: %w", s.cfg.WorkloadAPI, err)
 	}
+	s.client = client
 	streams := map[string]func() error{
 		streamX509: func() error { return client.WatchX509Context(ctx, x509Watcher{s}) },
 		streamJWT:  func() error { return client.WatchJWTBundles(ctx, jwtWatcher{s}) },
@@ -87,7 +93,7 @@ func (s *Source) broken(stream string, err error) {
 		return // we ended it
 	}
 	if status.Code(err) == codes.PermissionDenied {
-		err = fmt.Errorf("%w: no registration entry is for this process, or the agent does not know it yet", err)
+		err = fmt.Errorf("%w: %w", ErrNoIdentity, err)
 	}
 	first := false
 	s.update(func() {
@@ -120,6 +126,19 @@ func (s *Source) ownLocked() (*x509svid.SVID, error) {
 		return nil, s.unavailable(fmt.Sprintf("our X.509-SVID %s expired at %s", s.own.ID, s.own.Certificates[0].NotAfter.UTC().Format(time.RFC3339)))
 	}
 	return s.own, nil
+}
+
+// JWTSVID asks for a JWT-SVID of the identity that Own is, for one audience alone.
+func (s *Source) JWTSVID(ctx context.Context, audience string) (string, error) {
+	own, err := s.Own()
+	if err != nil {
+		return "", err
+	}
+	svid, err := s.client.FetchJWTSVID(ctx, jwtsvid.Params{Audience: audience, Subject: own.ID})
+	if err != nil {
+		return "", fmt.Errorf("%w: a JWT-SVID of %s from %s: %w", authz.ErrUnavailable, own.ID, s.cfg.WorkloadAPI, err)
+	}
+	return svid.Marshal(), nil
 }
 
 // unavailable is an error with what is known of the Workload API. The caller holds mu.
