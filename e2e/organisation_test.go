@@ -20,6 +20,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/wicketgate/wicketgate/internal/pgtest"
+	"github.com/wicketgate/wicketgate/internal/spiretest"
 )
 
 // TestOrganisation is the real thing as an organisation runs it: two replicas of
@@ -101,6 +102,7 @@ func ticketServer() *mcp.Server {
 type replica struct {
 	dir, config string
 	listen      string
+	user        int // who runs it; 0: whoever runs the tests
 	*house
 }
 
@@ -163,6 +165,9 @@ func (r *replica) start(t *testing.T) {
 	r.house = &house{data: filepath.Join(r.dir, "data"), stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	r.cmd = exec.Command(binary, "serve", "--config", r.config)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
+	if r.user != 0 {
+		spiretest.As(t, r.cmd, r.user)
+	}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
