@@ -28,7 +28,7 @@ func (s *spire) config(text string) string { return strings.ReplaceAll(text, "SO
 // and by the other; a process that is no workload gets none.
 func TestTwoWorkloadsGetDifferentTools(t *testing.T) {
 	t.Parallel()
-	s := startSPIRE(t, spiretest.Config{})
+	s := newSPIRE(t, spiretest.Config{})
 	s.register(t, gate(0), spiretest.Entry{ID: mailID},
 		spiretest.Entry{ID: senderID, Selectors: []string{spiretest.User(mailAgent)}},
 		spiretest.Entry{ID: readerID, Selectors: []string{spiretest.User(reportUser)}})
@@ -68,7 +68,7 @@ func TestTwoWorkloadsGetDifferentTools(t *testing.T) {
 // both are in what the mail server gets and in the audit log.
 func TestWorkloadActsForAPerson(t *testing.T) {
 	t.Parallel()
-	s := startSPIRE(t, spiretest.Config{})
+	s := newSPIRE(t, spiretest.Config{})
 	s.register(t, gate(0), spiretest.Entry{ID: mailID}, spiretest.Entry{ID: senderID, Selectors: []string{spiretest.User(mailAgent)}})
 	callbackAt := freeAddress(t)
 	idp := startIDP(t, "http://"+callbackAt+"/oauth2/callback")
@@ -103,7 +103,7 @@ func TestWorkloadActsForAPerson(t *testing.T) {
 // works once that has ended.
 func TestRevokedEntryStopsWithinItsTTL(t *testing.T) {
 	t.Parallel()
-	s := startSPIRE(t, spiretest.Config{})
+	s := newSPIRE(t, spiretest.Config{})
 	ids := s.register(t, gate(0), spiretest.Entry{ID: agentID, X509TTL: 8 * time.Second, JWTTTL: 8 * time.Second})
 	h := startSPIFFE(t, s, nil, s.config(withAgents), nil)
 	source := sourceOf(t, s, agentID)

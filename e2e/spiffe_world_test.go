@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -56,7 +55,7 @@ type spire struct {
 	agent *spiretest.Agent
 }
 
-func startSPIRE(t *testing.T, c spiretest.Config) *spire {
+func newSPIRE(t *testing.T, c spiretest.Config) *spire {
 	t.Helper()
 	s := spiretest.Start(t, c)
 	return &spire{s, s.StartAgent(t)}
@@ -110,7 +109,13 @@ roles:
 // the two speak mutual TLS. The rest of the configuration follows, and files are beside it.
 func startSPIFFE(t *testing.T, s *spire, source *workloadapi.X509Source, config string, files map[string]string) *spiffeHouse {
 	t.Helper()
-	listen, mutual, admin := freeAddress(t), freeAddress(t), freeAddress(t)
+	return startSPIFFEAt(t, s, freeAddress(t), source, config, files)
+}
+
+// startSPIFFEAt is startSPIFFE at an address that is known before.
+func startSPIFFEAt(t *testing.T, s *spire, listen string, source *workloadapi.X509Source, config string, files map[string]string) *spiffeHouse {
+	t.Helper()
+	mutual, admin := freeAddress(t), freeAddress(t)
 	h := &spiffeHouse{spire: s, mutual: "https://" + mutual, admin: "http://" + admin}
 	all := map[string]string{"access.yaml": withMail}
 	maps.Copy(all, files)
@@ -296,4 +301,13 @@ func (h *spiffeHouse) callAs(t *testing.T, uid int, stdin string, args ...string
 		t.Fatal(err)
 	}
 	return 0, out.String(), errs.String()
+}
+
+// pair is an X.509-SVID as package tls has it.
+func pair(svid *x509svid.SVID) tls.Certificate {
+	c := tls.Certificate{PrivateKey: svid.PrivateKey, Leaf: svid.Certificates[0]}
+	for _, cert := range svid.Certificates {
+		c.Certificate = append(c.Certificate, cert.Raw)
+	}
+	return c
 }
