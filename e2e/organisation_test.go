@@ -102,7 +102,8 @@ func ticketServer() *mcp.Server {
 type replica struct {
 	dir, config string
 	listen      string
-	user        int // who runs it; 0: whoever runs the tests
+	user        int      // who runs it; 0: whoever runs the tests
+	env         []string // besides that of the tests
 	*house
 }
 
@@ -165,6 +166,7 @@ func (r *replica) start(t *testing.T) {
 	r.house = &house{data: filepath.Join(r.dir, "data"), stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
 	r.cmd = exec.Command(binary, "serve", "--config", r.config)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
+	r.cmd.Env = append(os.Environ(), r.env...)
 	if r.user != 0 {
 		spiretest.As(t, r.cmd, r.user)
 	}

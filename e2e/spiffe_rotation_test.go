@@ -33,7 +33,7 @@ const svidLine = "msg=X.509-SVID"
 func TestRotationLosesNoCall(t *testing.T) {
 	t.Parallel()
 	s := newSPIRE(t, spiretest.Config{})
-	const ttl = 6 * time.Second // renewed when half of it is over
+	const ttl = 16 * time.Second // SPIRE renews it every two or three
 	s.register(t, gate(ttl), spiretest.Entry{ID: mailID, X509TTL: ttl}, spiretest.Entry{ID: agentID, X509TTL: ttl})
 	h := startSPIFFE(t, s, sourceOf(t, s, mailID), s.config(withAgents), nil)
 	source := sourceOf(t, s, agentID)
@@ -194,7 +194,10 @@ func TestSPIREIsDown(t *testing.T) {
 		t.Errorf("the audit log says %+v", last)
 	}
 	s.agent.Restart(t)
-	eventually(t, "ready again", func() bool { status, warning, failure := h.ready(t); return status == http.StatusOK && warning+failure == "" })
+	eventually(t, "ready again", func() bool {
+		status, warning, failure := h.ready(t)
+		return status == http.StatusOK && warning+failure == ""
+	})
 	if resp, body := session.call(t, "list_messages", `{}`); resp.StatusCode != http.StatusOK || strings.Contains(string(body), `"error"`) {
 		t.Errorf("a call when SPIRE is back: %s %s", resp.Status, body)
 	}

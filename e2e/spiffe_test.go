@@ -72,8 +72,9 @@ func TestWorkloadActsForAPerson(t *testing.T) {
 	s.register(t, gate(0), spiretest.Entry{ID: mailID}, spiretest.Entry{ID: senderID, Selectors: []string{spiretest.User(mailAgent)}})
 	callbackAt := freeAddress(t)
 	idp := startIDP(t, "http://"+callbackAt+"/oauth2/callback")
-	h := startSPIFFEAt(t, s, callbackAt, sourceOf(t, s, mailID), s.config(withAgents)+`login: {issuer: "`+idp+`", client_id: wicketgate, client_secret_file: idp.secret, scopes: [openid]}
-`, map[string]string{"idp.secret": idpSecret, "access.yaml": readers("{users: [alice]}")})
+	h := startSPIFFEAt(t, s, spiffeSetup{listen: callbackAt, source: sourceOf(t, s, mailID),
+		config: s.config(withAgents) + `login: {issuer: "` + idp + `", client_id: wicketgate, client_secret_file: idp.secret, scopes: [openid]}
+`, files: map[string]string{"idp.secret": idpSecret, "access.yaml": readers("{users: [alice]}")}})
 	c := newRawClient(t, h.house)
 	r, p := newRobot("alice", "approve"), newPKCE()
 	r.idp = idp

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -109,18 +110,27 @@ roles:
 // the two speak mutual TLS. The rest of the configuration follows, and files are beside it.
 func startSPIFFE(t *testing.T, s *spire, source *workloadapi.X509Source, config string, files map[string]string) *spiffeHouse {
 	t.Helper()
-	return startSPIFFEAt(t, s, freeAddress(t), source, config, files)
+	return startSPIFFEAt(t, s, spiffeSetup{listen: freeAddress(t), source: source, config: config, files: files})
 }
 
-// startSPIFFEAt is startSPIFFE at an address that is known before.
-func startSPIFFEAt(t *testing.T, s *spire, listen string, source *workloadapi.X509Source, config string, files map[string]string) *spiffeHouse {
+// spiffeSetup is what may differ.
+type spiffeSetup struct {
+	listen string
+	source *workloadapi.X509Source // of the mail server; nil: it speaks plain HTTP
+	config string                  // the rest of the configuration
+	files  map[string]string       // beside it
+	env    []string                // besides that of the tests
+}
+
+// startSPIFFEAt is startSPIFFE with everything.
+func startSPIFFEAt(t *testing.T, s *spire, c spiffeSetup) *spiffeHouse {
 	t.Helper()
 	mutual, admin := freeAddress(t), freeAddress(t)
 	h := &spiffeHouse{spire: s, mutual: "https://" + mutual, admin: "http://" + admin}
 	all := map[string]string{"access.yaml": withMail}
-	maps.Copy(all, files)
-	all["wicketgate.yaml"] = `issuer: http://` + listen + `
-listen: ` + listen + `
+	maps.Copy(all, c.files)
+	all["wicketgate.yaml"] = `issuer: http://` + c.listen + `
+listen: ` + c.listen + `
 admin: {listen: "` + admin + `"}
 data: data
 policy: access.yaml
@@ -128,13 +138,49 @@ trust: first-use
 log: {level: debug}
 mutual_tls: {listen: "` + mutual + `", url: "` + h.mutual + `", svid: true}
 servers:
-  - {name: mail, ` + startMail(t, "http://"+listen, source) + `}
-` + config
-	h.replica = newServe(t, listen, all)
+  - {name: mail, ` + startMail(t, "http://"+c.listen, c.source) + `}
+` + c.config
+	h.replica = newServe(t, c.listen, all)
 	h.moveTo(t, gateUser)
+	h.env = c.env
 	h.replica.start(t)
-	h.url = "http://" + listen
+	h.url = "http://" + c.listen
 	return h
+}
+
+// loopback is where everything here listens.
+var loopback = net.IPv4(127, 0, 0, 1)
+
+// publicDir is a folder that other users can read.
+func publicDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "wicketgate-public-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// refusals counts those with the reason in the audit log.
+func (h *spiffeHouse) refusals(t *testing.T, reason string) (n int) {
+	t.Helper()
+	for text := range strings.Lines(readFile(t, h.auditFile())) {
+		var l struct {
+			Kind, Reason string
+			Count        int
+		}
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Kind == "refusal" && l.Reason == reason {
+			n += max(l.Count, 1)
+		}
+	}
+	return n
 }
 
 // moveTo makes everything a user's own, who is to run it.
