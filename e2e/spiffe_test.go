@@ -24,6 +24,10 @@ clients:
 
 func (s *spire) config(text string) string { return strings.ReplaceAll(text, "SOCKET", s.agent.Socket) }
 
+// bySVID is how wicketgate call is told to use the one SVID or the other. What a JWT-SVID
+// is sent to is http here, where nobody could prove anything.
+var bySVID = map[string][]string{"X.509-SVID": {"--svid", "x509", "--server-spiffe-id", gateID}, "JWT-SVID": {"--svid", "jwt"}}
+
 // TestTwoWorkloadsGetDifferentTools: with nothing but the agent's socket, by the one SVID
 // and by the other; a process that is no workload gets none.
 func TestTwoWorkloadsGetDifferentTools(t *testing.T) {
@@ -34,8 +38,7 @@ func TestTwoWorkloadsGetDifferentTools(t *testing.T) {
 		spiretest.Entry{ID: readerID, Selectors: []string{spiretest.User(reportUser)}})
 	h := startSPIFFE(t, s, sourceOf(t, s, mailID), s.config(withAgents), nil)
 	send := []string{"mail", "send_message", "--spiffe", "--arg", "to=bob@example.com", "--arg", "subject=hello", "--arg", "body=there"}
-	for _, svid := range []string{"x509", "jwt"} {
-		by := []string{"--svid", svid, "--server-spiffe-id", gateID}
+	for svid, by := range bySVID {
 		for _, uid := range []int{mailAgent, reportUser} {
 			if code, out, errs := h.callAs(t, uid, "", append([]string{"mail", "list_messages", "--spiffe", "--arg", "limit=3"}, by...)...); code != 0 || !strings.Contains(out, "subject") {
 				t.Errorf("user %d lists by %s: %d %s %s", uid, svid, code, out, errs)
@@ -44,10 +47,10 @@ func TestTwoWorkloadsGetDifferentTools(t *testing.T) {
 		if code, out, errs := h.callAs(t, mailAgent, "", append(send, by...)...); code != 0 || out == "" {
 			t.Errorf("who may send, by %s: %d %s %s", svid, code, out, errs)
 		}
-		if code, out, errs := h.callAs(t, reportUser, "", append(send, by...)...); code == 0 || !strings.Contains(strings.ToLower(errs), "unknown tool") {
+		if code, out, errs := h.callAs(t, reportUser, "", append(send, by...)...); code == 0 || !strings.Contains(errs, `it has no tool "send_message"`) {
 			t.Errorf("who may not send, by %s: %d %s %s", svid, code, out, errs)
 		}
-		if code, out, errs := h.callAs(t, strayUser, "", append([]string{"mail", "list_messages", "--spiffe", "--timeout", "5s"}, by...)...); code == 0 || !strings.Contains(errs, "registration entry") {
+		if code, out, errs := h.callAs(t, strayUser, "", append([]string{"mail", "list_messages", "--spiffe", "--timeout", "3s"}, by...)...); code == 0 || !strings.Contains(errs, "registration entry") {
 			t.Errorf("who is no workload, by %s: %d %s %s", svid, code, out, errs)
 		}
 	}
@@ -79,12 +82,13 @@ func TestWorkloadActsForAPerson(t *testing.T) {
 	r, p := newRobot("alice", "approve"), newPKCE()
 	r.idp = idp
 	alice := c.redeem(t, c.code(t, r, p), p)
-	for _, svid := range []string{"x509", "jwt"} {
-		code, out, errs := h.callAs(t, mailAgent, alice.AccessToken, "mail", "list_messages", "--spiffe", "--svid", svid, "--server-spiffe-id", gateID, "--subject-token-file", "-", "-v")
+	for svid, by := range bySVID {
+		args := append([]string{"mail", "list_messages", "--spiffe"}, by...)
+		code, out, errs := h.callAs(t, mailAgent, alice.AccessToken, append(args, "--subject-token-file", "-", "-v")...)
 		if code != 0 || !strings.Contains(out, "subject") {
 			t.Fatalf("for alice, by %s: %d %s %s", svid, code, out, errs)
 		}
-		if code, out, errs := h.callAs(t, mailAgent, "", "mail", "list_messages", "--spiffe", "--svid", svid, "--server-spiffe-id", gateID); code == 0 {
+		if code, out, errs := h.callAs(t, mailAgent, "", args...); code == 0 {
 			t.Errorf("for itself, by %s: %s %s", svid, out, errs)
 		}
 	}
@@ -93,7 +97,7 @@ func TestWorkloadActsForAPerson(t *testing.T) {
 		t.Errorf("%d lines, want four: %+v", len(lines), lines)
 	}
 	for _, l := range lines {
-		if l.Client != senderID || !cmp.Equal(l.Actors, []string{senderID, c.id}) {
+		if l.Kind == "intent" && (l.Client != senderID || !cmp.Equal(l.Actors, []string{senderID, c.id})) {
 			t.Errorf("client %s, actors %v, want %s and the application %s behind it", l.Client, l.Actors, senderID, c.id)
 		}
 	}
