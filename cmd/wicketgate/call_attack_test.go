@@ -40,12 +40,14 @@ func TestImpostorGetsNothing(t *testing.T) {
 		"a certificate of an authority that is not known": {withTLS, func(w *callWorld) { w.write("system.pem", inPEM(w.domain.CA)) }, nil, "certificate signed by unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time is that of ending HTTP/2 connections in order
 			w := newCallWorld(t, tt.listeners)
 			tt.change(w)
 			got := w.call(w.alice(), append([]string{"mail", "list_messages", "--subject-token-file", "-"}, tt.args...)...)
 			if got.code != 1 || !strings.Contains(got.err, tt.want) {
 				t.Errorf("%+v, want %q", got, tt.want)
 			}
+			w.stop()
 			if log := w.log.String(); strings.Count(log, `"path":"/oauth2/token"`) != 1 || strings.Contains(log, `"path":"/mcp/`) { // the one was alice's
 				t.Errorf("something was sent:\n%s", log)
 			}

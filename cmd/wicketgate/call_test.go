@@ -49,6 +49,7 @@ type callWorld struct {
 	gateway, agent *spiffetest.WorkloadAPI
 	idp            assertions
 	environment    environment
+	stop           func() int // ends the server: its log is then whole
 	seen           callTokens
 }
 
@@ -108,7 +109,7 @@ roles:
 `)
 	config := w.config(listeners + "spiffe: {workload_api: \"" + w.gateway.Address() + "\", trust_domains: [{name: example.org}]}\n" + withCallers)
 	w.write("wicketgate.yaml", strings.NewReplacer(edits...).Replace(readText(t, config)))
-	w.start(config)
+	w.stop = w.start(config)
 	w.environment = append(os.Environ(), "SSL_CERT_FILE="+w.dir+"/system.pem", "SSL_CERT_DIR="+t.TempDir(), "SPIFFE_ENDPOINT_SOCKET="+w.agent.Address(),
 		issuerEnv+"="+serveIssuer, "HTTPS_PROXY="+w.proxied())
 	return w
@@ -220,6 +221,7 @@ func TestAgentWithNothingButASocketCallsATool(t *testing.T) {
 		"one SVID for all": {withSVID, map[string][]string{oauth.AuthSPIFFEJWT: serverID}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time is that of ending HTTP/2 connections in order
 			w := newCallWorld(t, tt.listeners)
 			for method, flags := range tt.methods {
 				for who, want := range map[string]map[string]any{
