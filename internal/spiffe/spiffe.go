@@ -110,8 +110,10 @@ func newSource(cfg Config, pause func(context.Context, time.Duration)) (*Source,
 	s := &Source{cfg: cfg, domains: map[string]*domain{}, cancel: cancel, pause: pause, down: map[string]outage{}, changed: make(chan struct{})}
 	for _, d := range cfg.Domains {
 		s.domains[d.Name] = &domain{Domain: d, id: spiffeid.RequireTrustDomainFromString(d.Name)}
-		if !s.domains[d.Name].streamed() {
-			s.running.Go(func() { s.follow(ctx, s.domains[d.Name]) })
+	}
+	for _, d := range s.domains {
+		if !d.streamed() {
+			s.running.Go(func() { s.follow(ctx, d) })
 		}
 	}
 	if err := s.watch(ctx); err != nil {
