@@ -10,6 +10,8 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
 )
 
 // TestBrowserReachesEveryRedirect: Chromium holds every redirect after a form to
@@ -61,13 +63,13 @@ func TestBrowserGetsToTheIdP(t *testing.T) {
 // startWithIDP starts `wicketgate serve` with the IdP.
 func startWithIDP(t *testing.T) *house {
 	t.Helper()
-	listen, dir := freeAddress(t), t.TempDir()
+	listen, dir := freeport.Address(t), t.TempDir()
 	issuer := "http://" + listen
 	for name, content := range map[string]string{
 		"kek":         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
 		"idp.secret":  idpSecret,
 		"access.yaml": "version: 1\nroles:\n  reader:\n    who: {groups: [engineering]}\n    servers: {mail: {tools: [read]}}\n",
-		"wicketgate.yaml": "issuer: " + issuer + "\nlisten: " + listen + "\nadmin: {listen: \"" + freeAddress(t) + "\"}\ndata: data\nkey_encryption_key: kek\npolicy: access.yaml\nlogin:\n  issuer: " + startIDP(t, issuer+"/oauth2/callback") +
+		"wicketgate.yaml": "issuer: " + issuer + "\nlisten: " + listen + "\nadmin: {listen: \"" + freeport.Address(t) + "\"}\ndata: data\nkey_encryption_key: kek\npolicy: access.yaml\nlogin:\n  issuer: " + startIDP(t, issuer+"/oauth2/callback") +
 			"\n  client_id: wicketgate\n  client_secret_file: idp.secret\n  scopes: [openid, profile, groups]\nservers:\n  - {name: mail, url: \"http://127.0.0.1:9/mcp\"}\ntrust: first-use\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

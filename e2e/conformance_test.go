@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
 )
 
 // conformanceCheck is one check of the suite's checks.json.
@@ -25,7 +27,7 @@ type conformanceCheck struct {
 func TestConformanceOfTheAuthorizationServer(t *testing.T) {
 	t.Parallel()
 	needPrograms(t)
-	h, ctx, results, port := startHouseWith(t, t.TempDir(), "0", "--verbose"), deadline(t), t.TempDir(), freePort(t)
+	h, ctx, results, port := startHouseWith(t, t.TempDir(), "0", "--verbose"), deadline(t), t.TempDir(), freeport.Port(t)
 	c := registerAs(t, h, "Conformance suite", "http://127.0.0.1:"+port+"/callback")
 	printed := newOutput()
 	cmd := program(ctx, t, nil, "conformance", "authorization", "--url", h.url, "--client-id", c.id, "--resource", h.resource(), "--port", port, "--output-dir", results)

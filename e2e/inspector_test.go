@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
 )
 
 // inspector is the MCP Inspector's command line: a process for each request, which
@@ -40,7 +42,7 @@ func TestInspectorOfAReader(t *testing.T) {
 	h, ctx, storage := startHouseWith(t, t.TempDir(), "0", "--verbose"), deadline(t), t.TempDir()
 	browser, seen := browse(ctx, t, newRobot("alice", "approve"))
 	i := inspector{h, []string{browser, "MCP_AUTO_OPEN_ENABLED=true", "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"},
-		"http://127.0.0.1:" + freePort(t) + "/oauth/callback", newOutput()}
+		"http://127.0.0.1:" + freeport.Port(t) + "/oauth/callback", newOutput()}
 
 	var list struct {
 		Result struct{ Tools []struct{ Name string } }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/pgtest"
 	"github.com/wicketgate/wicketgate/internal/spiretest"
 )
@@ -109,7 +110,7 @@ type replica struct {
 
 func newReplica(t *testing.T, i int, issuer, idp, database, tickets string) *replica {
 	t.Helper()
-	listen := freeAddress(t)
+	listen := freeport.Address(t)
 	return newServe(t, listen, map[string]string{
 		"kek":        sharedKEK,
 		"idp.secret": idpSecret,
@@ -125,7 +126,7 @@ roles:
 `,
 		"wicketgate.yaml": `issuer: ` + issuer + `
 listen: ` + listen + `
-admin: {listen: "` + freeAddress(t) + `"}
+admin: {listen: "` + freeport.Address(t) + `"}
 data: data
 key_encryption_key: kek
 policy: access.yaml
@@ -186,17 +187,6 @@ func (r *replica) start(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), startWithin)
 	defer cancel()
 	r.waitFor(ctx, t, readyLine)
-}
-
-// freeAddress is an address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // balancer gives each connection to the next backend, whatever is in it.

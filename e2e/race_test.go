@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/pgtest"
 )
@@ -80,7 +81,7 @@ type race struct {
 
 func newRace(t *testing.T, upstream string) *race {
 	t.Helper()
-	listens := []string{freeAddress(t), freeAddress(t)}
+	listens := []string{freeport.Address(t), freeport.Address(t)}
 	database := pgtest.Migrated(t)
 	r := &race{host: listens[0], client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: raceCallers}}}
 	t.Cleanup(r.client.CloseIdleConnections)
@@ -90,7 +91,7 @@ func newRace(t *testing.T, upstream string) *race {
 			"access.yaml": "version: 1\nroles:\n  booker:\n    who: {clients: [billing-agent]}\n    servers: {seats: {tools: [book]}}\n",
 			"wicketgate.yaml": `issuer: http://` + r.host + `
 listen: ` + listen + `
-admin: {listen: "` + freeAddress(t) + `"}
+admin: {listen: "` + freeport.Address(t) + `"}
 data: data
 key_encryption_key: kek
 policy: access.yaml

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/wicketgate/wicketgate/internal/demomail"
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
 )
@@ -22,7 +23,7 @@ import (
 // the configuration follows right after that server, and access.yaml is among the files.
 func startServe(t *testing.T, config string, files map[string]string) *house {
 	t.Helper()
-	listen := freeAddress(t)
+	listen := freeport.Address(t)
 	issuer := "http://" + listen
 	mail := httptest.NewUnstartedServer(nil)
 	resource := "http://" + mail.Listener.Addr().String() + "/mcp"
@@ -33,7 +34,7 @@ func startServe(t *testing.T, config string, files map[string]string) *house {
 	all := maps.Clone(files)
 	all["wicketgate.yaml"] = `issuer: ` + issuer + `
 listen: ` + listen + `
-admin: {listen: "` + freeAddress(t) + `"}
+admin: {listen: "` + freeport.Address(t) + `"}
 data: data
 policy: access.yaml
 trust: first-use

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/spiretest"
 )
 
@@ -73,7 +74,7 @@ func TestWorkloadActsForAPerson(t *testing.T) {
 	t.Parallel()
 	s := newSPIRE(t, spiretest.Config{})
 	s.register(t, gate(0), spiretest.Entry{ID: mailID}, spiretest.Entry{ID: senderID, Selectors: []string{spiretest.User(mailAgent)}})
-	callbackAt := freeAddress(t)
+	callbackAt := freeport.Address(t)
 	idp := startIDP(t, "http://"+callbackAt+"/oauth2/callback")
 	h := startSPIFFEAt(t, s, spiffeSetup{listen: callbackAt, source: sourceOf(t, s, mailID),
 		config: s.config(withAgents) + `login: {issuer: "` + idp + `", client_id: wicketgate, client_secret_file: idp.secret, scopes: [openid]}

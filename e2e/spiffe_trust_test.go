@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/spiretest"
 )
 
@@ -105,7 +106,7 @@ clients:
 `)+client, map[string]string{"partner.json": string(partner.Bundle(t))})
 	accepted(byFile, "by a file")
 
-	byEndpoint := startSPIFFEAt(t, s, spiffeSetup{listen: freeAddress(t), env: []string{"SSL_CERT_FILE=" + roots},
+	byEndpoint := startSPIFFEAt(t, s, spiffeSetup{listen: freeport.Address(t), env: []string{"SSL_CERT_FILE=" + roots},
 		config: s.config(`spiffe: {workload_api: SOCKET, trust_domains: [{name: partner.example, bundle_endpoint: "`+partner.BundleURL+`"}]}
 `) + client})
 	accepted(byEndpoint, "by its bundle endpoint")

@@ -27,6 +27,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/wicketgate/wicketgate/internal/demomail"
+	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/spiretest"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -110,7 +111,7 @@ roles:
 // the two speak mutual TLS. The rest of the configuration follows, and files are beside it.
 func startSPIFFE(t *testing.T, s *spire, source *workloadapi.X509Source, config string, files map[string]string) *spiffeHouse {
 	t.Helper()
-	return startSPIFFEAt(t, s, spiffeSetup{listen: freeAddress(t), source: source, config: config, files: files})
+	return startSPIFFEAt(t, s, spiffeSetup{listen: freeport.Address(t), source: source, config: config, files: files})
 }
 
 // spiffeSetup is what may differ.
@@ -125,7 +126,7 @@ type spiffeSetup struct {
 // startSPIFFEAt is startSPIFFE with everything.
 func startSPIFFEAt(t *testing.T, s *spire, c spiffeSetup) *spiffeHouse {
 	t.Helper()
-	mutual, admin := freeAddress(t), freeAddress(t)
+	mutual, admin := freeport.Address(t), freeport.Address(t)
 	h := &spiffeHouse{spire: s, mutual: "https://" + mutual, admin: "http://" + admin}
 	all := map[string]string{"access.yaml": withMail}
 	maps.Copy(all, c.files)

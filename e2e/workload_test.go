@@ -11,6 +11,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/modelcontextprotocol/go-sdk/auth/extauth"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
 )
 
 const workloadSecret = "a-secret-of-the-billing-agent-with-many-bits-in-it"
@@ -87,7 +89,7 @@ func TestGoWorkload(t *testing.T) {
 // not.
 func TestGoWorkloadOfOneServerAmongTwo(t *testing.T) {
 	t.Parallel()
-	h, _ := startWorkloads(t, "  - {name: files, url: \"http://"+freeAddress(t)+"/mcp\"}\n")
+	h, _ := startWorkloads(t, "  - {name: files, url: \"http://"+freeport.Address(t)+"/mcp\"}\n")
 	if _, err := goWorkload(t, h, nil); err == nil || !strings.Contains(err.Error(), "invalid_target") {
 		t.Errorf("as the SDK is: %v, want invalid_target; has it learned to send resource? Then docs/interop.md is no longer true", err)
 	}

@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
 )
 
 // Config says how a server differs from deploy/spire/server.conf.
@@ -55,7 +57,7 @@ type Server struct {
 // Start starts a server, which is stopped at the end of the test.
 func Start(t testing.TB, c Config) *Server {
 	t.Helper()
-	s := &Server{TrustDomain: c.TrustDomain, programs: need(t), port: freePort(t)}
+	s := &Server{TrustDomain: c.TrustDomain, programs: need(t), port: freeport.Port(t)}
 	if s.TrustDomain == "" {
 		s.TrustDomain = "example.org"
 	}
@@ -112,7 +114,7 @@ func (s *Server) configure(t testing.TB, c Config) {
 // offer adds the bundle endpoint.
 func (s *Server) offer(t testing.TB, f *conf, web *tls.Certificate) {
 	t.Helper()
-	port := freePort(t)
+	port := freeport.Port(t)
 	s.BundleURL = "https://127.0.0.1:" + port
 	f.uncomment("federation")
 	f.set("address", `"127.0.0.1"`)
