@@ -74,7 +74,8 @@ type Config struct {
 	Downstream map[oauth.Resource][]oauth.Resource
 
 	// ActsFor is whose access tokens a client may exchange besides its own. Both may be
-	// named by patterns of SPIFFE IDs, see identity.ClientID.Names.
+	// named by patterns of SPIFFE IDs, see identity.ClientID.Names. A client that is here by
+	// its own name has nothing of a pattern.
 	ActsFor map[identity.ClientID]Principals
 
 	Foreign Foreign // nil: nobody else's tokens are taken

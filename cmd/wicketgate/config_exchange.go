@@ -36,12 +36,10 @@ func (c configCheck) downstream() {
 	}
 }
 
-// actsFor checks whose users a client may act for.
+// actsFor checks whose users a client may act for. One that says nothing is noted, too:
+// a pattern that names it would speak for it.
 func (c configCheck) actsFor(at string, cl ClientConfig, id identity.ClientID) {
-	if len(cl.ActsFor) == 0 {
-		return
-	}
-	if !slices.Contains(cl.GrantTypes, oauth.GrantTokenExchange) {
+	if len(cl.ActsFor) > 0 && !slices.Contains(cl.GrantTypes, oauth.GrantTokenExchange) {
 		c.refuse(at+".acts_for", "%s.acts_for is for a client that exchanges tokens: add %s to its grant_types", at, oauth.GrantTokenExchange)
 	}
 	p := exchange.Principals{All: slices.Contains(cl.ActsFor, "*")}
