@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -77,9 +78,9 @@ func (s *Source) follow(ctx context.Context, d *domain) {
 			case err == nil:
 				d.bundle, d.renewed, d.err = b, now, nil
 			case d.err == nil:
-				d.err = &outage{now, err}
+				d.err = &outage{since: now, err: err}
 			default:
-				d.err = &outage{d.err.since, err}
+				d.err = &outage{since: d.err.since, err: err}
 			}
 		})
 		s.pause(ctx, d.next(err))
@@ -208,17 +209,31 @@ func (s *Source) jwtKeys(td spiffeid.TrustDomain) (func(kid string) (crypto.Publ
 		}
 		return b.FindJWTAuthority, nil
 	}
-	if _, err := s.ownLocked(); err != nil {
+	set, err := s.jwtBundles()
+	if err != nil {
 		return nil, err
 	}
-	if s.jwt == nil {
-		return nil, s.unavailable("the Workload API has sent no bundles of JWT-SVIDs yet")
-	}
-	b, ok := s.jwt.Get(td)
+	b, ok := set.Get(td)
 	if !ok {
 		return nil, errNotFederated(td)
 	}
 	return b.FindJWTAuthority, nil
+}
+
+// jwtBundles are those of the Workload API. Their stream is another than that of our
+// SVID, which may go on alone. The caller holds mu.
+func (s *Source) jwtBundles() (*jwtbundle.Set, error) {
+	if _, err := s.ownLocked(); err != nil {
+		return nil, err
+	}
+	o, broken := s.down[streamJWT]
+	switch {
+	case s.jwt == nil:
+		return nil, s.unavailable("the Workload API has sent no bundles of JWT-SVIDs yet")
+	case broken && !s.cfg.Now().Before(o.until):
+		return nil, s.unavailable("the bundles of JWT-SVIDs are too old")
+	}
+	return s.jwt, nil
 }
 
 // domain finds a configured domain.

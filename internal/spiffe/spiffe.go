@@ -5,7 +5,7 @@
 // A trust domain is believed when it is configured, by its own bundle and by no other:
 // never by the authorities of the operating system, and never by what an SVID itself
 // says of where its keys are. What has expired counts for nothing: without the Workload
-// API, what it said last is good for as long as our own SVID.
+// API, what it said last is good for as long as our own SVID of that time.
 //
 // It does NOT know clients or what they may do, does NOT speak SPIFFE Federation's
 // https_spiffe profile (a SPIRE server does, and its agent passes the bundles on), and
@@ -70,6 +70,7 @@ type Source struct {
 type outage struct {
 	since time.Time
 	err   error
+	until time.Time // of a stream: how long our SVID of then makes good what it said before
 }
 
 // Check refuses a Config that could not work. It reads no file and asks nobody.
@@ -166,11 +167,8 @@ func (s *Source) update(f func()) {
 // missing is what is not here, nil if everything is. The caller holds mu.
 func (s *Source) missing() error {
 	if s.cfg.WorkloadAPI != "" {
-		if _, err := s.ownLocked(); err != nil {
+		if _, err := s.jwtBundles(); err != nil {
 			return err
-		}
-		if s.jwt == nil {
-			return s.unavailable("the Workload API has sent no bundles of JWT-SVIDs yet")
 		}
 	}
 	for _, d := range s.domains {

@@ -2,6 +2,7 @@ package spiffe_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"maps"
 	"strings"
@@ -66,6 +67,42 @@ func TestWithoutTheAgentWhatWasSaidCountsUntilItExpires(t *testing.T) {
 	w.clock.set(0)
 	w.api.Start(t)
 	until(t, w.source, "the agent again", func() bool { warning, err := w.source.State(); return warning == nil && err == nil })
+}
+
+// TestJWTKeysThatAreNoLongerStreamedExpire: our X.509-SVID is renewed, and by another
+// stream, so that it does not make good what this one said long ago.
+func TestJWTKeysThatAreNoLongerStreamedExpire(t *testing.T) {
+	w := newWorld(t)
+	says := func(lasts time.Duration) {
+		t.Helper()
+		s := w.state(w.domain)
+		s.SVIDs, s.RefuseJWTBundles = []tls.Certificate{w.domain.X509(t, us, lasting(lasts))}, codes.Unavailable
+		w.api.Set(s)
+	}
+	jwt := w.domain.JWT(t, map[string]any{"sub": agent, "aud": issuer, "exp": time.Now().Add(4 * time.Hour).Unix()})
+	says(time.Hour)
+	until(t, w.source, "the outage", func() bool { warning, _ := w.source.State(); return warning != nil })
+	says(4 * time.Hour)
+	until(t, w.source, "our new SVID", func() bool {
+		own, err := w.source.Own()
+		return err == nil && own.Certificates[0].NotAfter.After(time.Now().Add(3*time.Hour))
+	})
+	if _, err := w.source.JWT(jwt, issuer); err != nil {
+		t.Errorf("while the SVID of then would be good: %v", err)
+	}
+	w.clock.set(2 * time.Hour)
+	if err := w.x509(w.domain.X509(t, agent, lasting(4*time.Hour))); err != nil {
+		t.Errorf("an X.509-SVID: %v", err)
+	}
+	_, jwtErr := w.source.JWT(jwt, issuer)
+	_, state := w.source.State()
+	for what, err := range map[string]error{"a JWT-SVID": jwtErr, "the state": state} {
+		if !errors.Is(err, authz.ErrUnavailable) || !strings.Contains(err.Error(), "bundles of JWT-SVIDs") {
+			t.Errorf("%s, later: %v, want ErrUnavailable", what, err)
+		}
+	}
+	w.api.Set(spiffetest.State{SVIDs: []tls.Certificate{w.domain.X509(t, us, lasting(4*time.Hour))}, Domains: []*spiffetest.Domain{w.domain}})
+	until(t, w.source, "the bundles again", func() bool { _, err := w.source.JWT(jwt, issuer); return err == nil })
 }
 
 func TestWithoutARegistrationEntryNobodyIsBelieved(t *testing.T) {

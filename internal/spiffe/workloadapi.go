@@ -100,6 +100,9 @@ func (s *Source) broken(stream string, err error) {
 		o, was := s.down[stream]
 		if first = !was; first {
 			o.since = s.cfg.Now()
+			if s.own != nil {
+				o.until = s.own.Certificates[0].NotAfter
+			}
 		}
 		o.err = err
 		s.down[stream] = o

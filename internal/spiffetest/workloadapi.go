@@ -32,6 +32,9 @@ type State struct {
 	// where no registration entry matches.
 	Refuse codes.Code
 
+	// RefuseJWTBundles is Refuse for the stream of the bundles of JWT-SVIDs alone.
+	RefuseJWTBundles codes.Code
+
 	// Hang takes every request, and answers none. What was sent before stays sent.
 	Hang bool
 }
@@ -195,6 +198,9 @@ func (w *WorkloadAPI) FetchX509Bundles(_ *workload.X509BundlesRequest, stream gr
 // FetchJWTBundles implements workload.SpiffeWorkloadAPIServer.
 func (w *WorkloadAPI) FetchJWTBundles(_ *workload.JWTBundlesRequest, stream grpc.ServerStreamingServer[workload.JWTBundlesResponse]) error {
 	return w.answer(stream.Context(), true, func(s State) error {
+		if s.RefuseJWTBundles != codes.OK {
+			return status.Error(s.RefuseJWTBundles, "no bundles")
+		}
 		out := &workload.JWTBundlesResponse{Bundles: map[string][]byte{}}
 		for _, d := range s.Domains {
 			b, err := d.bundle()
