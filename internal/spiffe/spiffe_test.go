@@ -130,6 +130,16 @@ func TestWithoutARegistrationEntryNobodyIsBelieved(t *testing.T) {
 	}
 }
 
+// TestAgentThatCancelsIsAway: the agent ends the streams with the very code of which we
+// do. It is no less away, and the operator is told.
+func TestAgentThatCancelsIsAway(t *testing.T) {
+	w := newWorld(t)
+	w.api.Set(spiffetest.State{Refuse: codes.Canceled})
+	until(t, w.source, "the outage", func() bool { warning, _ := w.source.State(); return warning != nil })
+	w.api.Set(w.state(w.domain))
+	until(t, w.source, "the agent again", func() bool { warning, err := w.source.State(); return warning == nil && err == nil })
+}
+
 // TestDomainIsRefusedUntilItFederates: configured is not enough, and neither is that the
 // agent passes its bundle on.
 func TestDomainIsRefusedUntilItFederates(t *testing.T) {

@@ -37,13 +37,13 @@ func (s *Source) watch(ctx context.Context) error {
 	}
 	s.client = client
 	streams := map[string]func() error{
-		streamX509: func() error { return client.WatchX509Context(ctx, x509Watcher{s}) },
-		streamJWT:  func() error { return client.WatchJWTBundles(ctx, jwtWatcher{s}) },
+		streamX509: func() error { return client.WatchX509Context(ctx, x509Watcher{s, ctx}) },
+		streamJWT:  func() error { return client.WatchJWTBundles(ctx, jwtWatcher{s, ctx}) },
 	}
 	for name, follow := range streams {
 		s.running.Go(func() {
 			for ctx.Err() == nil { // it gives up only where the agent says that it never will answer
-				s.broken(name, follow())
+				s.broken(ctx, name, follow())
 				pause(ctx, retryAfter)
 			}
 		})
@@ -56,7 +56,10 @@ func (s *Source) watch(ctx context.Context) error {
 }
 
 // x509Watcher takes what the stream of X.509-SVIDs brings.
-type x509Watcher struct{ s *Source }
+type x509Watcher struct {
+	s   *Source
+	ctx context.Context // of the stream: the library's interface has none
+}
 
 // OnX509ContextUpdate implements workloadapi.X509ContextWatcher.
 func (w x509Watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
@@ -66,10 +69,13 @@ func (w x509Watcher) OnX509ContextUpdate(c *workloadapi.X509Context) {
 }
 
 // OnX509ContextWatchError implements workloadapi.X509ContextWatcher.
-func (w x509Watcher) OnX509ContextWatchError(err error) { w.s.broken(streamX509, err) }
+func (w x509Watcher) OnX509ContextWatchError(err error) { w.s.broken(w.ctx, streamX509, err) }
 
 // jwtWatcher takes what the stream of bundles of JWT-SVIDs brings.
-type jwtWatcher struct{ s *Source }
+type jwtWatcher struct {
+	s   *Source
+	ctx context.Context
+}
 
 // OnJWTBundlesUpdate implements workloadapi.JWTBundleWatcher.
 func (w jwtWatcher) OnJWTBundlesUpdate(set *jwtbundle.Set) {
@@ -77,7 +83,7 @@ func (w jwtWatcher) OnJWTBundlesUpdate(set *jwtbundle.Set) {
 }
 
 // OnJWTBundlesWatchError implements workloadapi.JWTBundleWatcher.
-func (w jwtWatcher) OnJWTBundlesWatchError(err error) { w.s.broken(streamJWT, err) }
+func (w jwtWatcher) OnJWTBundlesWatchError(err error) { w.s.broken(w.ctx, streamJWT, err) }
 
 // mended takes over what a stream has brought.
 func (s *Source) mended(stream string, take func()) {
@@ -88,8 +94,8 @@ func (s *Source) mended(stream string, take func()) {
 }
 
 // broken notes why a stream ended, and tells the log once.
-func (s *Source) broken(stream string, err error) {
-	if err == nil || status.Code(err) == codes.Canceled || errors.Is(err, context.Canceled) {
+func (s *Source) broken(ctx context.Context, stream string, err error) {
+	if err == nil || ctx.Err() != nil {
 		return // we ended it
 	}
 	if status.Code(err) == codes.PermissionDenied {
