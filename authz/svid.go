@@ -93,12 +93,17 @@ func (s *Server) lasts(svid SVID) error {
 	return nil
 }
 
+// maxCause bounds what a stranger writes into the log with each request, bytes: there is
+// room for a SPIFFE ID, and not for the names that a certificate may have.
+const maxCause = 3 << 10
+
 var errNoTrustDomain = errors.New("no trust domain is configured")
 
 // unproved is invalid_client, but where nobody could tell. The log says why: a workload
 // that nobody watches cannot tell its operator.
 func (s *Server) unproved(ctx context.Context, err error) error {
-	s.cfg.Log.InfoContext(ctx, "client not authenticated", "request_id", web.RequestID(ctx), "cause", err)
+	cause := err.Error()
+	s.cfg.Log.InfoContext(ctx, "client not authenticated", "request_id", web.RequestID(ctx), "cause", cause[:min(len(cause), maxCause)])
 	if errors.Is(err, ErrUnavailable) {
 		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "the trust bundle of your trust domain is not here at the moment: try again soon", Cause: err}
 	}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,5 +31,40 @@ func TestWorkloadOfItsOwnEntryHasNothingOfThePattern(t *testing.T) {
 		if status, body := w.post(w.client(), serveIssuer+authz.PathToken, w.credentials(params...)); status != want {
 			t.Errorf("%s exchanges the token of another client: %d %s, want %d", id, status, body, want)
 		}
+	}
+}
+
+// TestStrangersCannotWriteMuchIntoTheLog: a certificate may have names of many KiB, and
+// each request of its connection would write them down.
+func TestStrangersCannotWriteMuchIntoTheLog(t *testing.T) {
+	w := newWorkloads(t)
+	stop := w.start(w.config(withTLS + withMutualTLS + withWorkloads))
+	long := strings.Repeat("a", 30<<10)
+	of := newAuthority(t).issue(x509.Certificate{Subject: pkix.Name{CommonName: long}, IsCA: true, BasicConstraintsValid: true})
+	byLongName := (&domain{"example.org", &authority{t, of.Leaf, of.PrivateKey.(*ecdsa.PrivateKey)}, assertions{}}).x509(nil, workloadA)
+	namesake := newAuthority(t).issue(x509.Certificate{Subject: pkix.Name{CommonName: long}, IsCA: true, BasicConstraintsValid: true}) // it did not sign, and an error names it
+	byLongName.Certificate = append(byLongName.Certificate, namesake.Certificate...)
+	for name, cert := range map[string]tls.Certificate{
+		"a long trust domain":                 w.foreign.x509(nil, "spiffe://"+long+"/agent"),
+		"an authority with a long name":       byLongName,
+		"a long name that is no SPIFFE ID's":  w.own.x509(nil, "spiffe://example.org/"+long),
+		"a long name in a domain that is not": w.own.x509(nil, "spiffe://EXAMPLE.org/"+long),
+	} {
+		if status, body := w.post(w.clientAt(w.mutual, cert), mutualURL+authz.PathToken, w.credentials("client_id", workloadA)); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	stop()
+	lines := 0
+	for line := range strings.Lines(w.log.String()) {
+		if strings.Contains(line, "client not authenticated") {
+			lines++
+		}
+		if len(line) > 4<<10 {
+			t.Errorf("a line of %d bytes: %.300s", len(line), line)
+		}
+	}
+	if lines != 4 {
+		t.Errorf("%d lines say why, want 4", lines)
 	}
 }
