@@ -151,6 +151,9 @@ func checkName(kind revocation.Kind, name string) error {
 			err = errors.New("the name is empty")
 		}
 	}
+	if p, bad := identity.ParsePattern(name); bad == nil && p.Any() { // it would be taken for the name of one
+		err = errors.New("a pattern stops nobody: name the workload, or take the pattern out of clients")
+	}
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", kind, name, err)
 	}
