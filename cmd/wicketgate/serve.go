@@ -165,8 +165,11 @@ func (s *settings) sites(l listeners, h *house, operators http.Handler, c *tls.C
 	clients := []site{{listener: l.front, handler: h.handler, tls: c}}
 	if l.mutual != nil {
 		asking := c.Clone()
+		if asking == nil {
+			asking = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
 		if s.MutualTLS.SVID {
-			asking = &tls.Config{GetCertificate: h.spiffe.Certificate, MinVersion: tls.VersionTLS12}
+			asking.GetCertificate = h.spiffe.Certificate
 		}
 		asking.ClientAuth = tls.RequestClientCert
 		clients = append(clients, site{listener: l.mutual, handler: h.handler, tls: asking})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/spiffetest"
 )
 
 // TestWorkloadOfItsOwnEntryHasNothingOfThePattern: a SPIFFE ID that has an entry of its
@@ -66,5 +67,24 @@ func TestStrangersCannotWriteMuchIntoTheLog(t *testing.T) {
 	}
 	if lines != 4 {
 		t.Errorf("%d lines say why, want 4", lines)
+	}
+}
+
+// TestOldTLSIsSpokenOnNoListener: not on the one that shows our SVID either.
+func TestOldTLSIsSpokenOnNoListener(t *testing.T) {
+	w, d := newWorld(t, nil), spiffetest.NewDomain(t, "example.org")
+	api := spiffetest.Serve(t, spiffetest.State{SVIDs: []tls.Certificate{d.X509(t, "spiffe://example.org/wicketgate")}, Domains: []*spiffetest.Domain{d}})
+	w.start(w.config(strings.Replace(withTLS, "key.pem", `key.pem, min_version: "1.3"`, 1) + strings.Replace(withMutualTLS, "}", ", svid: true}", 1) +
+		"spiffe: {workload_api: \"" + api.Address() + "\", trust_domains: [{name: example.org}]}\n" + withAgent))
+	for _, address := range []string{w.front, w.mutual} {
+		for version, spoken := range map[uint16]bool{tls.VersionTLS12: false, tls.VersionTLS13: true} {
+			c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version, ServerName: "mcp.example.com"}) // whoever it is: the version is looked at
+			if (err == nil) != spoken {
+				t.Errorf("%s speaks %s: %v", address, tls.VersionName(version), err)
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
 	}
 }
