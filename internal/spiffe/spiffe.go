@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +33,9 @@ import (
 
 // Config is what a Source is made of.
 type Config struct {
-	// WorkloadAPI is where the agent listens: unix:///run/spire/agent.sock. Empty: there is
-	// none, and each trust domain has a bundle from elsewhere.
+	// WorkloadAPI is where the agent listens: unix:///run/spire/agent.sock. No other kind of
+	// socket is taken: nothing on it is encrypted, and it brings private keys and the keys to
+	// believe. Empty: there is none, and each trust domain has a bundle from elsewhere.
 	WorkloadAPI string
 	Domains     []Domain
 	Log         *slog.Logger
@@ -76,7 +78,11 @@ type outage struct {
 // Check refuses a Config that could not work. It reads no file and asks nobody.
 func (c Config) Check() error {
 	if c.WorkloadAPI != "" {
-		if err := workloadapi.ValidateAddress(c.WorkloadAPI); err != nil {
+		err := workloadapi.ValidateAddress(c.WorkloadAPI)
+		if err == nil && !strings.HasPrefix(c.WorkloadAPI, "unix:") {
+			err = errors.New("whoever is on the way, or takes its port, could be any workload")
+		}
+		if err != nil {
 			return fmt.Errorf("the Workload API %q: %w: write for example unix:///run/spire/agent.sock", c.WorkloadAPI, err)
 		}
 	}
