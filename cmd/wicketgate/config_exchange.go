@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -55,6 +56,8 @@ func (c configCheck) actsFor(at string, cl ClientConfig, id identity.ClientID) {
 			c.note("client %s may act for the users of every client (acts_for): whoever has its secret and any access token can", id)
 		case err != nil:
 			c.refuse(field, "%s is %s: %v", field, shown(name), err)
+		case !namesSomebody(name):
+			c.refuse(field, "%s is %s, which no client can be: %v", field, shown(name), identity.ErrBadPattern)
 		case other == id:
 			c.refuse(field, "%s is the client itself, which needs no mention", field)
 		}
@@ -64,4 +67,10 @@ func (c configCheck) actsFor(at string, cl ClientConfig, id identity.ClientID) {
 		c.s.house.ActsFor = map[identity.ClientID]exchange.Principals{}
 	}
 	c.s.house.ActsFor[id] = p
+}
+
+// namesSomebody refuses what looks like SPIFFE IDs or several clients, and is no pattern.
+func namesSomebody(name string) bool {
+	_, err := identity.ParsePattern(name)
+	return err == nil || !strings.Contains(name, "*") && !strings.HasPrefix(strings.ToLower(name), "spiffe:")
 }

@@ -52,6 +52,10 @@ func (c configCheck) spiffe() {
 	if out.WorkloadAPI == "" {
 		out.WorkloadAPI = os.Getenv(workloadapi.SocketEnv)
 	}
+	if err := (spiffe.Config{WorkloadAPI: out.WorkloadAPI}).Check(); err != nil {
+		c.refuse("spiffe.workload_api", "spiffe.workload_api: %v", err)
+		out.WorkloadAPI = "unix:///refused" // what needs one is not wrong as well
+	}
 	for i, d := range f.TrustDomains {
 		at := fmt.Sprintf("spiffe.trust_domains[%d]", i)
 		if !c.good(at + ".name") {
@@ -69,10 +73,6 @@ func (c configCheck) spiffe() {
 			}
 		}
 		out.Domains = so.Domains
-	}
-	if err := (spiffe.Config{WorkloadAPI: out.WorkloadAPI}).Check(); err != nil {
-		c.refuse("spiffe.workload_api", "spiffe.workload_api: %v", err)
-		out.WorkloadAPI = ""
 	}
 	if len(f.TrustDomains) == 0 {
 		c.refuse("spiffe.trust_domains", "spiffe.trust_domains is empty: nobody could prove anything; list a trust domain, or remove spiffe")
