@@ -13,8 +13,8 @@ import (
 // sessionLifetime is absolute: no use prolongs it.
 const sessionLifetime = 12 * time.Hour
 
-// maxHandle bounds what is opened, bytes.
-const maxHandle = 4 << 10
+// maxHandle bounds what is opened, bytes: there is room for two SPIFFE IDs.
+const maxHandle = 8 << 10
 
 // Sealer is authenticated encryption.
 type Sealer interface {

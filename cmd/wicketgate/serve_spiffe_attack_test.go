@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/spiffetest"
@@ -86,5 +88,26 @@ func TestOldTLSIsSpokenOnNoListener(t *testing.T) {
 				c.Close()
 			}
 		}
+	}
+}
+
+// TestWorkloadOfTheLongestName acts for itself as others do: a name is never cut, and
+// nothing that holds it is too long.
+func TestWorkloadOfTheLongestName(t *testing.T) {
+	w := newWorkloads(t)
+	id := "spiffe://example.org/agent/"
+	id += strings.Repeat("a", 2048-len(id))
+	w.write("access.yaml", "version: 1\nroles:\n  agents:\n    who: {clients: [\"spiffe://example.org/agent/*\"]}\n    servers: {mail: {tools: [list_messages]}}\n")
+	w.start(w.config(withTLS + withMutualTLS + withWorkloads))
+	by := byJWT(w.own.svid(w.own.jwt.key, map[string]any{"sub": id}))
+	raw, refused := tokenIn(w.post(w.client(), mutualURL+authz.PathToken, w.credentials(by...)))
+	if raw == "" {
+		t.Fatal(refused)
+	}
+	if got := claimsOf(t, raw); got["sub"] != id || got["client_id"] != id {
+		t.Errorf("the token is for %v, by %v", got["sub"], got["client_id"])
+	}
+	if _, err := w.connect(raw).CallTool(t.Context(), &mcp.CallToolParams{Name: "list_messages", Arguments: map[string]any{"limit": 1}}); err != nil {
+		t.Error(err)
 	}
 }
