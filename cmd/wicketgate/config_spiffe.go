@@ -2,12 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -16,9 +13,9 @@ import (
 
 // SPIFFEConfig is whose workloads are believed, and where our own SVID comes from.
 type SPIFFEConfig struct {
-	// Socket of the agent's Workload API: unix:///run/spire/agent.sock. Default: the
-	// environment variable SPIFFE_ENDPOINT_SOCKET. Needed for an X.509-SVID of our own, and
-	// for trust domains without a bundle from elsewhere.
+	// Socket of the agent's Workload API: unix:///run/spire/agent.sock. Needed for an
+	// X.509-SVID of our own, and for trust domains without a bundle from elsewhere. Absent:
+	// there is none, whatever SPIFFE_ENDPOINT_SOCKET says.
 	WorkloadAPI string `yaml:"workload_api"`
 
 	// Trust domains whose workloads may be clients and servers. SVIDs of others are refused,
@@ -49,9 +46,6 @@ func (c configCheck) spiffe() {
 		return
 	}
 	out := &spiffe.Config{WorkloadAPI: f.WorkloadAPI, Now: time.Now}
-	if out.WorkloadAPI == "" {
-		out.WorkloadAPI = os.Getenv(workloadapi.SocketEnv)
-	}
 	if err := (spiffe.Config{WorkloadAPI: out.WorkloadAPI}).Check(); err != nil {
 		c.refuse("spiffe.workload_api", "spiffe.workload_api: %v", err)
 		out.WorkloadAPI = "unix:///refused" // what needs one is not wrong as well
