@@ -169,7 +169,7 @@ func (s *settings) sites(l listeners, h *house, operators http.Handler, c *tls.C
 			asking = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
 		if s.MutualTLS.SVID {
-			asking.GetCertificate = h.spiffe.Certificate
+			h.spiffe.Show(asking)
 		}
 		asking.ClientAuth = tls.RequestClientCert
 		clients = append(clients, site{listener: l.mutual, handler: h.handler, tls: asking})
@@ -196,7 +196,7 @@ func (s *settings) tls(log *slog.Logger, m *metrics, h *house) *tls.Config {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.TLS.SVID {
-		c.GetCertificate = h.spiffe.Certificate
+		h.spiffe.Show(c)
 	} else {
 		s.certificate.log = log
 		m.watch(s.certificate)

@@ -16,6 +16,17 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
 
+// Show has a server show our X.509-SVID of the moment. Once that has expired, no
+// handshake succeeds, not of a session that is resumed either, for which no certificate
+// is shown (RFC 8446 §2.2).
+func (s *Source) Show(c *tls.Config) {
+	c.GetCertificate = s.Certificate
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		_, err := s.Own()
+		return nil, err // nil: c itself
+	}
+}
+
 // Certificate is a tls.Config.GetCertificate: our X.509-SVID of the moment. One that
 // has expired is not shown: the handshake fails.
 func (s *Source) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

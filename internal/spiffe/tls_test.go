@@ -180,7 +180,8 @@ func TestNothingBeginsOnAConnectionOfAnExpiredSVID(t *testing.T) {
 func TestListenerShowsTheSVIDOfTheMoment(t *testing.T) {
 	w := newWorld(t)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.TLS = &tls.Config{GetCertificate: w.source.Certificate}
+	s.TLS = &tls.Config{}
+	w.source.Show(s.TLS)
 	s.StartTLS()
 	s.TLS.Certificates = nil
 	defer s.Close()
@@ -204,5 +205,39 @@ func TestListenerShowsTheSVIDOfTheMoment(t *testing.T) {
 	w.clock.set(2 * time.Hour)
 	if now, err := shown(); err == nil {
 		t.Errorf("one that has expired is shown: %s", now.NotAfter)
+	}
+}
+
+// TestNoSessionIsResumedOnceOurSVIDHasExpired: such a handshake asks for no certificate.
+func TestNoSessionIsResumedOnceOurSVIDHasExpired(t *testing.T) {
+	w := newWorld(t)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.TLS = &tls.Config{}
+	w.source.Show(s.TLS)
+	s.StartTLS()
+	s.TLS.Certificates = nil
+	defer s.Close()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		w.clock.set(0)
+		client := &tls.Config{InsecureSkipVerify: true, ServerName: "mcp.example.com", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)} // what it shows is of no matter
+		resumed := func() (bool, error) {
+			c, err := tls.Dial("tcp", s.Listener.Addr().String(), client)
+			if err != nil {
+				return false, err
+			}
+			defer c.Close()
+			_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: mcp.example.com\r\nConnection: close\r\n\r\n")
+			_, readErr := io.ReadAll(c) // the ticket comes with the answer
+			return c.ConnectionState().DidResume, errors.Join(err, readErr)
+		}
+		for i := range 2 {
+			if again, err := resumed(); err != nil || again != (i == 1) {
+				t.Errorf("%s, connection %d: resumed %v, %v", tls.VersionName(version), i, again, err)
+			}
+		}
+		w.clock.set(2 * time.Hour)
+		if _, err := resumed(); err == nil {
+			t.Errorf("%s: a session goes on after our SVID has expired", tls.VersionName(version))
+		}
 	}
 }
