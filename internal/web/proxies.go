@@ -33,7 +33,7 @@ func (p Proxies) Wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := parseAddr(r.RemoteAddr)
 		trusted := ok && p.trusts(peer)
-		if p.Only && !trusted {
+		if p.Only && !trusted && r.TLS == nil {
 			p.refuse(w, r, "peer", http.StatusForbidden, "this listener is for the proxy in front of it")
 			return
 		}

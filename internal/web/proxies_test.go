@@ -1,6 +1,8 @@
 package web_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -71,6 +73,26 @@ func TestStrangerCannotGoAroundTheProxyThatDoesTLS(t *testing.T) {
 	}
 	if len(reasons) != 3 || reasons[0] != "peer" {
 		t.Errorf("refusals %q", reasons)
+	}
+}
+
+// TestListenerThatDoesTLSItselfIsNotForTheProxyAlone: workloads come to it directly, with
+// their certificates, while people come through the proxy.
+func TestListenerThatDoesTLSItselfIsNotForTheProxyAlone(t *testing.T) {
+	p := web.Proxies{Header: "X-Forwarded-For", Only: true, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}
+	workload := &x509.Certificate{}
+	h := p.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if web.Source(r) != "10.0.0.2" || web.ClientCertificate(r) != workload {
+			t.Errorf("from %s, with certificate %v", web.Source(r), web.ClientCertificate(r) != nil)
+		}
+	}))
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.RemoteAddr, r.TLS = "10.0.0.2:1", &tls.ConnectionState{PeerCertificates: []*x509.Certificate{workload}}
+	r.Header.Set("X-Forwarded-For", "10.0.0.1")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
