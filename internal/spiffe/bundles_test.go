@@ -3,6 +3,7 @@ package spiffe_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -163,5 +164,19 @@ func TestSystemAuthoritiesCountForNothing(t *testing.T) {
 	}
 	if err := w.jwt(d); err != nil {
 		t.Errorf("JWT-SVID: %v", err)
+	}
+}
+
+// TestDomainsAreMadeBeforeOneIsRead: else the start dies of a map that is read while it
+// is written.
+func TestDomainsAreMadeBeforeOneIsRead(t *testing.T) {
+	var domains []spiffe.Domain
+	for i := range 100 {
+		domains = append(domains, spiffe.Domain{Name: fmt.Sprintf("%d.example", i), File: filepath.Join(t.TempDir(), "none")})
+	}
+	for range 10 {
+		if err := open(t, spiffe.Config{Domains: domains}).Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
