@@ -130,6 +130,24 @@ func TestBundleEndpointIsAskedAgain(t *testing.T) {
 	until(t, w.source, "the new keys", func() bool { return w.both(renewed) == nil })
 }
 
+// TestPartnerThatIsAwayStopsNobodyElse: whoever runs a bundle endpoint could else keep
+// every replica from becoming ready.
+func TestPartnerThatIsAwayStopsNobodyElse(t *testing.T) {
+	d := spiffetest.NewDomain(t, "example.org")
+	w := &world{t: t, domain: d}
+	api := spiffetest.Serve(t, w.state(d))
+	partner := spiffe.Domain{Name: "partner.example", File: filepath.Join(t.TempDir(), "none")}
+	w.source = open(t, spiffe.Config{WorkloadAPI: api.Address(), Domains: []spiffe.Domain{{Name: "example.org"}, partner}})
+	until(t, w.source, "our own domain", func() bool { return w.both(d) == nil })
+	until(t, w.source, "the warning", func() bool {
+		warning, failure := w.source.State()
+		return failure == nil && warning != nil && strings.Contains(warning.Error(), "partner.example")
+	})
+	if _, err := w.source.JWT(spiffetest.NewDomain(t, "partner.example").JWT(t, map[string]any{"sub": "spiffe://partner.example/agent", "aud": issuer}), issuer); !errors.Is(err, authz.ErrUnavailable) {
+		t.Errorf("a workload of the partner: %v, want ErrUnavailable", err)
+	}
+}
+
 // TestBundleEndpointThatIsNotOfWebPKI: who is on the way could be any workload.
 func TestBundleEndpointThatIsNotOfWebPKI(t *testing.T) {
 	d := spiffetest.NewDomain(t, "example.org")

@@ -163,8 +163,11 @@ func (s *Source) unavailable(what string) error {
 func (s *Source) State() (warning, failure error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if failure = s.missing(); failure != nil {
-		return nil, failure
+	switch missing := s.missing(); {
+	case missing != nil && s.partly():
+		return missing, nil
+	case missing != nil:
+		return nil, missing
 	}
 	for stream, o := range s.down {
 		return fmt.Errorf("%s of %s fail since %s: %w; our X.509-SVID is good until %s", stream, s.cfg.WorkloadAPI, o.since.UTC().Format(time.RFC3339), o.err,
@@ -176,6 +179,25 @@ func (s *Source) State() (warning, failure error) {
 		}
 	}
 	return nil, nil
+}
+
+// partly reports whether what is missing is but the bundle of one of several domains,
+// whose owner must not keep all others from being served. The caller holds mu.
+func (s *Source) partly() bool {
+	if s.cfg.WorkloadAPI != "" {
+		if _, err := s.jwtBundles(); err != nil {
+			return false
+		}
+	}
+	for _, d := range s.domains {
+		if d.streamed() {
+			return true
+		}
+		if _, err := d.current(s.cfg.Now()); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 const retryAfter = time.Second
