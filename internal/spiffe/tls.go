@@ -97,7 +97,7 @@ func (t *transport) generation() (*generation, error) {
 		return t.current, nil
 	}
 	if t.current != nil {
-		t.current.CloseIdleConnections() // and those that become idle later, too
+		t.current.CloseIdleConnections() // over HTTP/1 those that become idle later, too; HTTP/2 keeps one for IdleConnTimeout
 	}
 	t.current = t.next(own)
 	return t.current, nil
