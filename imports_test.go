@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 
 	"internal/federation": {"internal/jws", "internal/identity", "internal/oauth", "internal/token"},
 
+	"internal/remote":     {"internal/identity", "internal/oauth", "internal/revocation", "internal/token"},
 	"internal/revocation": {"internal/identity", "internal/token"},
 
 	"policies": {"internal/identity"},
@@ -102,6 +103,25 @@ func TestTableHasNoGhosts(t *testing.T) {
 		if !seen[pkg] {
 			t.Errorf("the import table lists %s, which has no Go files", pkg)
 		}
+	}
+}
+
+// TestReceivedTokensGoToTheAuthorizationServerAlone: what exchanges elsewhere may have
+// the token that a caller presented, and nobody else: token passthrough is forbidden.
+func TestReceivedTokensGoToTheAuthorizationServerAlone(t *testing.T) {
+	found := false
+	walk(t, func(file, pkg string, _ []string) {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		uses := strings.Contains(string(src), ".SubjectToken()")
+		if found = found || uses; uses && pkg != "internal/remote" {
+			t.Errorf("%s uses SubjectToken: only internal/remote may", file)
+		}
+	})
+	if !found {
+		t.Error("nobody uses SubjectToken: the test shows nothing")
 	}
 }
 

@@ -22,6 +22,9 @@ const maxIntermediates = 5
 // connection (RFC 8705 §2). One who is unknown, or registered for something else, is
 // refused after the work of tls_client_auth.
 func (s *Server) checkCertificate(ctx context.Context, c *Client, chain []*x509.Certificate) error {
+	if len(chain) == 0 && (c.AuthMethod == oauth.AuthSPIFFE || c.AuthMethod == oauth.AuthSPIFFEX509) {
+		return s.unproved(ctx, fmt.Errorf("%s brought no SVID; the certificate of a trusted proxy's own connection is none", c.ID))
+	}
 	if len(chain) == 0 {
 		return errInvalidClient(errors.New("no proof"))
 	}

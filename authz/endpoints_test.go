@@ -74,7 +74,7 @@ func (e endpoint) with(changes ...change) endpoint {
 // newEndpoints is a world with all its endpoints, and a browser that alice is logged in at.
 func newEndpoints(t *testing.T) (*world, []endpoint) {
 	p := &idp{url: "https://idp.example"}
-	w := newWorld(t, manyRegistrations, withResourceServers, func(c *authz.Config) { c.Login = p; c.Fetcher = newDocuments(c) })
+	w := newWorld(t, manyRegistrations, withResourceServers, withGateways, func(c *authz.Config) { c.Login = p; c.Fetcher = newDocuments(c) })
 	w.putResourceServers()
 	p.set(authz.Person{Subject: subject(t, "alice"), AuthTime: began})
 	m := w.managed(`{"redirect_uris":["http://127.0.0.1:7777/callback"],"client_name":"Mine","token_endpoint_auth_method":"client_secret_post",
@@ -105,6 +105,8 @@ func newEndpoints(t *testing.T) (*world, []endpoint) {
 		{method: "POST", path: "/oauth2/par", limit: 16 << 10, public: true, clients: true, form: creds(maps.Clone(query))},
 		{method: "POST", path: "/oauth2/revoke", limit: 64 << 10, public: true, clients: true, form: creds(url.Values{"token": {"x"}, "token_type_hint": {"access_token"}})},
 		{method: "POST", path: "/oauth2/introspect", limit: 64 << 10, clients: true, form: creds(url.Values{"token": {"x"}, "token_type_hint": {"access_token"}})},
+		{method: "POST", path: "/oauth2/revocations", limit: 64 << 10, clients: true, form: creds(url.Values{"after": {"0"}})},
+		{method: "POST", path: "/oauth2/definitions", limit: 64 << 10, clients: true, form: creds(url.Values{"server": {"mail"}, "tool": {"list_messages"}, "digest": {"x"}})},
 		{method: "POST", path: "/oauth2/device_authorization", limit: 64 << 10, public: true, clients: true, form: creds(url.Values{"scope": {"mcp:tools"}, "resource": {w.mail()}})},
 		{method: "POST", path: "/oauth2/register", limit: 16 << 10, public: true, object: metadata},
 		{method: "GET", path: "/oauth2/register/" + m.ID, public: true, header: bearer},

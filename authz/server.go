@@ -48,8 +48,10 @@ const (
 	PathRevoke              = "/oauth2/revoke"
 	PathIntrospect          = "/oauth2/introspect"
 	PathDeviceAuthorization = "/oauth2/device_authorization"
-	PathDevice              = "/oauth2/device"   // where a person enters a user code
-	PathCallback            = "/oauth2/callback" // where the IdP sends people back to
+	PathDevice              = "/oauth2/device"      // where a person enters a user code
+	PathCallback            = "/oauth2/callback"    // where the IdP sends people back to
+	PathRevocations         = "/oauth2/revocations" // for gateways of other processes, as the next
+	PathDefinitions         = "/oauth2/definitions"
 	pathLogin               = "/oauth2/login"
 	pathConsent             = "/oauth2/consent"
 )
@@ -123,6 +125,9 @@ type Config struct {
 	// MutualTLS is the URL below which clients with certificates find the endpoints, without
 	// trailing slash; empty: the issuer.
 	MutualTLS string
+
+	// Gateways are those of other processes; zero: there are none.
+	Gateways Gateways
 
 	// Registration bounds dynamic client registration.
 	Registration Registration
@@ -225,6 +230,10 @@ func (s *Server) Register(mux *http.ServeMux, sameSite func(http.Handler) http.H
 	mux.Handle("POST "+PathRevoke, open(maxForm, s.revocation))
 	mux.Handle("OPTIONS "+PathRevoke, open(0, nil))
 	mux.Handle("POST "+PathIntrospect, web.LimitBody(maxForm, web.JSON(s.cfg.Log, s.introspection))) // no page has a secret
+	if len(s.cfg.Gateways.Clients) > 0 {
+		mux.Handle("POST "+PathRevocations, web.LimitBody(maxForm, web.JSON(s.cfg.Log, s.revocations)))
+		mux.Handle("POST "+PathDefinitions, web.LimitBody(maxForm, web.JSON(s.cfg.Log, s.definition)))
+	}
 	mux.Handle("POST "+PathDeviceAuthorization, open(maxForm, s.deviceAuthorization))
 	mux.Handle("OPTIONS "+PathDeviceAuthorization, open(0, nil))
 	mux.Handle("GET "+PathDevice, s.page("device", s.device))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/freeport"
+	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
 )
@@ -28,7 +29,7 @@ func startServe(t *testing.T, config string, files map[string]string) *house {
 	mail := httptest.NewUnstartedServer(nil)
 	resource := "http://" + mail.Listener.Addr().String() + "/mcp"
 	mail.Config.Handler = demomail.New(demomail.Config{Resource: resource, Issuer: issuer, Log: slog.New(slog.DiscardHandler), Verifier: token.NewVerifier(token.VerifierConfig{
-		Issuer: issuer, Keys: demomail.NewRemoteKeys(issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
+		Issuer: issuer, Keys: remote.NewKeys(issuer+metadata.PathJWKS, nil, time.Now), Now: time.Now})})
 	mail.Start()
 	t.Cleanup(mail.Close)
 	all := maps.Clone(files)

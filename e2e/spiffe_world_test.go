@@ -29,6 +29,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/freeport"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/spiretest"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -217,7 +218,7 @@ func startMail(t *testing.T, issuer string, source *workloadapi.X509Source) stri
 		resource = strings.Replace(resource, "http", "https", 1)
 	}
 	mail.Config.Handler = demomail.New(demomail.Config{Resource: resource, Issuer: issuer, Log: slog.New(slog.DiscardHandler), Verifier: token.NewVerifier(token.VerifierConfig{
-		Issuer: issuer, Keys: demomail.NewRemoteKeys(issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
+		Issuer: issuer, Keys: remote.NewKeys(issuer+metadata.PathJWKS, nil, time.Now), Now: time.Now})})
 	t.Cleanup(mail.Close)
 	if source == nil {
 		mail.Start()

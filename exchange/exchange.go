@@ -79,6 +79,8 @@ type Config struct {
 	ActsFor map[identity.ClientID]Principals
 
 	Foreign Foreign // nil: nobody else's tokens are taken
+
+	Gateways Gateways // those of other processes; zero: there are none
 }
 
 // Principals are the clients for whose users another client may act.
@@ -105,9 +107,9 @@ func New(cfg Config) *Exchanger {
 // errNotInternal means that the caller in process aimed at what is no upstream.
 var errNotInternal = errors.New("exchange: the audience is not an upstream")
 
-// Call narrows an access token for a call of an upstream. Only the gateway in
-// process has this way in: its audiences are internal resources, which nobody can
-// ask for at the token endpoint. The caller has decided and recorded.
+// Call narrows an access token for a call of an upstream. Only a gateway has this way
+// in, in process or as one of Config.Gateways: its audiences are internal resources,
+// which nobody else can ask for. The caller has decided and recorded.
 func (e *Exchanger) Call(_ context.Context, parent token.Access, s token.CallSpec) (token.Call, error) {
 	if err := e.internal(s.Audience); err != nil {
 		return token.Call{}, err
@@ -115,13 +117,17 @@ func (e *Exchanger) Call(_ context.Context, parent token.Access, s token.CallSpe
 	return e.cfg.Minter.Call(parent, s)
 }
 
-// Readdress is the one hop of a tool token that a client presented to the gateway in
-// process, which has decided, recorded and spent it.
+// Readdress is the one hop of a tool token that a client presented to the gateway, which
+// has decided, recorded and spent it.
 func (e *Exchanger) Readdress(_ context.Context, t token.Tool, audience string, presenter identity.ClientID) (token.Call, error) {
-	if err := e.internal(audience); err != nil {
+	return e.readdress(t, token.CallSpec{Audience: audience, Presenter: presenter})
+}
+
+func (e *Exchanger) readdress(t token.Tool, s token.CallSpec) (token.Call, error) {
+	if err := e.internal(s.Audience); err != nil {
 		return token.Call{}, err
 	}
-	return e.cfg.Minter.Readdress(t, audience, presenter)
+	return e.cfg.Minter.Readdress(t, s)
 }
 
 func (e *Exchanger) internal(audience string) error {
@@ -133,6 +139,9 @@ func (e *Exchanger) internal(audience string) error {
 
 // Issue answers the token-exchange grant. It satisfies authz.Grant.
 func (e *Exchanger) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.TokenResponse, error) {
+	if upstream, ok := e.upstreamOf(r); ok {
+		return e.issueCall(ctx, r, upstream)
+	}
 	q, err := e.parse(ctx, r)
 	if err != nil {
 		return oauth.TokenResponse{}, err

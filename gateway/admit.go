@@ -54,6 +54,10 @@ func (g *Gateway) challenge(w http.ResponseWriter, r *http.Request, up *upstream
 	case errors.Is(err, token.ErrStale):
 		g.undecided(w, r, up, err, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "what was revoked is not known here at the moment: try again soon"})
 		return
+	case tokenReason(err) == keysUnavailable:
+		g.cfg.Log.ErrorContext(r.Context(), "verify token", "server", up.Name, "request_id", web.RequestID(r.Context()), "error", err)
+		g.undecided(w, r, up, err, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "whether the token is good is not known here at the moment: try again soon"})
+		return
 	case errors.Is(err, errUnspent):
 		g.cfg.Log.ErrorContext(r.Context(), "spend DPoP proof", "server", up.Name, "request_id", web.RequestID(r.Context()), "error", err)
 		g.undecided(w, r, up, err, &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "whether the DPoP proof was used before is not known here at the moment: try again soon with a new one"})
@@ -116,6 +120,10 @@ func tokenProblem(err error) string {
 	}
 }
 
+// keysUnavailable is the reason where none of the refusals of package token was: the keys
+// of the issuer are not to be had, and the token may be good.
+const keysUnavailable = "keys_unavailable"
+
 // tokenReason is the same for the audit log, told apart further.
 func tokenReason(err error) string {
 	var wire *oauth.Error
@@ -136,5 +144,5 @@ func tokenReason(err error) string {
 			return k.reason
 		}
 	}
-	return "token_unverifiable"
+	return keysUnavailable
 }

@@ -52,7 +52,7 @@ func (p *passage) visible(c call) (*tool, *rpcError) {
 		return nil, p.stepUp(scope.String())
 	}
 	if err := p.refresh(); err != nil {
-		return nil, errUnavailable("definitions_unavailable", err)
+		return nil, errUnavailable(reasonOf(err, "definitions_unavailable"), err)
 	}
 	t := p.up.catalog.get(c.name)
 	if t == nil {

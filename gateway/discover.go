@@ -43,7 +43,7 @@ func (p *passage) recorded(ctx context.Context, why string, do func(context.Cont
 	err := do(ctx)
 	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Status: "ok"}
 	if err != nil {
-		out.Status, out.Reason = "error", "definitions_unavailable"
+		out.Status, out.Reason = "error", reasonOf(err, "definitions_unavailable")
 	}
 	if recErr := p.g.cfg.Audit.Record(ctx, out); recErr != nil {
 		return errors.Join(err, fmt.Errorf("record outcome: %w", recErr))

@@ -56,8 +56,9 @@ type PDP interface {
 	Digest() string
 }
 
-// Exchanger turns what a caller presents into a call token for an upstream (RFC 8693,
-// in process or at a remote AS). *exchange.Exchanger is one.
+// Exchanger turns what a caller presents into a call token for an upstream (RFC 8693),
+// in process or at a remote AS: *exchange.Exchanger or *remote.Exchanger. An error of it
+// may have a method Reason, which returns a word for the audit log.
 type Exchanger interface {
 	Call(ctx context.Context, parent token.Access, s token.CallSpec) (token.Call, error)
 	// Readdress is the one hop of a tool token, which the caller has spent.

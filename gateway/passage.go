@@ -231,7 +231,7 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 	}
 	call, err := p.g.callToken(ctx, p.access, spec)
 	if err != nil {
-		return token.Call{}, errUnavailable("exchange_failed", err)
+		return token.Call{}, errExchange(err)
 	}
 	return call, nil
 }

@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -61,13 +63,61 @@ func (j judge) ParseAccess(context.Context, string, string, token.Confirmation) 
 	return token.Access{}, j.verdict
 }
 
-// TestStaleViewDoesNotCostTheClientItsToken: 401 would have it thrown away.
-func TestStaleViewDoesNotCostTheClientItsToken(t *testing.T) {
-	for verdict, want := range map[error]int{token.ErrStale: 503, token.ErrRevoked: 401, revocation.ErrFrozen: 401} {
+// TestNotKnowingDoesNotCostTheClientItsToken: 401 would have it thrown away.
+func TestNotKnowingDoesNotCostTheClientItsToken(t *testing.T) {
+	for verdict, want := range map[error]struct {
+		status int
+		reason string
+	}{
+		token.ErrStale: {503, "revocations_stale"}, errors.New("fetch keys: nobody answers"): {503, "keys_unavailable"},
+		token.ErrRevoked: {401, "token_revoked"}, revocation.ErrFrozen: {401, "frozen"}, token.ErrSignature: {401, "token_signature"},
+	} {
 		w := newWorld(t, func(c *gateway.Config) { c.Verifier = judge{c.Verifier, verdict} })
 		r := w.do("POST", w.url, "x", initialize)
-		if r.status != want || (r.header.Get("WWW-Authenticate") == "") != (want == 503) {
+		if r.status != want.status || (r.header.Get("WWW-Authenticate") == "") != (want.status == 503) || strings.Contains(r.body, "nobody") {
 			t.Errorf("%v: %s, WWW-Authenticate %q", verdict, r, r.header.Get("WWW-Authenticate"))
+		}
+		if l := w.last(); l.Reason != want.reason {
+			t.Errorf("%v: audit line %+v", verdict, l)
+		}
+	}
+}
+
+// elsewhere is an exchange at another process, which fails.
+type elsewhere struct {
+	gateway.Exchanger
+	err error
+}
+
+func (e elsewhere) Call(context.Context, token.Access, token.CallSpec) (token.Call, error) {
+	return token.Call{}, e.err
+}
+
+// because is an error that has a word for the audit log.
+type because string
+
+func (b because) Error() string  { return "secret details" }
+func (b because) Reason() string { return string(b) }
+
+// TestFailedExchangeIsRecordedWithItsReason, and the server is sent nothing.
+func TestFailedExchangeIsRecordedWithItsReason(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		reason string
+	}{
+		{because("exchange_untrusted"), "exchange_untrusted"}, {fmt.Errorf("exchange: %w", because("exchange_timeout")), "exchange_timeout"},
+		{fmt.Errorf("exchange: %w", token.ErrStale), "revocations_stale"}, {errors.New("secret details"), "exchange_failed"},
+	} {
+		w := newWorld(t, func(c *gateway.Config) { c.Exchanger = elsewhere{c.Exchanger, tt.err} })
+		r := w.do("POST", w.url, w.token(tokenSpec{subject: "alice"}), initialize)
+		if !strings.Contains(r.body, "the call could not be made: "+tt.reason) || strings.Contains(r.body, "secret") {
+			t.Errorf("%v: %s", tt.err, r)
+		}
+		if l := w.last(); l.Kind != audit.Outcome || l.Status != "error" || l.Reason != tt.reason || l.Subject != "alice" {
+			t.Errorf("%v: audit line %+v", tt.err, l)
+		}
+		if n := len(w.up.calls("initialize")); n != 0 {
+			t.Errorf("%v: the server was sent %d requests", tt.err, n)
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // JSON-RPC error codes (JSON-RPC 2.0 §5.1, MCP 2025-11-25).
@@ -44,6 +47,20 @@ func errUnknownTool(reason string) *rpcError {
 
 func errUnavailable(reason string, cause error) *rpcError {
 	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
+}
+
+func errExchange(err error) *rpcError { return errUnavailable(reasonOf(err, "exchange_failed"), err) }
+
+// reasonOf is the word for the audit log that the error has itself, or the other one.
+func reasonOf(err error, otherwise string) string {
+	var own interface{ Reason() string }
+	switch {
+	case errors.As(err, &own):
+		return own.Reason()
+	case errors.Is(err, token.ErrStale):
+		return "revocations_stale"
+	}
+	return otherwise
 }
 
 // writeRPC writes a JSON-RPC response.

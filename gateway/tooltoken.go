@@ -57,7 +57,7 @@ func (p *passage) readdress(ctx context.Context) (token.Call, *rpcError) {
 	}
 	call, err := p.g.cfg.Exchanger.Readdress(ctx, *p.tool, p.up.Audience.String(), p.g.cfg.ClientID)
 	if err != nil {
-		return token.Call{}, errUnavailable("exchange_failed", err)
+		return token.Call{}, errExchange(err)
 	}
 	return call, nil
 }

@@ -89,7 +89,7 @@ type ProtectedResource struct {
 
 // Config is what the documents say.
 type Config struct {
-	Server    AuthorizationServer
+	Server    AuthorizationServer // zero, as JWKS: that of another process has its own
 	Resources []ProtectedResource
 	JWKS      func() any // the current key set
 }
@@ -100,22 +100,29 @@ type Config struct {
 // which would answer some of them itself. Register fails for resources that cannot
 // be told apart by their paths.
 func Register(mux *http.ServeMux, cfg Config) error {
-	server, err := json.Marshal(cfg.Server)
+	resources, err := resourceDocuments(cfg.Resources)
 	if err != nil {
 		return err
 	}
-	resources, err := resourceDocuments(cfg.Resources)
+	for at, doc := range resources {
+		serve(mux, at, fixed(doc))
+		serve(mux, at+"/{$}", fixed(doc)) // the other spelling of the resource; the document names the one that counts
+	}
+	serveNothing(mux)
+	return registerServer(mux, cfg)
+}
+
+func registerServer(mux *http.ServeMux, cfg Config) error {
+	if cfg.JWKS == nil {
+		return nil
+	}
+	server, err := json.Marshal(cfg.Server)
 	if err != nil {
 		return err
 	}
 	serve(mux, "/.well-known/oauth-authorization-server", fixed(server))
 	serve(mux, "/.well-known/openid-configuration", fixed(server))
-	for at, doc := range resources {
-		serve(mux, at, fixed(doc))
-		serve(mux, at+"/{$}", fixed(doc)) // the other spelling of the resource; the document names the one that counts
-	}
 	serve(mux, PathJWKS, func() ([]byte, error) { return json.Marshal(cfg.JWKS()) })
-	serveNothing(mux)
 	return nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
-	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -69,8 +68,24 @@ func authMethods(cfg houseConfig, as *authz.Server) []string {
 	return methods
 }
 
-// documents is what the metadata says.
-func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Config {
+// documents is what the metadata says: each process tells of what it serves.
+func (h *house) documents(cfg houseConfig) metadata.Config {
+	var doc metadata.Config
+	if h.authz != nil {
+		doc.Server, doc.JWKS = serverDocument(cfg, h.authz), func() any { return h.ring.JWKS() }
+	}
+	if h.gateway == nil {
+		return doc
+	}
+	for _, u := range cfg.Upstreams {
+		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name,
+			DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates, DPoPRequired: u.SenderConstrained && !cfg.Certificates})
+	}
+	return doc
+}
+
+func serverDocument(cfg houseConfig, as *authz.Server) metadata.AuthorizationServer {
 	at := func(path string) string { return cfg.Issuer + path }
 	methods, algs := authMethods(cfg, as), as.AssertionAlgs()
 	server := metadata.AuthorizationServer{
@@ -106,11 +121,5 @@ func documents(cfg houseConfig, as *authz.Server, ring *keys.Ring) metadata.Conf
 			IntrospectionEndpoint: cfg.MutualTLS + authz.PathIntrospect, PAREndpoint: cfg.MutualTLS + authz.PathPAR,
 			DeviceEndpoint: cfg.MutualTLS + authz.PathDeviceAuthorization}
 	}
-	doc := metadata.Config{JWKS: func() any { return ring.JWKS() }, Server: server}
-	for _, u := range cfg.Upstreams {
-		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: u.Name,
-			DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates, DPoPRequired: u.SenderConstrained && !cfg.Certificates})
-	}
-	return doc
+	return server
 }

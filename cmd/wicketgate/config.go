@@ -75,6 +75,10 @@ type Config struct {
 	// SPIFFE: workloads that prove themselves by their SVIDs, and our own. Absent: none.
 	SPIFFE *SPIFFEConfig `yaml:"spiffe"`
 
+	// The authorization server, where it is another process: only for serve --role gateway,
+	// which needs it. Absent: it is in this process.
+	Exchange *ExchangeConfig `yaml:"exchange"`
+
 	// Other issuers that are believed, and for what. Absent: none.
 	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`
 
@@ -366,6 +370,11 @@ type ClientConfig struct {
 	// Its access tokens are bound to the certificate of its connection (RFC 8705), which
 	// must come by mutual_tls or by trusted_proxies.client_certificate.
 	CertificateBound bool `yaml:"tls_client_certificate_bound_access_tokens" default:"false"`
+
+	// It is a gateway of ours in another process (serve --role gateway): it alone may ask for
+	// call tokens of servers, and for what was revoked. Needs auth_method spiffe_x509, and
+	// goes with id and name alone.
+	Gateway bool `yaml:"gateway" default:"false"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.
 	// Absent: the first three; policy decides on each call in any case.

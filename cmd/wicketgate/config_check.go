@@ -35,13 +35,14 @@ type settings struct {
 // configCheck fills in settings from a Config, and notes what is wrong with it.
 type configCheck struct {
 	*document
-	dir string // relative files are below
-	s   *settings
+	dir   string // relative files are below
+	asked role   // what it is read for
+	s     *settings
 }
 
 // loadConfig reads and checks wicketgate.yaml and the files that it names. It
 // changes nothing. Its error has a line for each mistake.
-func loadConfig(ctx context.Context, path string) (*settings, error) {
+func loadConfig(ctx context.Context, path string, r role) (*settings, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -49,7 +50,7 @@ func loadConfig(ctx context.Context, path string) (*settings, error) {
 	if len(b) > maxConfig {
 		return nil, fmt.Errorf("read configuration: %s has more than %d bytes", path, maxConfig)
 	}
-	c := configCheck{&document{file: path}, filepath.Dir(path), &settings{}}
+	c := configCheck{&document{file: path}, filepath.Dir(path), r, &settings{}}
 	c.read(b, &c.s.Config)
 	if c.nodes[""] != nil {
 		c.check(ctx)
@@ -63,6 +64,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.trusted()
 	c.listeners(origin)
 	c.spiffe()
+	c.role()
 	c.tls(origin)
 	c.store()
 	c.folder()
@@ -70,6 +72,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.downstream()
 	c.clients()
 	c.workloads()
+	c.gateways()
 	c.trustedIssuers()
 	c.certificates()
 	c.login()

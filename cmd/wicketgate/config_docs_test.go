@@ -49,7 +49,7 @@ func instead(configuration, block string) string {
 
 // checked is a folder with all files that documents name, in which configurations
 // are checked as an operator does.
-func checked(t *testing.T) (check func(name, configuration string) string) {
+func checked(t *testing.T) (check func(name, configuration string, flags ...string) string) {
 	t.Helper()
 	dir := t.TempDir()
 	mkdir(t, filepath.Join(dir, "tls"))
@@ -63,13 +63,13 @@ func checked(t *testing.T) (check func(name, configuration string) string) {
 	for name, content := range files {
 		replaceFile(t, filepath.Join(dir, name), []byte(content))
 	}
-	return func(name, configuration string) string {
+	return func(name, configuration string, flags ...string) string {
 		t.Helper()
 		configuration = strings.Replace(configuration, "data: /var/lib/wicketgate\n", "data: lib\n", 1) // which this machine may have
 		path := filepath.Join(dir, "wicketgate.yaml")
 		replaceFile(t, path, []byte(configuration))
 		var out strings.Builder
-		if code := run(t.Context(), []string{"serve", "--config", path, "--check-config"}, &out, &out); code != 0 {
+		if code := run(t.Context(), append([]string{"serve", "--config", path, "--check-config"}, flags...), &out, &out); code != 0 {
 			t.Errorf("%s: exit code %d: %s\n%s", name, code, out.String(), configuration)
 		}
 		for _, made := range []string{"lib", "kek"} {
@@ -112,6 +112,10 @@ func TestDocumentedConfigurationIsRight(t *testing.T) {
 		base := example
 		if strings.Contains(b[1], "trusted_proxies:") {
 			base = instead(base, "tls:\n")
+		}
+		if strings.Contains(b[1], "exchange:") {
+			check(b[1], instead(instead(base, strings.Join(issuersOwn, ":\n")+":\n"), b[1]), "--role", "gateway")
+			continue
 		}
 		check(b[1], instead(base, b[1]))
 	}

@@ -21,6 +21,9 @@ import (
 // login builds what is needed to log in at the IdP.
 func (c configCheck) login() {
 	l := c.s.Login
+	if l == nil && c.s.Exchange != nil {
+		return // people log in elsewhere
+	}
 	if l == nil {
 		c.note("no login is configured: nobody can log in, only workloads (clients with client_credentials) get tokens")
 		return
@@ -228,6 +231,7 @@ func (c configCheck) client(at string, cl ClientConfig, out *authz.Client) {
 		cl.GrantTypes = []string{oauth.GrantJWTBearer}
 		out.GrantTypes = cl.GrantTypes
 	}
+	c.gateway(at, &cl, out)
 	c.grants(at, cl)
 	c.resourceServer(at, cl, out.ID)
 	c.actsFor(at, cl, out.ID)

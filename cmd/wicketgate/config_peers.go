@@ -111,7 +111,7 @@ func (c configCheck) clients() {
 		}
 		c.s.house.Static = append(c.s.house.Static, client)
 	}
-	if len(c.s.Clients) == 0 && c.s.Login == nil {
+	if len(c.s.Clients) == 0 && c.s.Login == nil && c.s.Exchange == nil {
 		c.note("no client is configured, and no login: nobody gets a token")
 	}
 }

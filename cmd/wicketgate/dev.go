@@ -26,6 +26,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
@@ -93,7 +94,7 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
 	mail := demomail.New(demomail.Config{Resource: d.mail, Issuer: d.house.Issuer, Log: log, Verifier: token.NewVerifier(token.VerifierConfig{
-		Issuer: d.house.Issuer, Keys: demomail.NewRemoteKeys(d.house.Issuer+metadata.PathJWKS, time.Now), Now: time.Now})})
+		Issuer: d.house.Issuer, Keys: remote.NewKeys(d.house.Issuer+metadata.PathJWKS, nil, time.Now), Now: time.Now})})
 	return runSites(ctx, sitesConfig{Log: log, Finish: 10 * time.Second, Headers: 10 * time.Second, Idle: 2 * time.Minute,
 		Sites: [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
 		Ready: func(ctx context.Context) {
@@ -229,6 +230,9 @@ func listenBeside(front net.Listener) (net.Listener, error) {
 
 // discover has the gateway look at the servers with an identity of its own.
 func discover(ctx context.Context, h *house, cfg houseConfig, log *slog.Logger) {
+	if h.gateway == nil {
+		return
+	}
 	for _, u := range cfg.Upstreams {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := h.gateway.Discover(ctx, u.Name)

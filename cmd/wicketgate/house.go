@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
+	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -45,6 +45,7 @@ var gatewayID = identity.MustClientID("wicketgate-gateway")
 type houseConfig struct {
 	Data          string // folder; holds the store, the key-encryption key and the audit log
 	Store         storeConfig
+	Role          role
 	KEK, Audit    string // paths; see setPaths
 	Algorithm     string // of token keys; empty: that of the current one
 	AuditName     string // of the audit log among those in the store
@@ -68,6 +69,9 @@ type houseConfig struct {
 	SPIFFE          *spiffe.Config               // nil: no SVIDs
 	ServerIDs       map[string]identity.SPIFFEID // of servers that are spoken to by mutual TLS
 	Ages            ages
+
+	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
+	Gateways map[identity.ClientID]bool // of other processes, by their client_id
 
 	Origins   []string // further origins whose pages may call the gateway
 	Lifetimes lifetimes
@@ -105,16 +109,22 @@ func (c *houseConfig) setPaths() {
 
 // house is a built process.
 type house struct {
-	handler http.Handler
-	gateway *gateway.Gateway
-	minter  *token.Minter
-	pdp     *policies.PDP
-	store   storage
-	ring    *keys.Ring
-	audit   *watchedAudit
+	handler  http.Handler
+	mutual   http.Handler     // of the listener for clients with certificates
+	gateway  *gateway.Gateway // nil: in another process, as the next two
+	authz    *authz.Server
+	minter   *token.Minter
+	pdp      *policies.PDP
+	store    storage
+	ring     *keys.Ring
+	audit    *watchedAudit
+	refusals *audit.Refusals
 
 	revocations *revocation.View
+	verifier    *token.Verifier
+	prover      *dpop.Verifier
 	spiffe      *spiffe.Source // nil: no SVIDs
+	as          *remote.Server // nil: in this process
 
 	closers []func() error // in the order of building
 }
@@ -139,6 +149,40 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+		if err := open(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	var issuers token.KeySet = h.ring
+	if h.as != nil {
+		issuers = h.as.Keys()
+	}
+	h.verifier = token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: issuers, Now: time.Now, Revocations: h.revocations})
+	h.prover = dpop.New(dpop.Config{Sealer: h.ring.Sealer("dpop nonce"), Proofs: proofs{h.store}, Now: time.Now})
+	exchanger, own := h.elsewhere()
+	if cfg.Role.issues() {
+		local, err := h.buildAuthz(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		exchanger, own = local, h.own
+	}
+	if cfg.Role.enforces() {
+		var err error
+		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
+			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
+			Sealer: h.ring.Sealer("mcp session"), Transport: transport(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
+		if err != nil {
+			return err
+		}
+	}
+	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
+	return h.mount(cfg)
+}
+
+// openStore opens the store and the keys in it.
+func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 	store, err := openStore(ctx, cfg.Store)
 	if err != nil {
 		return err
@@ -159,100 +203,64 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	if cfg.Metrics != nil {
 		cfg.Metrics.watchKeys(ring)
 	}
+	return nil
+}
+
+func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
 	h.pdp, err = policies.Load(ctx, cfg.Access)
-	if err != nil {
-		return err
-	}
-	log, refusals, err := h.openAudit(ctx, cfg, store, ring)
-	if err != nil {
-		return err
-	}
-	if err := h.watchRevocations(ctx, cfg, log); err != nil {
-		return err
-	}
-	if err := h.openSPIFFE(ctx, cfg); err != nil {
-		return err
-	}
+	return err
+}
+
+// buildAuthz makes the authorization server, and returns its exchange.
+func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exchanger, error) {
 	resources, servers := registry(cfg.Upstreams)
-	prover := dpop.New(dpop.Config{Sealer: ring.Sealer("dpop nonce"), Proofs: proofs{store}, Now: time.Now})
-	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: ring, Now: time.Now, Revocations: h.revocations})
-	verifier := token.NewVerifier(token.VerifierConfig{Issuer: cfg.Issuer, Keys: ring, Now: time.Now, Revocations: h.revocations})
-	var as *authz.Server
-	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return as.IsClient(ctx, id) })
+	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: h.ring, Now: time.Now, Revocations: h.revocations})
+	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return h.authz.IsClient(ctx, id) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: verifier, Minter: h.minter, PDP: h.pdp,
-		Definitions: definitions(func(ctx context.Context, server, tool string) (string, bool) {
-			return h.gateway.Definition(ctx, server, tool)
-		}),
-		Audit: log, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg), ActsFor: cfg.ActsFor, Foreign: trusted})
-	h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), Verifier: verifier, PDP: h.pdp, Exchanger: exchanger,
-		Freezes: h.revocations, Pins: store, Single: single{store, time.Now}, Own: h.own, TrustFirstUse: cfg.TrustFirstUse, Audit: log, Refusals: refusals, Sealer: ring.Sealer("mcp session"), Transport: transport(),
-		Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: prover, Log: cfg.Log, Now: time.Now})
-	if err != nil {
-		return err
-	}
+	told := newLearnt(h.store, servers)
+	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
+		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
+		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
 	login, err := identityProvider(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	as, err = authz.New(authz.Config{Verifier: verifier, Revocations: h.revocations, Login: login, Federation: trusted, SVIDs: h.svids(), Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
-		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(store, cfg), Minter: h.minter,
-		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: log, Refusals: refusals, Sealer: ring.Sealer("browser"),
-		Log: cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
+	h.authz, err = authz.New(authz.Config{Verifier: h.verifier, Revocations: h.revocations, Login: login, Federation: trusted, SVIDs: h.svids(), Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: h.prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
+		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(h.store, cfg), Minter: h.minter,
+		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: h.audit, Refusals: h.refusals, Sealer: h.ring.Sealer("browser"),
+		Gateways: authz.Gateways{Clients: cfg.Gateways, Revocations: h.store, Definitions: told},
+		Log:      cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
 		CustomSchemes:  customSchemes,
 		AccessLifetime: cfg.Lifetimes.Access, CodeLifetime: time.Minute, RefreshLifetime: cfg.Lifetimes.Refresh,
 		AbsoluteLifetime: cfg.Lifetimes.Grant, LoginLifetime: cfg.Lifetimes.Login})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := as.PutStatic(ctx, cfg.Static...); err != nil {
-		return err
+	if err := h.authz.PutStatic(ctx, cfg.Static...); err != nil {
+		return nil, err
 	}
 	if err := warnOfAge(h, cfg)(ctx); err != nil {
+		return nil, err
+	}
+	h.closers = append(h.closers, every(24*time.Hour, cfg.Log, "look for old secrets", warnOfAge(h, cfg)))
+	return exchanger, nil
+}
+
+func (h *house) openAudit(ctx context.Context, cfg houseConfig) error {
+	file, err := audit.Open(ctx, audit.Config{Path: cfg.Audit, Name: cfg.AuditName, Sync: cfg.AuditSync, Signer: h.ring.AuditSigner(), Heads: h.store, Now: time.Now, Logger: cfg.Log})
+	if err != nil {
 		return err
 	}
-	h.closers = append(h.closers, every(24*time.Hour, cfg.Log, "look for old secrets", warnOfAge(h, cfg)), every(10*time.Minute, cfg.Log, "delete expired rows", deleteExpired(store, as)))
-	return h.mount(cfg, as, ring, refusals)
-}
-
-// own is an access token of the gateway's own, with which it reads what servers list.
-func (h *house) own(_ context.Context, server gateway.Upstream) (token.Access, error) {
-	subject, err := gatewayID.Subject()
-	if err != nil {
-		return token.Access{}, err
-	}
-	scope, err := token.ParseScope(oauth.ScopeTools)
-	if err != nil {
-		return token.Access{}, err
-	}
-	_, own, err := h.minter.Access(token.AccessSpec{Subject: subject, ClientID: gatewayID, Audience: server.Resource.String(), Scope: scope, Txn: rand.Text(), Lifetime: time.Minute})
-	return own, err
-}
-
-// definitions is a function as exchange.Definitions.
-type definitions func(ctx context.Context, server, tool string) (string, bool)
-
-func (f definitions) Definition(ctx context.Context, server, tool string) (string, bool) {
-	return f(ctx, server, tool)
-}
-
-func (h *house) openAudit(ctx context.Context, cfg houseConfig, store audit.Heads, ring *keys.Ring) (audit.Recorder, *audit.Refusals, error) {
-	file, err := audit.Open(ctx, audit.Config{Path: cfg.Audit, Name: cfg.AuditName, Sync: cfg.AuditSync, Signer: ring.AuditSigner(), Heads: store, Now: time.Now, Logger: cfg.Log})
-	if err != nil {
-		return nil, nil, err
-	}
 	h.closers = append(h.closers, file.Close)
-	log, err := watchAudit(file, cfg.Audit, cfg.Metrics)
-	if err != nil {
-		return nil, nil, err
+	if h.audit, err = watchAudit(file, cfg.Audit, cfg.Metrics); err != nil {
+		return err
 	}
-	h.audit = log
-	refusals := audit.NewRefusals(log, time.Minute, time.Now, 256)
-	h.closers = append(h.closers, func() error { return refusals.Close(context.Background()) },
-		every(time.Minute, cfg.Log, "record refusals", refusals.Flush))
-	return log, refusals, nil
+	h.refusals = audit.NewRefusals(h.audit, time.Minute, time.Now, 256)
+	h.closers = append(h.closers, func() error { return h.refusals.Close(context.Background()) },
+		every(time.Minute, cfg.Log, "record refusals", h.refusals.Flush))
+	return nil
 }
 
 func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
@@ -299,28 +307,37 @@ func transport() *http.Transport {
 }
 
 // mount puts the endpoints of one origin together.
-func (h *house) mount(cfg houseConfig, as *authz.Server, ring *keys.Ring, refusals *audit.Refusals) error {
+func (h *house) mount(cfg houseConfig) error {
 	base, err := url.Parse(cfg.Issuer)
 	if err != nil {
 		return err
 	}
 	m := web.Middleware{Hosts: hosts(base, cfg.MutualTLS), Secure: base.Scheme == "https", Origins: append([]string{cfg.Issuer}, cfg.Origins...), Log: cfg.Log, Refused: func(r *http.Request, reason string) {
-		if err := refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason, Source: web.Source(r)}); err != nil {
+		if err := h.refusals.Refuse(r.Context(), audit.Event{Kind: audit.Refusal, Action: "admit", Decision: audit.Deny, Reason: "foreign_" + reason, Source: web.Source(r)}); err != nil {
 			cfg.Log.Error("record refusal", "error", err)
 		}
 	}}
 	mux := http.NewServeMux()
-	as.Register(mux, m.SameSite)
-	h.gateway.Register(mux, m.SameSite)
-	if err := metadata.Register(mux, documents(cfg, as, ring)); err != nil {
+	if h.authz != nil {
+		h.authz.Register(mux, m.SameSite)
+	}
+	if h.gateway != nil {
+		h.gateway.Register(mux, m.SameSite)
+	}
+	if err := metadata.Register(mux, h.documents(cfg)); err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
-	proxies := cfg.Proxies
-	proxies.Refused = m.Refused
-	h.handler = proxies.Wrap(m.Wrap(metadata.Exact(mux)))
-	if cfg.Metrics != nil {
-		h.handler = cfg.Metrics.observe(proxies.Wrap(m.Wrap(cfg.Metrics.name(metadata.Exact(mux)))))
+	behind := func(p web.Proxies) http.Handler {
+		p.Refused = m.Refused
+		if cfg.Metrics == nil {
+			return p.Wrap(m.Wrap(metadata.Exact(mux)))
+		}
+		return cfg.Metrics.observe(p.Wrap(m.Wrap(cfg.Metrics.name(metadata.Exact(mux)))))
 	}
+	h.handler = behind(cfg.Proxies)
+	encrypted := cfg.Proxies
+	encrypted.Only = false
+	h.mutual = behind(encrypted)
 	return nil
 }
 
@@ -358,17 +375,21 @@ func every(d time.Duration, log *slog.Logger, what string, f func(context.Contex
 
 // deleteExpired removes from the store what expired long ago or was never used, all
 // of it, a bounded batch at a time.
-func deleteExpired(store storage, as *authz.Server) func(context.Context) error {
-	return func(ctx context.Context) error {
-		for {
-			n, err := store.DeleteExpired(ctx, time.Now())
+func (h *house) deleteExpired(ctx context.Context) error {
+	for {
+		n, err := h.store.DeleteExpired(ctx, time.Now())
+		if err != nil {
+			return err
+		}
+		if h.authz != nil {
+			unused, err := h.authz.DeleteUnused(ctx)
 			if err != nil {
 				return err
 			}
-			unused, err := as.DeleteUnused(ctx)
-			if err != nil || n+unused == 0 {
-				return err
-			}
+			n += unused
+		}
+		if n == 0 {
+			return nil
 		}
 	}
 }

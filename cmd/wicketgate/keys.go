@@ -61,11 +61,11 @@ key made is accepted until it has expired. Keys that become too old while in use
 (90 days, or as ages.key_max says) are rotated without this command.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			uses, err := usesOf(use)
+			h, err := where.house(c.Context())
 			if err != nil {
 				return err
 			}
-			h, err := where.house(c.Context())
+			uses, err := usesOf(use, h.Role)
 			if err != nil {
 				return err
 			}
@@ -78,21 +78,24 @@ key made is accepted until it has expired. Keys that become too old while in use
 	return c
 }
 
-func usesOf(flag string) ([]keys.Use, error) {
+func usesOf(flag string, r role) ([]keys.Use, error) {
 	if flag == "" {
-		return keys.Uses(), nil
+		return r.uses(), nil
 	}
-	for _, u := range keys.Uses() {
+	for _, u := range r.uses() {
 		if string(u) == flag {
 			return []keys.Use{u}, nil
 		}
+	}
+	if !r.issues() {
+		return nil, fmt.Errorf("--use %q: want audit or session, a gateway alone signs no tokens", flag)
 	}
 	return nil, fmt.Errorf("--use %q: want token, audit or session", flag)
 }
 
 // ringConfig is the same for a process and for the commands beside it.
 func ringConfig(h houseConfig, store keys.Store, kek keys.KEK) keys.Config {
-	return keys.Config{Store: store, KEK: kek, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
+	return keys.Config{Store: store, Uses: h.Role.uses(), KEK: kek, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
 		WarnAge: cmp.Or(h.Ages.KeyWarn, keys.DefaultWarnAge), MaxAge: cmp.Or(h.Ages.KeyMax, keys.DefaultMaxAge)}
 }
 
@@ -214,9 +217,9 @@ func reloadKeys(ring *keys.Ring, log *slog.Logger) func(context.Context) error {
 
 // watchKeys adds how old the keys are.
 func (m *metrics) watchKeys(ring *keys.Ring) {
-	for i, u := range keys.Uses() {
+	for i, a := range ring.Ages() {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "wicketgate_key_age_seconds",
-			Help: "How long the current key of a use has been in use.", ConstLabels: prometheus.Labels{"use": string(u)}},
+			Help: "How long the current key of a use has been in use.", ConstLabels: prometheus.Labels{"use": string(a.Use)}},
 			func() float64 { return ring.Ages()[i].Age.Seconds() }))
 	}
 }

@@ -81,12 +81,16 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 		{Name: "store", Do: store},
 		{Name: "audit", Do: h.audit.writable},
 		{Name: "revocations", Do: func(context.Context) error { return h.revocations.Fresh() }},
-		{Name: "keys", Do: func(context.Context) error {
+	}
+	if h.as != nil {
+		checks = append(checks, web.Check{Name: "authorization_server", Do: func(context.Context) error { return h.as.State() }})
+	} else {
+		checks = append(checks, web.Check{Name: "keys", Do: func(context.Context) error {
 			if h.ring.SigningKey().Key == nil || len(h.ring.JWKS().Keys) == 0 {
 				return errors.New("there is no key to sign tokens with")
 			}
 			return nil
-		}},
+		}})
 	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {

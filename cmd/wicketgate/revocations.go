@@ -15,11 +15,17 @@ import (
 const revocationsPoll = time.Second
 
 // watchRevocations makes the view of this process and keeps it up to date.
-func (h *house) watchRevocations(ctx context.Context, cfg houseConfig, log audit.Recorder) error {
-	h.revocations = revocation.NewView(revocation.Config{Store: h.store, Issuer: cfg.Issuer, Now: time.Now,
-		Record: func(ctx context.Context, e revocation.Entry) error { return log.Record(ctx, revocationEvent(e)) }})
-	if err := h.revocations.Poll(ctx); err != nil {
+func (h *house) watchRevocations(ctx context.Context, cfg houseConfig) error {
+	var entries revocation.Reader = h.store
+	if h.as != nil {
+		entries = h.as
+	}
+	h.revocations = revocation.NewView(revocation.Config{Store: entries, Issuer: cfg.Issuer, Now: time.Now,
+		Record: func(ctx context.Context, e revocation.Entry) error { return h.audit.Record(ctx, revocationEvent(e)) }})
+	if err := h.revocations.Poll(ctx); err != nil && h.as == nil {
 		return err
+	} else if err != nil {
+		cfg.Log.Warn("starting without the authorization server: everything is refused until it answers", "error", err)
 	}
 	h.closers = append(h.closers, every(revocationsPoll, cfg.Log, "look for revocations: all is refused when there was no answer for 5 seconds", h.revocations.Poll))
 	if cfg.Metrics != nil {

@@ -124,6 +124,9 @@ func newOrder(c *cobra.Command, where whereFlags, args []string, reason string, 
 	if err != nil {
 		return order{}, err
 	}
+	if !h.Role.issues() {
+		return order{}, errElsewhere
+	}
 	by, err := user.Current()
 	if err != nil {
 		return order{}, fmt.Errorf("find out who you are, for the audit log: %w", err)

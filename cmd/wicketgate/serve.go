@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	_ "embed"
@@ -26,6 +28,7 @@ var configSchema []byte
 // serveFlags is the flags of wicketgate serve.
 type serveFlags struct {
 	config string // path of wicketgate.yaml
+	role   string // authz, gateway, or "" for both
 	check  bool   // check and exit
 	schema bool   // print the JSON Schema and exit
 }
@@ -35,8 +38,8 @@ func serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the authorization server and the gateway, as a configuration file says",
-		Long: `Runs the authorization server and the gateway. Everything is in the configuration
-file; docs/operate.md explains it, and --print-schema has every field.
+		Long: `Runs the authorization server and the gateway, or one of them (--role). Everything is in
+the configuration file; docs/operate.md explains it, and --print-schema has every field.
 
 Exit codes: 0 ended as asked; 1 failed, or calls had to be cut off; 2 the
 configuration is wrong, and nothing was started; 128+N ended by a second signal N.`,
@@ -46,6 +49,7 @@ configuration is wrong, and nothing was started; 128+N ended by a second signal 
 		},
 	}
 	c.Flags().StringVar(&f.config, "config", "wicketgate.yaml", "configuration `file`")
+	c.Flags().StringVar(&f.role, "role", "", "`authz` or gateway: be only the one, where the other is another process")
 	c.Flags().BoolVar(&f.check, "check-config", false, "check the configuration and the files that it names, and exit; nothing is changed, nothing listens")
 	c.Flags().BoolVar(&f.schema, "print-schema", false, "print the JSON Schema of the configuration, and exit")
 	return c
@@ -57,7 +61,10 @@ func serve(ctx context.Context, f serveFlags, stdout, stderr io.Writer) error {
 		_, err := stdout.Write(configSchema)
 		return err
 	}
-	s, err := loadConfig(ctx, f.config)
+	if !slices.Contains([]role{roleBoth, roleAuthz, roleGateway}, role(f.role)) {
+		return &configError{fmt.Errorf("--role %q: write authz or gateway, or leave it out for both", f.role)}
+	}
+	s, err := loadConfig(ctx, f.config, role(f.role))
 	if err != nil {
 		return &configError{err}
 	}
@@ -100,7 +107,7 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 	return runSites(ctx, sitesConfig{Log: log, Headers: time.Duration(s.Limits.Headers), Idle: time.Duration(s.Limits.Idle),
 		Sites: s.sites(l, h, operators(health, m), s.tls(log, m, h)),
 		Ready: func(ctx context.Context) {
-			log.Info("serving", append([]any{"issuer", s.Issuer, "tls", s.TLS != nil, "version", version()}, l.addresses()...)...)
+			log.Info("serving", append([]any{"issuer", s.Issuer, "role", cmp.Or(string(s.house.Role), "both"), "tls", s.TLS != nil, "version", version()}, l.addresses()...)...)
 			fmt.Fprintln(stdout, "ready", s.Issuer)
 			discover(ctx, h, s.house, log)
 		},
@@ -172,7 +179,7 @@ func (s *settings) sites(l listeners, h *house, operators http.Handler, c *tls.C
 			h.spiffe.Show(asking)
 		}
 		asking.ClientAuth = tls.RequestClientCert
-		clients = append(clients, site{listener: l.mutual, handler: h.handler, tls: asking})
+		clients = append(clients, site{listener: l.mutual, handler: h.mutual, tls: asking})
 	}
 	return [][]site{clients, {{listener: l.admin, handler: operators}}} // operators see the end
 }

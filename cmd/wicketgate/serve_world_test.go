@@ -103,13 +103,13 @@ func (w *world) write(name, content string) string {
 }
 
 // start serves in this process until stop is called.
-func (w *world) start(config string) (stop func() int) {
+func (w *world) start(config string, flags ...string) (stop func() int) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	out, in := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"serve", "--config", config}, in, w.log)
+		done <- run(ctx, append([]string{"serve", "--config", config}, flags...), in, w.log)
 		in.Close()
 	}()
 	stop = sync.OnceValue(func() int { cancel(); return <-done })
@@ -148,10 +148,10 @@ func (w *world) await(out io.Reader) {
 }
 
 // restart is start after an end, with a log of its own.
-func (w *world) restart(config string) (stop func() int) {
+func (w *world) restart(config string, flags ...string) (stop func() int) {
 	w.t.Helper()
 	w.served, w.log = make(chan struct{}), newLog()
-	return w.start(config)
+	return w.start(config, flags...)
 }
 
 // client goes to the listener whatever the host, and believes only the

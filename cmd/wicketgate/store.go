@@ -77,6 +77,9 @@ func separate(ctx context.Context, store storage, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
+	if err := separateRoles(records, cfg); err != nil {
+		return err
+	}
 	_, err = store.Client(ctx, identity.MustClientID(devAgent))
 	marked := err == nil
 	switch {

@@ -28,7 +28,7 @@ func (f *whereFlags) house(ctx context.Context) (houseConfig, error) {
 		return h, fmt.Errorf("there is no %s here: --config names the configuration of wicketgate serve, --data the folder of wicketgate dev", devFolder)
 	}
 	if f.config != "" {
-		s, err := loadConfig(ctx, f.config)
+		s, err := loadConfig(ctx, f.config, roleAny)
 		if err != nil {
 			return houseConfig{}, &configError{err}
 		}

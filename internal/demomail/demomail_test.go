@@ -24,6 +24,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -67,7 +68,7 @@ func newWorld(t *testing.T) world {
 	t.Cleanup(as.Close)
 	server := httptest.NewUnstartedServer(nil)
 	w := world{server: server, resource: "http://" + server.Listener.Addr().String() + "/mcp"}
-	verifier := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: demomail.NewRemoteKeys(as.URL, time.Now), Now: time.Now})
+	verifier := token.NewVerifier(token.VerifierConfig{Issuer: issuer, Keys: remote.NewKeys(as.URL, nil, time.Now), Now: time.Now})
 	server.Config.Handler = demomail.New(demomail.Config{Verifier: verifier, Resource: w.resource, Issuer: issuer})
 	server.Start()
 	t.Cleanup(server.Close)

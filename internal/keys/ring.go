@@ -36,6 +36,9 @@ type Config struct {
 	KEK   KEK
 	Now   func() time.Time
 
+	// Uses are those that there are keys of; nil: all.
+	Uses []Use
+
 	// Of token keys: AlgES256 or AlgEdDSA. A change counts from the next rotation. Zero:
 	// that of the current key, AlgES256 for the first one.
 	Algorithm string
@@ -51,6 +54,9 @@ type Config struct {
 
 // withDefaults fills in and checks.
 func (c Config) withDefaults() (Config, error) {
+	if c.Uses == nil {
+		c.Uses = Uses()
+	}
 	c.Overlap = cmp.Or(c.Overlap, DefaultOverlap)
 	c.WarnAge, c.MaxAge = cmp.Or(c.WarnAge, DefaultWarnAge), cmp.Or(c.MaxAge, DefaultMaxAge)
 	if c.Algorithm != "" && c.Algorithm != AlgES256 && c.Algorithm != AlgEdDSA {
@@ -108,7 +114,7 @@ func (r *Ring) Reload(ctx context.Context) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	for _, u := range Uses() {
+	for _, u := range r.cfg.Uses {
 		if r.age(u).Age < r.cfg.MaxAge { // read anew: another replica may have rotated it meanwhile
 			continue
 		}
@@ -153,7 +159,7 @@ func (r *Ring) rotate(ctx context.Context, u Use, force bool) error {
 // next key of each use. It reads again after each: another replica may have taken
 // the same one, and no key is used before the store is known to have it.
 func (r *Ring) settle(ctx context.Context) error {
-	for range 8 * len(Uses()) { // three steps a use, and as many again that others undo
+	for range 8 * len(r.cfg.Uses) { // three steps a use, and as many again that others undo
 		s, err := r.read(ctx)
 		if err != nil {
 			return err
@@ -193,7 +199,7 @@ func (r *Ring) read(ctx context.Context) (*ringState, error) {
 
 // step does one thing that is missing, and reports whether it did.
 func (r *Ring) step(ctx context.Context, s *ringState) (bool, error) {
-	for _, u := range Uses() {
+	for _, u := range r.cfg.Uses {
 		l := s.lines[u]
 		next, ok := l.successor(r.algorithm(l))
 		if !ok {
@@ -253,7 +259,7 @@ type Age struct {
 // Ages are those of the current keys, one for each use.
 func (r *Ring) Ages() []Age {
 	var ages []Age
-	for _, u := range Uses() {
+	for _, u := range r.cfg.Uses {
 		ages = append(ages, r.age(u))
 	}
 	return ages

@@ -35,11 +35,11 @@ type publicKey struct {
 func openState(records []Record, kek KEK, cfg Config) (*ringState, error) {
 	s := &ringState{records: records, lines: map[Use]line{}, public: map[string]publicKey{}}
 	for _, r := range records {
-		if !slices.Contains(Uses(), r.Use) {
-			return nil, fmt.Errorf("key %s is for %q, which this program does not know", r.KeyID, r.Use)
+		if !slices.Contains(cfg.Uses, r.Use) {
+			return nil, fmt.Errorf("key %s is for %q, which this program does not know, or has no use for", r.KeyID, r.Use)
 		}
 	}
-	for _, u := range Uses() {
+	for _, u := range cfg.Uses {
 		s.lines[u] = lineOf(records, u)
 	}
 	for _, st := range Statuses(records, cfg.Overlap, cfg.Now()) {

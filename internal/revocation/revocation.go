@@ -60,18 +60,19 @@ const (
 	Server  Kind = "server"  // by the name of an MCP server: frozen only
 )
 
-// Entry says what is refused. There is at most one of a kind and name.
+// Entry says what is refused. There is at most one of a kind and name. In JSON it is what
+// an authorization server tells its gateways.
 type Entry struct {
-	Kind      Kind
-	Name      string
-	NotBefore time.Time // of a client or subject: what was issued until then, or in that second, is refused
-	Frozen    bool      // refused whenever it was issued, and nothing is issued
-	Lifted    bool      // was frozen, until Created
-	Reason    string    // in the operator's words
-	By        string    // the operator; empty for what an authorization server did for a client
-	Created   time.Time // when it was last revoked or frozen
-	Expires   time.Time // when it may go; a freeze stays until it is lifted
-	Seq       int64     // assigned by the Store: an entry that is committed later has a higher one
+	Kind      Kind      `json:"kind"`
+	Name      string    `json:"name"`
+	NotBefore time.Time `json:"not_before,omitzero"` // of a client or subject: what was issued until then, or in that second, is refused
+	Frozen    bool      `json:"frozen,omitzero"`     // refused whenever it was issued, and nothing is issued
+	Lifted    bool      `json:"lifted,omitzero"`     // was frozen, until Created
+	Reason    string    `json:"reason,omitempty"`    // in the operator's words
+	By        string    `json:"by,omitempty"`        // the operator; empty for what an authorization server did for a client
+	Created   time.Time `json:"created"`             // when it was last revoked or frozen
+	Expires   time.Time `json:"expires"`             // when it may go; a freeze stays until it is lifted
+	Seq       int64     `json:"seq"`                 // assigned by the Store: an entry that is committed later has a higher one
 }
 
 // New is an entry that refuses what was issued until now.
@@ -100,6 +101,11 @@ type Store interface {
 	Revoke(ctx context.Context, e Entry) error
 	// Unfreeze ends a freeze in the same manner, exactly once. It returns ErrNotFrozen.
 	Unfreeze(ctx context.Context, e Entry) error
+	Reader
+}
+
+// Reader is the part of a Store that a View needs.
+type Reader interface {
 	// Revocations returns entries with a higher Seq than after, in that order: some, or
 	// none if there are no more. A reader that goes on from the last one misses none.
 	Revocations(ctx context.Context, after int64) ([]Entry, error)

@@ -13,7 +13,7 @@ import (
 
 // Config configures a View.
 type Config struct {
-	Store  Store
+	Store  Reader
 	Issuer string // ours: actors of others are known by names that begin with their issuer
 	Now    func() time.Time
 	MaxAge time.Duration // how old the view may be; zero: the constant

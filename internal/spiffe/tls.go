@@ -119,7 +119,7 @@ func (t *transport) next(own *x509svid.SVID) *generation {
 // verify refuses every server but the one.
 func (t *transport) verify(g *generation, c tls.ConnectionState) error {
 	if err := t.source.VerifyServer(c.PeerCertificates, t.server); err != nil {
-		return err
+		return untrusted{err}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -128,6 +128,15 @@ func (t *transport) verify(g *generation, c tls.ConnectionState) error {
 	}
 	return nil
 }
+
+// untrusted is an error of a server that did not prove to be the one. Its method tells it
+// apart for who does not know this package.
+type untrusted struct{ error }
+
+func (u untrusted) Unwrap() error { return u.error }
+
+// Untrusted reports true.
+func (untrusted) Untrusted() bool { return true }
 
 // ErrNoSVID is returned by VerifyServer for a certificate that does not even claim to be
 // an X.509-SVID.

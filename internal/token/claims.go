@@ -165,12 +165,32 @@ func (v Verified) Actors() *Actor {
 }
 
 // Access is a verified access token. The zero value names nobody and grants nothing.
-type Access struct{ Verified }
+type Access struct {
+	Verified
+	raw *string // as that of Call; nil for one that was not received
+}
+
+// SubjectToken returns the token itself, for who exchanges it at the authorization
+// server that issued it (RFC 8693 §2.1). Nobody else is sent it; it must not be logged.
+func (a Access) SubjectToken() string { return whole(a.raw) }
 
 // Tool is a tool token that a client exchanged for itself, and presents to the
 // gateway. It is no [Call], for what was received is never forwarded:
 // [Minter.Readdress] makes one of it. The zero value is good for nothing.
-type Tool struct{ Verified }
+type Tool struct {
+	Verified
+	raw *string // as that of Access
+}
+
+// SubjectToken returns the token itself, as that of an Access.
+func (t Tool) SubjectToken() string { return whole(t.raw) }
+
+func whole(raw *string) string {
+	if raw == nil {
+		return ""
+	}
+	return *raw
+}
 
 // Details says what the call is.
 func (t Tool) Details() Details { return t.details() }
@@ -194,12 +214,7 @@ func (v Verified) details() Details {
 // Bearer returns the token itself, for the Authorization header of the one
 // request that it was minted for and the one answer of the token endpoint. It
 // must not be logged.
-func (c Call) Bearer() string {
-	if c.raw == nil {
-		return ""
-	}
-	return *c.raw
-}
+func (c Call) Bearer() string { return whole(c.raw) }
 
 // String redacts.
 func (c Call) String() string { return "call token " + c.c.ID }

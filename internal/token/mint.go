@@ -111,7 +111,7 @@ func (m *Minter) Access(s AccessSpec) (string, Access, error) {
 	if err != nil {
 		return "", Access{}, err
 	}
-	return raw, Access{Verified{c, s.Scope}}, nil
+	return raw, Access{Verified: Verified{c, s.Scope}}, nil
 }
 
 // sign writes the compact serialization (RFC 7515 §7.1).

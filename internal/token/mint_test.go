@@ -119,8 +119,11 @@ func TestAccessTokenRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", minted); a != b {
+	if a, b := fmt.Sprintf("%+v", got.Verified), fmt.Sprintf("%+v", minted.Verified); a != b {
 		t.Errorf("verified %s\nminted   %s", a, b)
+	}
+	if got.SubjectToken() != raw || minted.SubjectToken() != "" {
+		t.Error("the token itself is with what was received, and with nothing else")
 	}
 	if got.Expiry() != time.Unix(1300, 0) || got.IssuedAt() != now {
 		t.Errorf("from %v to %v", got.IssuedAt(), got.Expiry())

@@ -78,7 +78,7 @@ func (m *Minter) Delegate(parent Access, s DelegateSpec) (string, Access, error)
 	if err != nil {
 		return "", Access{}, err
 	}
-	return raw, Access{Verified{c, s.Scope}}, nil
+	return raw, Access{Verified: Verified{c, s.Scope}}, nil
 }
 
 // ToolSpec is what a tool token of a client shall be for.
@@ -103,7 +103,7 @@ func (m *Minter) Tool(parent Access, s ToolSpec) (string, Tool, error) {
 	if err != nil {
 		return "", Tool{}, err
 	}
-	return raw, Tool{Verified{c, Scope{c.Scope}}}, nil
+	return raw, Tool{Verified: Verified{c, Scope{c.Scope}}}, nil
 }
 
 func (m *Minter) call(parent Access, s Child, scope CallScope, d Details) (claims, error) {
@@ -114,10 +114,7 @@ func (m *Minter) call(parent Access, s Child, scope CallScope, d Details) (claim
 	if err != nil {
 		return claims{}, err
 	}
-	d.Type, d.Tool = DetailsToolCall, scope.Tool()
-	if scope == SessionScope() {
-		d.Type = DetailsSession
-	}
+	d.Type, d.Tool = scope.Details(), scope.Tool()
 	c.Scope, c.Details = scope.String(), []Details{d}
 	return c, nil
 }
@@ -127,14 +124,15 @@ type CallSpec struct {
 	Audience  string            // the upstream
 	Presenter identity.ClientID // the gateway
 	Scope     CallScope
-	Details   Details // Type and Tool follow from Scope
+	Details   Details   // Type and Tool follow from Scope
+	Until     time.Time // that it may not outlive either; zero: none
 }
 
 // Call makes the call token that the gateway presents to an upstream: see child, and
 // ErrNotCovered. Nobody begins to act; whoever presented the parent has proved its
 // keys. See forUpstream for what an upstream is not told.
 func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
-	c, err := m.call(parent, Child{Audience: s.Audience, ClientID: s.Presenter, Proof: parent.c.Confirmation}, s.Scope, s.Details)
+	c, err := m.call(parent, Child{Audience: s.Audience, ClientID: s.Presenter, Proof: parent.c.Confirmation, Until: s.Until}, s.Scope, s.Details)
 	if err != nil {
 		return Call{}, fmt.Errorf("mint call token: %w", err)
 	}
@@ -143,9 +141,10 @@ func (m *Minter) Call(parent Access, s CallSpec) (Call, error) {
 
 // Readdress makes the call token for an upstream of a tool token that was presented
 // to the gateway: the same scope, details, chain and transaction, and no longer life.
-// It is the only exchange that takes a call token, and only the gateway may make it.
-func (m *Minter) Readdress(t Tool, audience string, presenter identity.ClientID) (Call, error) {
-	c, err := m.child(t.Verified, Child{Audience: audience, ClientID: presenter, Proof: t.c.Confirmation}, MaxCallLifetime)
+// It is the only exchange that takes a call token, and only the gateway may make it. Of
+// the spec, scope and details do not count: the token has its own.
+func (m *Minter) Readdress(t Tool, s CallSpec) (Call, error) {
+	c, err := m.child(t.Verified, Child{Audience: s.Audience, ClientID: s.Presenter, Proof: t.c.Confirmation, Until: s.Until}, MaxCallLifetime)
 	if err != nil {
 		return Call{}, fmt.Errorf("readdress tool token: %w", err)
 	}
@@ -201,5 +200,5 @@ func (m *Minter) Adopt(f Foreign) (Access, error) {
 	if f.Issuer == m.cfg.Issuer || f.Subject.IsZero() || f.ClientID.IsZero() || f.ID == "" || !c.Act.good() {
 		return Access{}, errors.New("adopt token: a claim is missing or out of range, or it is one of ours")
 	}
-	return Access{Verified{c, f.Scope}}, nil
+	return Access{Verified: Verified{c, f.Scope}}, nil
 }

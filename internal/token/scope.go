@@ -123,6 +123,25 @@ func ParseToolScope(s string) (CallScope, error) {
 	return ToolScope(name)
 }
 
+// ParseCallScope reads the wire form of either kind. It returns ErrBadScope.
+func ParseCallScope(s string) (CallScope, error) {
+	if s == scopeSession {
+		return SessionScope(), nil
+	}
+	if c, err := ParseToolScope(s); err == nil {
+		return c, nil
+	}
+	return CallScope{}, ErrBadScope
+}
+
+// Details is the type of the authorization_details that a call token of the scope has.
+func (c CallScope) Details() string {
+	if c.s == scopeSession {
+		return DetailsSession
+	}
+	return DetailsToolCall
+}
+
 // String returns the wire form.
 func (c CallScope) String() string { return c.s }
 

@@ -96,7 +96,7 @@ func (v *Verifier) ParseAccess(ctx context.Context, raw, audience string, proof 
 	if err != nil {
 		return Access{}, err
 	}
-	return asAccess(t, proof)
+	return asAccess(t, raw, proof)
 }
 
 // ParseSubject is ParseAccess for the exchange (RFC 8693 §2.1): whatever the audience
@@ -106,17 +106,17 @@ func (v *Verifier) ParseSubject(ctx context.Context, raw string, proof Confirmat
 	if err != nil {
 		return Access{}, err
 	}
-	return asAccess(t, proof)
+	return asAccess(t, raw, proof)
 }
 
-func asAccess(t Verified, proof Confirmation) (Access, error) {
+func asAccess(t Verified, raw string, proof Confirmation) (Access, error) {
 	if len(t.c.Details) != 0 {
 		return Access{}, fmt.Errorf("%w: a call token where an access token belongs", ErrType)
 	}
 	if !t.c.Confirmation.ProvenBy(proof) {
 		return Access{}, ErrUnproven
 	}
-	return Access{t}, nil
+	return Access{t, &raw}, nil
 }
 
 // ParseTool verifies a tool token that a client presents. Access tokens are refused
@@ -138,7 +138,7 @@ func (v *Verifier) ParseTool(ctx context.Context, raw, audience string, proof Co
 	if !t.c.Confirmation.ProvenBy(proof) {
 		return Tool{}, ErrUnproven
 	}
-	return Tool{t}, nil
+	return Tool{t, &raw}, nil
 }
 
 // ParseCall verifies a call token for the audience, an upstream. Access tokens are

@@ -1,4 +1,4 @@
-package demomail
+package remote
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,37 +21,36 @@ import (
 const (
 	refetchAfter = 3 * time.Second // the least time between two fetches: anybody can make up a kid
 	keysLive     = 5 * time.Minute // then a key that the issuer withdrew is gone here too
-	fetchTimeout = 5 * time.Second
-	maxKeySet    = 64 << 10 // bytes
+	maxKeySet    = 64 << 10        // bytes
 )
 
-// RemoteKeys are an issuer's keys, fetched from its jwks_uri (RFC 8414 §2) when
+// Keys are an issuer's keys, fetched from its jwks_uri (RFC 8414 §2) when
 // first needed, again for a kid that they do not have, and at the latest after
 // five minutes. It implements token.KeySet.
-type RemoteKeys struct {
-	url        string
-	now        func() time.Time
-	httpClient *http.Client
+type Keys struct {
+	url  string
+	now  func() time.Time
+	http *http.Client
 
 	mu      sync.Mutex // guards what follows, and lets one fetch at a time
 	keys    map[string]token.PublicKey
 	fetched time.Time // when keys were fetched
 	tried   time.Time // when a fetch was last begun
+	failed  error     // why it failed; nil: it did not
 }
 
-var _ token.KeySet = (*RemoteKeys)(nil)
+var _ token.KeySet = (*Keys)(nil)
 
-// NewRemoteKeys makes RemoteKeys. Nothing is fetched yet.
-func NewRemoteKeys(url string, now func() time.Time) *RemoteKeys {
-	return &RemoteKeys{url: url, now: now, httpClient: &http.Client{
-		Timeout:       fetchTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+// NewKeys makes Keys that are at the URL. Nothing is fetched yet. A nil transport is
+// that of package http.
+func NewKeys(url string, t http.RoundTripper, now func() time.Time) *Keys {
+	return &Keys{url: url, now: now, http: client(t)}
 }
 
-// Key implements token.KeySet. It returns token.ErrUnknownKey when the issuer
-// has no such key, or was asked so recently that it is not asked again.
-func (r *RemoteKeys) Key(ctx context.Context, kid string) (token.PublicKey, error) {
+// Key implements token.KeySet. It returns token.ErrUnknownKey when the issuer has no
+// such key, or was asked so recently that it is not asked again; another error, which is
+// a *Failure, where it did not answer.
+func (r *Keys) Key(ctx context.Context, kid string) (token.PublicKey, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -60,15 +58,16 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (token.PublicKey, erro
 	if k, ok := r.keys[kid]; ok && fresh {
 		return k, nil
 	}
-	if now.Sub(r.tried) < refetchAfter {
-		return token.PublicKey{}, token.ErrUnknownKey
+	if now.Sub(r.tried) >= refetchAfter {
+		r.tried = now
+		keys, err := r.fetch(context.WithoutCancel(ctx)) // for everybody who waits, not only for this caller
+		if r.failed = err; err == nil {
+			r.keys, r.fetched = keys, now
+		}
 	}
-	r.tried = now
-	keys, err := r.fetch(context.WithoutCancel(ctx)) // for everybody who waits, not only for this caller
-	if err != nil {
-		return token.PublicKey{}, fmt.Errorf("fetch keys: %w", err)
+	if r.failed != nil {
+		return token.PublicKey{}, fmt.Errorf("fetch keys: %w", r.failed)
 	}
-	r.keys, r.fetched = keys, now
 	k, ok := r.keys[kid]
 	if !ok {
 		return token.PublicKey{}, token.ErrUnknownKey
@@ -76,29 +75,26 @@ func (r *RemoteKeys) Key(ctx context.Context, kid string) (token.PublicKey, erro
 	return k, nil
 }
 
-func (r *RemoteKeys) fetch(ctx context.Context) (map[string]token.PublicKey, error) {
+func (r *Keys) fetch(ctx context.Context) (map[string]token.PublicKey, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.httpClient.Do(req)
+	resp, err := r.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, unanswered(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", resp.StatusCode)
+		return nil, malformed("%s answered %d", r.url, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxKeySet+1))
 	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxKeySet {
-		return nil, errors.New("key set is too large")
+		return nil, unanswered(err)
 	}
 	var set jose.JSONWebKeySet
-	if err := json.Unmarshal(body, &set); err != nil {
-		return nil, err
+	if len(body) > maxKeySet || json.Unmarshal(body, &set) != nil {
+		return nil, malformed("%s is no key set, or longer than %d bytes", r.url, maxKeySet)
 	}
 	return signatureKeys(set), nil
 }
