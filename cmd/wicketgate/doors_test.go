@@ -227,12 +227,12 @@ func (d *doors) all() []door {
 // gateway knows.
 func (d *doors) toolToken(own func(map[string]any) func() good) func() good {
 	g := own(nil)()
-	_, _, answer := d.ask([]string{agentID, agentSecret}, nil, "grant_type", oauth.GrantTokenExchange, "subject_token_type", oauth.TokenTypeAccessToken, "resource", d.issuer+"/mcp/mail",
+	_, status, answer := d.ask([]string{agentID, agentSecret}, nil, "grant_type", oauth.GrantTokenExchange, "subject_token_type", oauth.TokenTypeAccessToken, "resource", d.issuer+"/mcp/mail",
 		"subject_token", g.signed(g.header, g.claims), "scope", "tool:list_messages",
 		"authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments":{}}]`)
-	raw, refused := tokenIn(http.StatusOK, answer)
+	raw, refused := tokenIn(status, answer)
 	if raw == "" {
-		d.t.Fatal(refused)
+		d.t.Fatalf("tool token: %d %s", status, refused)
 	}
 	var c map[string]any
 	payload, err := b64.DecodeString(strings.Split(raw, ".")[1])
