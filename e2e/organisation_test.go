@@ -105,6 +105,7 @@ type replica struct {
 	listen      string
 	user        int      // who runs it; 0: whoever runs the tests
 	env         []string // besides that of the tests
+	args        []string // further ones
 	*house
 }
 
@@ -165,7 +166,7 @@ func newServe(t *testing.T, listen string, files map[string]string) *replica {
 func (r *replica) start(t *testing.T) {
 	t.Helper()
 	r.house = &house{data: filepath.Join(r.dir, "data"), stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
-	r.cmd = exec.Command(binary, "serve", "--config", r.config)
+	r.cmd = exec.Command(binary, append([]string{"serve", "--config", r.config}, r.args...)...)
 	r.cmd.Stdout, r.cmd.Stderr = r.stdout, r.stderr
 	r.cmd.Env = append(os.Environ(), r.env...)
 	if r.user != 0 {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -122,16 +123,27 @@ type spiffeSetup struct {
 	config string                  // the rest of the configuration
 	files  map[string]string       // beside it
 	env    []string                // besides that of the tests
+
+	issuer string   // empty: at listen
+	user   int      // 0: gateUser
+	mail   string   // what to say of a mail server that was started before; empty: none was
+	args   []string // of serve
 }
 
 // startSPIFFEAt is startSPIFFE with everything.
 func startSPIFFEAt(t *testing.T, s *spire, c spiffeSetup) *spiffeHouse {
 	t.Helper()
+	if c.issuer == "" {
+		c.issuer = "http://" + c.listen
+	}
+	if c.mail == "" {
+		c.mail = startMail(t, c.issuer, c.source, gateID)
+	}
 	mutual, admin := freeport.Address(t), freeport.Address(t)
 	h := &spiffeHouse{spire: s, mutual: "https://" + mutual, admin: "http://" + admin}
 	all := map[string]string{"access.yaml": withMail}
 	maps.Copy(all, c.files)
-	all["wicketgate.yaml"] = `issuer: http://` + c.listen + `
+	all["wicketgate.yaml"] = `issuer: ` + c.issuer + `
 listen: ` + c.listen + `
 admin: {listen: "` + admin + `"}
 data: data
@@ -140,13 +152,13 @@ trust: first-use
 log: {level: debug}
 mutual_tls: {listen: "` + mutual + `", url: "` + h.mutual + `", svid: true}
 servers:
-  - {name: mail, ` + startMail(t, "http://"+c.listen, c.source) + `}
+  - {name: mail, ` + c.mail + `}
 ` + c.config
 	h.replica = newServe(t, c.listen, all)
-	h.moveTo(t, gateUser)
-	h.env = c.env
+	h.moveTo(t, cmp.Or(c.user, gateUser))
+	h.env, h.args = c.env, c.args
 	h.replica.start(t)
-	h.url = "http://" + c.listen
+	h.url = c.issuer
 	return h
 }
 
@@ -210,7 +222,8 @@ func (h *spiffeHouse) moveTo(t *testing.T, user int) {
 }
 
 // startMail starts the demo mail server and returns what the configuration says of it.
-func startMail(t *testing.T, issuer string, source *workloadapi.X509Source) string {
+// With a source it speaks mutual TLS, with that gateway alone.
+func startMail(t *testing.T, issuer string, source *workloadapi.X509Source, gateway string) string {
 	t.Helper()
 	mail := httptest.NewUnstartedServer(nil)
 	resource := "http://" + mail.Listener.Addr().String() + "/mcp"
@@ -225,7 +238,7 @@ func startMail(t *testing.T, issuer string, source *workloadapi.X509Source) stri
 		return `url: "` + resource + `"`
 	}
 	mail.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
-	own := tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeID(spiffeid.RequireFromString(gateID)))
+	own := tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeID(spiffeid.RequireFromString(gateway)))
 	mail.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return own, nil }}
 	mail.StartTLS()
 	return `url: "` + resource + `", spiffe_id: ` + mailID
