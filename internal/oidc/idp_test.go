@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 var idpDir = filepath.Join("..", "..", "e2e", "idp")
@@ -50,8 +52,8 @@ func needNode(t *testing.T) {
 	if err == nil {
 		_, err = os.Stat(filepath.Join(idpDir, "node_modules", "oidc-provider"))
 	}
-	if err != nil && os.Getenv("CI") != "true" && os.Getenv("WICKETGATE_REQUIRE_E2E") != "1" {
-		t.Skip("Node.js or oidc-provider is not installed: run tools/npm-ci.sh e2e/idp")
+	if err != nil {
+		needed.Missing(t, "Node.js or oidc-provider is not installed: run tools/npm-ci.sh e2e/idp")
 	}
 }
 

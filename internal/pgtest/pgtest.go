@@ -26,6 +26,8 @@ import (
 	"testing"
 
 	"github.com/wicketgate/wicketgate/internal/postgres"
+
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 //go:embed server.sh
@@ -88,8 +90,8 @@ var (
 func running[T any](t testing.TB, start func() (T, error)) T {
 	t.Helper()
 	v, err := start()
-	if errors.Is(err, errMissing) && os.Getenv("CI") != "true" && os.Getenv("WICKETGATE_REQUIRE_E2E") != "1" {
-		t.Skip(err)
+	if errors.Is(err, errMissing) {
+		needed.Missing(t, err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)

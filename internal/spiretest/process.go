@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 // within bounds whatever is waited for.
@@ -61,19 +63,9 @@ func need(t testing.TB) programs {
 	t.Helper()
 	p, err := installed()
 	if err != nil {
-		missing(t, "SPIRE is not built ("+err.Error()+"): run make test-tools")
+		needed.Missing(t, "SPIRE is not built ("+err.Error()+"): run make test-tools")
 	}
 	return p
-}
-
-// missing ends a test that cannot be run here: it fails where the tests must be
-// whole, and is skipped on a developer's quick run.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" || os.Getenv("WICKETGATE_REQUIRE_E2E") == "1" {
-		t.Fatal(what)
-	}
-	t.Skip(what)
 }
 
 // As has a command run as a user, in the group of the same number and no other. That
@@ -85,7 +77,7 @@ func As(t testing.TB, cmd *exec.Cmd, uid int) {
 		return
 	}
 	if os.Getuid() != 0 {
-		missing(t, "two workloads are two users, so this test has to run as root")
+		needed.Missing(t, "two workloads are two users, so this test has to run as root")
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 }
