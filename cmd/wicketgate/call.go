@@ -57,7 +57,7 @@ answered; 1 it reported an error, or the call was not made. docs/spiffe.md has m
 	}
 	flags := c.Flags()
 	flags.BoolVar(&f.spiffe, "spiffe", false, "authenticate by the SVID of this process: there is no other way")
-	flags.StringVar(&f.workloadAPI, "workload-api", "", "`address` of the Workload API: unix:///run/spire/agent.sock (default: $SPIFFE_ENDPOINT_SOCKET)")
+	flags.StringVar(&f.workloadAPI, "workload-api", "", "`address` of the Workload API: unix:///run/spire/agent/api.sock (default: $SPIFFE_ENDPOINT_SOCKET)")
 	flags.StringVar(&f.issuer, "issuer", "", "`URL` of the authorization server (default: $"+issuerEnv+", else "+issuerOfDev+")")
 	flags.StringArrayVar(&f.args, "arg", nil, "argument `NAME=VALUE` of the tool, may be repeated; VALUE is JSON where the tool wants something else than a text")
 	flags.StringVar(&f.subject, "subject-token-file", "", "`file` with the access token of a person for whom to call, - is stdin")

@@ -48,7 +48,7 @@ func (f callFlags) workload(ctx context.Context, log *slog.Logger) (*workload, e
 		cfg.WorkloadAPI = os.Getenv(workloadapi.SocketEnv)
 	}
 	if cfg.WorkloadAPI == "" {
-		return nil, fmt.Errorf("where is the Workload API? Set %s or --workload-api, for example to unix:///run/spire/agent.sock", workloadapi.SocketEnv)
+		return nil, fmt.Errorf("where is the Workload API? Set %s or --workload-api, for example to unix:///run/spire/agent/api.sock", workloadapi.SocketEnv)
 	}
 	w := &workload{log: log}
 	if f.serverID != "" {

@@ -188,7 +188,7 @@ func TestConfigRefuses(t *testing.T) {
 		config spiffe.Config
 		want   string
 	}{
-		"an address that is none":          {spiffe.Config{WorkloadAPI: "/run/agent.sock", Domains: good}, "unix:///run/spire/agent.sock"},
+		"an address that is none":          {spiffe.Config{WorkloadAPI: "/run/agent.sock", Domains: good}, "unix:///run/spire/agent/api.sock"},
 		"an address of another machine":    {spiffe.Config{WorkloadAPI: "tcp://192.0.2.1:8081", Domains: good}, "could be any workload"},
 		"a port of this machine":           {spiffe.Config{WorkloadAPI: "tcp://127.0.0.1:8081", Domains: good}, "could be any workload"},
 		"a domain in capitals":             {spiffe.Config{WorkloadAPI: "unix:///a", Domains: []spiffe.Domain{{Name: "Example.org"}}}, "a trust domain is"},
