@@ -149,5 +149,9 @@ func byWebPKI(chain []*x509.Certificate, name string) error {
 		opts.Intermediates.AddCert(c)
 	}
 	_, err := chain[0].Verify(opts)
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("%w; %s", err, ownAuthority)
+	}
 	return err
 }
