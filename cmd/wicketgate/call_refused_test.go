@@ -29,7 +29,7 @@ func TestCallSaysWhatIsWrong(t *testing.T) {
 		"an SVID where Web PKI is due":          {mailAgent, []string{"mail", "list_messages"}, "if that is your gateway, add --server-spiffe-id " + servedID + "\n"},
 		"Web PKI where an SVID is due":          {mailAgent, append(list, "--svid", "jwt"), "the gateway shows one with tls.svid or, for --svid x509, mutual_tls.svid: true; without --server-spiffe-id Web PKI will do\n"},
 		"another server's SVID":                 {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", mailAgent}, "the server is " + servedID + ", not " + mailAgent},
-		"a server of a domain that is not ours": {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", "spiffe://partner.example/gateway"}, "is not among the configured ones"},
+		"a server of a domain that is not ours": {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", "spiffe://partner.example/gateway"}, "did not prove to be spiffe://partner.example/gateway, and says that it is " + servedID + ": "},
 		"a server that is not there":            {mailAgent, append([]string{"male", "list_messages"}, proved...), "there is no such server: " + serveIssuer + "/.well-known/oauth-protected-resource/mcp/male answers with HTTP 404"},
 		"another issuer":                        {mailAgent, append([]string{serveIssuer + "/mcp/mail", "list_messages", "--issuer", "https://as.example"}, proved...), `takes no tokens of --issuer "https://as.example": its authorization servers are ["` + serveIssuer + `"]`},
 		"a tool that is not there":              {mailAgent, append([]string{"mail", "list_massages"}, proved...), `it has no tool "list_massages" for ` + mailAgent + ": it is unknown or not allowed; there are list_messages, read_message, send_message\n"},
