@@ -141,7 +141,7 @@ func TestAgentThatCancelsIsAway(t *testing.T) {
 }
 
 // TestDomainIsRefusedUntilItFederates: configured is not enough, and neither is that the
-// agent passes its bundle on.
+// agent passes its bundle on. Operators are warned of the first.
 func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 	w := newWorld(t, spiffe.Domain{Name: "partner.example"})
 	partner, stranger := spiffetest.NewDomain(t, "partner.example"), spiffetest.NewDomain(t, "stranger.example")
@@ -153,12 +153,20 @@ func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 			}
 		}
 	}
+	warned := func(want bool) {
+		t.Helper()
+		if warning, err := w.source.State(); err != nil || (warning != nil && strings.Contains(warning.Error(), "no bundle of trust domain partner.example")) != want {
+			t.Errorf("State = %v, %v, want a warning: %t", warning, err, want)
+		}
+	}
 	refused(partner)
+	warned(true)
 	w.api.Set(w.state(w.domain, partner, stranger))
 	until(t, w.source, "the bundle of the partner", func() bool {
 		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) == nil && w.jwt(partner) == nil
 	})
 	refused(stranger)
+	warned(false)
 	if err := w.x509(partner.X509(t, agent)); err == nil {
 		t.Error("the partner names our workloads")
 	}
@@ -167,6 +175,7 @@ func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) != nil && w.jwt(partner) != nil
 	})
 	refused(partner)
+	warned(true)
 }
 
 func TestHangingAgentIsNoAgent(t *testing.T) {
