@@ -3,11 +3,13 @@ package authz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
@@ -52,6 +54,9 @@ func parseAssertion(raw string) (a assertion, err error) {
 // jti is spent last, so that only who holds the key can spend one.
 func (s *Server) checkAssertion(ctx context.Context, c Client, a assertion) error {
 	if err := a.token.Verify(s.assertionKeys(ctx, c, a.token)); err != nil {
+		if id, notSPIFFE := identity.ParseSPIFFEID(a.claims.Subject); notSPIFFE == nil && c.AuthMethod != oauth.AuthPrivateKeyJWT {
+			return s.unproved(ctx, fmt.Errorf("%s came with another client_assertion_type than %s", id, oauth.AssertionJWTSPIFFE))
+		}
 		return errInvalidClient(err)
 	}
 	if err := s.checkClaims(c, a.claims); err != nil {

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/asn1"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/jws"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
@@ -18,14 +20,15 @@ import (
 // maxIntermediates bounds the search for a chain.
 const maxIntermediates = 5
 
-// checkCertificate has the client prove itself by the certificate of its
-// connection (RFC 8705 §2). One who is unknown, or registered for something else, is
+// checkCertificate has the client of that client_id prove itself by the certificate of
+// its connection (RFC 8705 §2). One who is unknown, or registered for something else, is
 // refused after the work of tls_client_auth.
-func (s *Server) checkCertificate(ctx context.Context, c *Client, chain []*x509.Certificate) error {
-	if len(chain) == 0 && (c.AuthMethod == oauth.AuthSPIFFE || c.AuthMethod == oauth.AuthSPIFFEX509) {
-		return s.unproved(ctx, fmt.Errorf("%s brought no SVID; the certificate of a trusted proxy's own connection is none", c.ID))
-	}
-	if len(chain) == 0 {
+func (s *Server) checkCertificate(ctx context.Context, name string, c *Client, chain []*x509.Certificate) error {
+	id, notSPIFFE := identity.ParseSPIFFEID(name)
+	switch {
+	case len(chain) == 0 && notSPIFFE == nil:
+		return s.unproved(ctx, fmt.Errorf("%s came without an SVID: certificates are asked for where mutual_tls listens, and that of a trusted proxy's own connection is none", id))
+	case len(chain) == 0:
 		return errInvalidClient(errors.New("no proof"))
 	}
 	check := s.checkChain
@@ -36,10 +39,28 @@ func (s *Server) checkCertificate(ctx context.Context, c *Client, chain []*x509.
 		check = s.checkX509SVID
 	}
 	if err := check(ctx, c, chain); err != nil {
-		return s.unproved(ctx, err)
+		return s.unproved(ctx, cmp.Or(noCertificate(name, *c), err))
 	}
 	return nil
 }
+
+// noCertificate is why none could prove the client, nil where one could.
+func noCertificate(name string, c Client) error {
+	id, notSPIFFE := identity.ParseSPIFFEID(name)
+	switch {
+	case name == "":
+		return errors.New("there is no client_id beside the certificate")
+	case c.ID.IsZero() && notSPIFFE == nil:
+		return fmt.Errorf("no client is configured for %s", id)
+	case c.ID.IsZero():
+		return errors.New("no client has this client_id")
+	case !slices.Contains(certificateMethods, c.AuthMethod):
+		return fmt.Errorf("client %s proves itself by %s", c.ID, c.AuthMethod)
+	}
+	return nil
+}
+
+var certificateMethods = []string{oauth.AuthTLS, oauth.AuthSelfSignedTLS, oauth.AuthSPIFFE, oauth.AuthSPIFFEX509}
 
 // checkChain is tls_client_auth (RFC 8705 §2.1): a chain to an authority of ours,
 // and the one name that the client registered. A pool that is nil would mean the

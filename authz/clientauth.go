@@ -57,7 +57,7 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request, action strin
 	case cred.secret != "":
 		err = s.checkSecret(c, cred.secret)
 	case c.AuthMethod != oauth.AuthNone:
-		err = s.checkCertificate(ctx, &c, web.ClientChain(r))
+		err = s.checkCertificate(ctx, cred.id, &c, web.ClientChain(r))
 	}
 	if err == nil && c.ID.IsZero() {
 		err = errInvalidClient(ErrNotFound)

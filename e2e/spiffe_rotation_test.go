@@ -148,7 +148,7 @@ func (a *loadAgent) authenticate(ctx context.Context) error {
 	if a.mcp != nil {
 		return nil // a session is its subject's and client's, whatever the token
 	}
-	a.mcp, err = mcp.NewClient(&mcp.Implementation{Name: "load", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{Endpoint: a.h.resource(), HTTPClient: &http.Client{Transport: a}, DisableStandaloneSSE: true}, nil)
+	a.mcp, err = mcp.NewClient(&mcp.Implementation{Name: "load", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{Endpoint: a.h.mutual + "/mcp/mail", HTTPClient: &http.Client{Transport: a}, DisableStandaloneSSE: true}, nil)
 	return err
 }
 
@@ -156,7 +156,7 @@ func (a *loadAgent) authenticate(ctx context.Context) error {
 func (a *loadAgent) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+a.token)
-	return http.DefaultTransport.RoundTrip(r)
+	return a.client.Transport.RoundTrip(r)
 }
 
 // TestSPIREIsDown: what there is works until it expires, then new connections fail

@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -22,6 +24,8 @@ const (
 	issuerOfDev = "http://127.0.0.1:8420"
 
 	maxSubjectToken = 64 << 10 // bytes
+
+	ownAuthority = "an authority of your own goes into a file that SSL_CERT_FILE names"
 )
 
 // callFlags is the flags of wicketgate call.
@@ -57,7 +61,7 @@ answered; 1 it reported an error, or the call was not made. docs/spiffe.md has m
 	}
 	flags := c.Flags()
 	flags.BoolVar(&f.spiffe, "spiffe", false, "authenticate by the SVID of this process: there is no other way")
-	flags.StringVar(&f.workloadAPI, "workload-api", "", "`address` of the Workload API: unix:///run/spire/agent.sock (default: $SPIFFE_ENDPOINT_SOCKET)")
+	flags.StringVar(&f.workloadAPI, "workload-api", "", "`address` of the Workload API: unix:///run/spire/agent/api.sock (default: $SPIFFE_ENDPOINT_SOCKET)")
 	flags.StringVar(&f.issuer, "issuer", "", "`URL` of the authorization server (default: $"+issuerEnv+", else "+issuerOfDev+")")
 	flags.StringArrayVar(&f.args, "arg", nil, "argument `NAME=VALUE` of the tool, may be repeated; VALUE is JSON where the tool wants something else than a text")
 	flags.StringVar(&f.subject, "subject-token-file", "", "`file` with the access token of a person for whom to call, - is stdin")
@@ -164,18 +168,34 @@ func (f callFlags) subjectToken(stdin io.Reader) (string, error) {
 
 // explain adds what the user could do.
 func (f callFlags) explain(ctx context.Context, err error) error {
-	var untrusted *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	id := claimedID(err)
 	switch {
-	case errors.As(err, &untrusted) && len(untrusted.UnverifiedCertificates) > 0:
-		for _, u := range untrusted.UnverifiedCertificates[0].URIs {
-			if u.Scheme == "spiffe" {
-				return fmt.Errorf("%w; the server says that it is %s: if that is your gateway, add --server-spiffe-id %s", err, u, u)
-			}
-		}
+	case id != "":
+		return fmt.Errorf("%w; the server says that it is %s: if that is your gateway, add --server-spiffe-id %s", err, id, id)
+	case errors.As(err, &unknown) && f.serverID == "":
+		return fmt.Errorf("%w; %s", err, ownAuthority)
 	case errors.Is(err, spiffe.ErrNoSVID):
-		return fmt.Errorf("%w; --svid x509 goes to the mutual TLS endpoints, which may show one, and without --server-spiffe-id Web PKI will do", err)
+		return fmt.Errorf("%w; the gateway shows one with tls.svid or, for --svid x509, mutual_tls.svid: true; without --server-spiffe-id Web PKI will do", err)
+	case errors.Is(err, syscall.ECONNREFUSED) && strings.Contains(err.Error(), issuerOfDev) && f.issuer == "":
+		return fmt.Errorf("%w; that is where wicketgate dev is: say by --issuer or $%s which server you mean", err, issuerEnv)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w; --timeout is %s", err, f.timeout)
 	}
 	return err
+}
+
+// claimedID is the SPIFFE ID in the certificate that Web PKI did not vouch for, "" if there
+// is none. Nothing is proven by it.
+func claimedID(err error) string {
+	var untrusted *tls.CertificateVerificationError
+	if !errors.As(err, &untrusted) || len(untrusted.UnverifiedCertificates) == 0 {
+		return ""
+	}
+	for _, u := range untrusted.UnverifiedCertificates[0].URIs {
+		if u.Scheme == "spiffe" {
+			return u.String()
+		}
+	}
+	return ""
 }

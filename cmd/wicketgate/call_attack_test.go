@@ -32,12 +32,12 @@ func TestImpostorGetsNothing(t *testing.T) {
 			w.agent.Set(spiffetest.State{SVIDs: w.is(mailAgent).SVIDs, Domains: []*spiffetest.Domain{twin}})
 		}, proved, "the server did not prove to be " + servedID},
 		"any SVID, where Web PKI is due":                  {withSVID + withMutualSVID, none, nil, "tls: failed to verify certificate"},
-		"an SVID that the system believes, for browsers":  {withTLS + withMutualSVID, func(w *callWorld) { w.write("system.pem", inPEM(w.domain.CA)) }, proved, "certificate signed by unknown authority"},
+		"an SVID that the system believes, for browsers":  {withTLS + withMutualSVID, func(w *callWorld) { w.write("system.pem", inPEM(w.domain.CA)) }, proved, "certificate signed by unknown authority; an authority of your own goes into a file that SSL_CERT_FILE names\n"},
 		"Web PKI, where an SVID is due":                   {withTLS + withMutualTLS, none, proved, "its certificate is no X.509-SVID"},
 		"Web PKI, where an SVID is due, by JWT-SVID":      {withTLS + withMutualSVID, none, append(byJWT, proved...), "its certificate is no X.509-SVID"},
 		"a certificate for another name":                  {withTLS, none, []string{"--issuer", "https://" + otherHost}, "certificate is valid for " + serveHost + ", not " + otherHost},
 		"a certificate for another name, beside an SVID":  {withTLS + withMutualSVID, none, append([]string{"--issuer", "https://" + otherHost}, proved...), "certificate is valid for " + serveHost + ", not " + otherHost},
-		"a certificate of an authority that is not known": {withTLS, func(w *callWorld) { w.write("system.pem", inPEM(w.domain.CA)) }, nil, "certificate signed by unknown authority"},
+		"a certificate of an authority that is not known": {withTLS, func(w *callWorld) { w.write("system.pem", inPEM(w.domain.CA)) }, nil, "certificate signed by unknown authority; an authority of your own goes into a file that SSL_CERT_FILE names\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of the time is that of ending HTTP/2 connections in order

@@ -123,6 +123,10 @@ func (w *workload) document(ctx context.Context, of, name string, into any) (at 
 		return at, err
 	case status == http.StatusNotFound:
 		return at, fmt.Errorf("%s %w", at, errNoDocument)
+	case status == http.StatusMisdirectedRequest: // RFC 9110 §15.5.20
+		return at, fmt.Errorf("%s answers with HTTP 421: it goes by another name, which --issuer has to be", at)
+	case status == http.StatusBadRequest && u.Scheme == "http":
+		return at, fmt.Errorf("%s answers with HTTP 400: is it https?", at)
 	case status != http.StatusOK:
 		return at, fmt.Errorf("%s answers with HTTP %d", at, status)
 	}

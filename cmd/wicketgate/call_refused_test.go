@@ -1,7 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -22,9 +27,9 @@ func TestCallSaysWhatIsWrong(t *testing.T) {
 		want string
 	}{
 		"an SVID where Web PKI is due":          {mailAgent, []string{"mail", "list_messages"}, "if that is your gateway, add --server-spiffe-id " + servedID + "\n"},
-		"Web PKI where an SVID is due":          {mailAgent, append(list, "--svid", "jwt"), "--svid x509 goes to the mutual TLS endpoints"},
+		"Web PKI where an SVID is due":          {mailAgent, append(list, "--svid", "jwt"), "the gateway shows one with tls.svid or, for --svid x509, mutual_tls.svid: true; without --server-spiffe-id Web PKI will do\n"},
 		"another server's SVID":                 {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", mailAgent}, "the server is " + servedID + ", not " + mailAgent},
-		"a server of a domain that is not ours": {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", "spiffe://partner.example/gateway"}, "is not among the configured ones"},
+		"a server of a domain that is not ours": {mailAgent, []string{"mail", "list_messages", "--server-spiffe-id", "spiffe://partner.example/gateway"}, "did not prove to be spiffe://partner.example/gateway, and says that it is " + servedID + ": "},
 		"a server that is not there":            {mailAgent, append([]string{"male", "list_messages"}, proved...), "there is no such server: " + serveIssuer + "/.well-known/oauth-protected-resource/mcp/male answers with HTTP 404"},
 		"another issuer":                        {mailAgent, append([]string{serveIssuer + "/mcp/mail", "list_messages", "--issuer", "https://as.example"}, proved...), `takes no tokens of --issuer "https://as.example": its authorization servers are ["` + serveIssuer + `"]`},
 		"a tool that is not there":              {mailAgent, append([]string{"mail", "list_massages"}, proved...), `it has no tool "list_massages" for ` + mailAgent + ": it is unknown or not allowed; there are list_messages, read_message, send_message\n"},
@@ -48,6 +53,29 @@ func TestCallSaysWhatIsWrong(t *testing.T) {
 		got := w.call(subject, append(list, "--subject-token-file", "-")...)
 		if got.code != 1 || !strings.Contains(got.err, `it answers "invalid_request", "`) || !strings.Contains(got.err, "the person's token has expired") || strings.Contains(got.err, subject) {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// TestCallAtAnotherAddress says which mistake that is.
+func TestCallAtAnotherAddress(t *testing.T) {
+	agent := spiffetest.Serve(t, isWorkload(t, spiffetest.NewDomain(t, "example.org"), mailAgent))
+	for status, want := range map[int]string{
+		http.StatusMisdirectedRequest: "answers with HTTP 421: it goes by another name, which --issuer has to be\n",
+		http.StatusBadRequest:         "answers with HTTP 400: is it https?\n",
+		http.StatusBadGateway:         "answers with HTTP 502\n",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		env := environment(append(os.Environ(), "SPIFFE_ENDPOINT_SOCKET="+agent.Address(), issuerEnv+"="+server.URL))
+		if got := env.begin(t, "", "mail", "list_messages").end(); got.code != 1 || !strings.Contains(got.err, want) {
+			t.Errorf("%d: %+v, want %q", status, got, want)
+		}
+		server.Close()
+	}
+	refused := fmt.Errorf("Get %q: %w", issuerOfDev, syscall.ECONNREFUSED)
+	for issuer, want := range map[string]bool{"": true, issuerOfDev: false} {
+		if err := (callFlags{issuer: issuer}).explain(t.Context(), refused); strings.Contains(err.Error(), "say by --issuer or $WICKETGATE_ISSUER") != want {
+			t.Errorf("--issuer %q: %v", issuer, err)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (f callFlags) workload(ctx context.Context, log *slog.Logger) (*workload, e
 		cfg.WorkloadAPI = os.Getenv(workloadapi.SocketEnv)
 	}
 	if cfg.WorkloadAPI == "" {
-		return nil, fmt.Errorf("where is the Workload API? Set %s or --workload-api, for example to unix:///run/spire/agent.sock", workloadapi.SocketEnv)
+		return nil, fmt.Errorf("where is the Workload API? Set %s or --workload-api, for example to unix:///run/spire/agent/api.sock", workloadapi.SocketEnv)
 	}
 	w := &workload{log: log}
 	if f.serverID != "" {
@@ -149,5 +149,9 @@ func byWebPKI(chain []*x509.Certificate, name string) error {
 		opts.Intermediates.AddCert(c)
 	}
 	_, err := chain[0].Verify(opts)
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("%w; %s", err, ownAuthority)
+	}
 	return err
 }

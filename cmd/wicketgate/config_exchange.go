@@ -53,7 +53,7 @@ func (c configCheck) actsFor(at string, cl ClientConfig, id identity.ClientID) {
 		other, err := identity.ParseClientID(name)
 		switch {
 		case p.All:
-			c.note("client %s may act for the users of every client (acts_for): whoever has its secret and any access token can", id)
+			c.note("client %s may act for the users of every client (acts_for): whoever is it, and has any access token, can", id)
 		case err != nil:
 			c.refuse(field, "%s is %s: %v", field, shown(name), err)
 		case !namesSomebody(name):

@@ -122,6 +122,9 @@ func (c configCheck) secret(at string, cl ClientConfig) []byte {
 	switch {
 	case !c.good(at+".secret_sha256") || !c.good(file):
 		return nil
+	case cl.SecretSHA256 == "" && cl.SecretFile == "" && strings.HasPrefix(cl.ID, "spiffe://"):
+		c.refuse(at, "%s needs auth_method: spiffe to be a workload that has an SVID, or else secret_sha256 or secret_file", at)
+		return nil
 	case (cl.SecretSHA256 == "") == (cl.SecretFile == ""):
 		c.refuse(at, "%s needs either secret_sha256 or secret_file, one of the two", at)
 		return nil

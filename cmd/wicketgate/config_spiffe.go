@@ -13,7 +13,7 @@ import (
 
 // SPIFFEConfig is whose workloads are believed, and where our own SVID comes from.
 type SPIFFEConfig struct {
-	// Socket of the agent's Workload API: unix:///run/spire/agent.sock. Needed for an
+	// Socket of the agent's Workload API: unix:///run/spire/agent/api.sock. Needed for an
 	// X.509-SVID of our own, and for trust domains without a bundle from elsewhere. Absent:
 	// there is none, whatever SPIFFE_ENDPOINT_SOCKET says.
 	WorkloadAPI string `yaml:"workload_api"`
@@ -103,9 +103,9 @@ func (c configCheck) serverID(at string, s ServerConfig) {
 	c.s.house.ServerIDs[s.Name] = id
 }
 
-// trustDomain refuses one that is not configured.
+// trustDomain refuses one that is not configured. What is wrong with one that is, was said.
 func (c configCheck) trustDomain(at, name string) {
-	if f := c.s.house.SPIFFE; f == nil || !slices.ContainsFunc(f.Domains, func(d spiffe.Domain) bool { return d.Name == name }) {
+	if f := c.s.SPIFFE; f == nil || !slices.ContainsFunc(f.TrustDomains, func(d TrustDomainConfig) bool { return d.Name == name }) {
 		c.refuse(at, "%s is of trust domain %s, which is none of spiffe.trust_domains: its SVIDs would be refused", at, name)
 	}
 }

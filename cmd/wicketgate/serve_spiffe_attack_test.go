@@ -111,3 +111,30 @@ func TestWorkloadOfTheLongestName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSVIDsAtEveryEndpoint: a workload that has a redirect URI pushes an authorization
+// request, and a forged SVID is as little at the other endpoints as at that for tokens.
+func TestSVIDsAtEveryEndpoint(t *testing.T) {
+	w := newWorkloads(t)
+	const app = "spiffe://example.org/app"
+	w.start(w.config(withTLS + withMutualTLS + withWorkloads + `  - {id: "` + app + `", auth_method: spiffe, grant_types: [authorization_code], redirect_uris: ["https://app.example.com/back"]}
+`))
+	code := []string{"response_type", "code", "redirect_uri", "https://app.example.com/back", "code_challenge", strings.Repeat("A", 43), "code_challenge_method", "S256"}
+	other := newAuthority(t)
+	for by, from := range map[string]struct {
+		client, forger *http.Client
+		good, forged   []string
+	}{
+		"X.509-SVID": {w.clientAt(w.mutual, w.own.x509(nil, app)), w.clientAt(w.mutual, (&domain{"example.org", other, w.own.jwt}).x509(nil, app)), []string{"client_id", app}, []string{"client_id", app}},
+		"JWT-SVID":   {w.client(), w.client(), byJWT(w.own.svid(w.own.jwt.key, map[string]any{"sub": app})), byJWT(w.own.svid(w.partner.jwt.key, map[string]any{"sub": app}))},
+	} {
+		if status, body := w.post(from.client, mutualURL+authz.PathPAR, w.credentials(append(from.good, code...)...)); status != http.StatusCreated || !strings.Contains(body, `"request_uri"`) {
+			t.Errorf("pushed by %s: %d %s", by, status, body)
+		}
+		for _, at := range []string{authz.PathPAR, authz.PathIntrospect, authz.PathRevoke} {
+			if status, body := w.post(from.forger, mutualURL+at, w.credentials(append(from.forged, append(code, "token", "x")...)...)); status != http.StatusUnauthorized || !strings.Contains(body, `"invalid_client"`) {
+				t.Errorf("a forged %s at %s: %d %s, want 401 invalid_client", by, at, status, body)
+			}
+		}
+	}
+}

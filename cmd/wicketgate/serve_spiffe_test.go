@@ -321,7 +321,7 @@ func TestForgedJWTSVIDsAreRefused(t *testing.T) {
 		})
 	}
 	for name, params := range map[string][]string{"as it is": own(nil), "with its client_id": append(own(nil), "client_id", workloadA), "with one audience that is no list": own(map[string]any{"aud": serveIssuer}),
-		"with an iss": own(map[string]any{"iss": "https://spire.example.org"}), "of another domain": byJWT(w.partner.svid(w.partner.jwt.key, map[string]any{"sub": "spiffe://partner.example/agent"}))} {
+		"with an iss": own(map[string]any{"iss": "https://spire.example.org"}), "without iat": own(map[string]any{"iat": nil}), "of another domain": byJWT(w.partner.svid(w.partner.jwt.key, map[string]any{"sub": "spiffe://partner.example/agent"}))} {
 		if status, body := w.post(w.client(), serveIssuer+authz.PathToken, w.credentials(params...)); status != http.StatusOK {
 			t.Errorf("a good one %s: %d %s: the test shows nothing", name, status, body)
 		}

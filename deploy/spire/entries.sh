@@ -34,7 +34,8 @@ partner() {
 }
 
 # Only who federates with partner.example gets its bundle, and so can believe its
-# workloads. That is Wicketgate: ours need not believe one another's friends.
+# workloads. That is Wicketgate: ours need not believe one another's friends. Theirs need
+# our bundle if Wicketgate shows its SVID: the federation block of server.conf.
 federates=
 #partner partner.example https://spire.partner.example:8443 /etc/spire/partner.example.json
 #federates="-federatesWith spiffe://partner.example"

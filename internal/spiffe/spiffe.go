@@ -33,7 +33,7 @@ import (
 
 // Config is what a Source is made of.
 type Config struct {
-	// WorkloadAPI is where the agent listens: unix:///run/spire/agent.sock. No other kind of
+	// WorkloadAPI is where the agent listens: unix:///run/spire/agent/api.sock. No other kind of
 	// socket is taken: nothing on it is encrypted, and it brings private keys and the keys to
 	// believe. Empty: there is none, and each trust domain has a bundle from elsewhere.
 	WorkloadAPI string
@@ -83,7 +83,7 @@ func (c Config) Check() error {
 			err = errors.New("whoever is on the way, or takes its port, could be any workload")
 		}
 		if err != nil {
-			return fmt.Errorf("the Workload API %q: %w: write for example unix:///run/spire/agent.sock", c.WorkloadAPI, err)
+			return fmt.Errorf("the Workload API %q: %w: write for example unix:///run/spire/agent/api.sock", c.WorkloadAPI, err)
 		}
 	}
 	seen := map[string]bool{}

@@ -141,7 +141,7 @@ func TestAgentThatCancelsIsAway(t *testing.T) {
 }
 
 // TestDomainIsRefusedUntilItFederates: configured is not enough, and neither is that the
-// agent passes its bundle on.
+// agent passes its bundle on. Operators are warned of the first.
 func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 	w := newWorld(t, spiffe.Domain{Name: "partner.example"})
 	partner, stranger := spiffetest.NewDomain(t, "partner.example"), spiffetest.NewDomain(t, "stranger.example")
@@ -153,12 +153,20 @@ func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 			}
 		}
 	}
+	warned := func(want bool) {
+		t.Helper()
+		if warning, err := w.source.State(); err != nil || (warning != nil && strings.Contains(warning.Error(), "no bundle of trust domain partner.example")) != want {
+			t.Errorf("State = %v, %v, want a warning: %t", warning, err, want)
+		}
+	}
 	refused(partner)
+	warned(true)
 	w.api.Set(w.state(w.domain, partner, stranger))
 	until(t, w.source, "the bundle of the partner", func() bool {
 		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) == nil && w.jwt(partner) == nil
 	})
 	refused(stranger)
+	warned(false)
 	if err := w.x509(partner.X509(t, agent)); err == nil {
 		t.Error("the partner names our workloads")
 	}
@@ -167,6 +175,7 @@ func TestDomainIsRefusedUntilItFederates(t *testing.T) {
 		return w.x509(partner.X509(t, "spiffe://partner.example/agent")) != nil && w.jwt(partner) != nil
 	})
 	refused(partner)
+	warned(true)
 }
 
 func TestHangingAgentIsNoAgent(t *testing.T) {
@@ -188,7 +197,7 @@ func TestConfigRefuses(t *testing.T) {
 		config spiffe.Config
 		want   string
 	}{
-		"an address that is none":          {spiffe.Config{WorkloadAPI: "/run/agent.sock", Domains: good}, "unix:///run/spire/agent.sock"},
+		"an address that is none":          {spiffe.Config{WorkloadAPI: "/run/agent.sock", Domains: good}, "unix:///run/spire/agent/api.sock"},
 		"an address of another machine":    {spiffe.Config{WorkloadAPI: "tcp://192.0.2.1:8081", Domains: good}, "could be any workload"},
 		"a port of this machine":           {spiffe.Config{WorkloadAPI: "tcp://127.0.0.1:8081", Domains: good}, "could be any workload"},
 		"a domain in capitals":             {spiffe.Config{WorkloadAPI: "unix:///a", Domains: []spiffe.Domain{{Name: "Example.org"}}}, "a trust domain is"},

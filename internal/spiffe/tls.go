@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -146,9 +144,12 @@ var ErrNoSVID = errors.New("its certificate is no X.509-SVID")
 // first certificate, and wants it to be that workload (X509-SVID §5).
 func (s *Source) VerifyServer(chain []*x509.Certificate, server identity.SPIFFEID) error {
 	id, err := s.verify(chain, x509.ExtKeyUsageServerAuth)
+	says := claimed(chain)
 	switch {
-	case err != nil && len(chain) > 0 && !claimed(chain[0]):
+	case err != nil && len(chain) > 0 && says == "":
 		return fmt.Errorf("the server did not prove to be %s: %w", server, ErrNoSVID)
+	case err != nil && says != "" && says != server.String():
+		return fmt.Errorf("the server did not prove to be %s, and says that it is %.*s: %w", server, maxSaid, says, err)
 	case err != nil:
 		return fmt.Errorf("the server did not prove to be %s: %w", server, err)
 	case id != server:
@@ -157,8 +158,21 @@ func (s *Source) VerifyServer(chain []*x509.Certificate, server identity.SPIFFEI
 	return nil
 }
 
-func claimed(c *x509.Certificate) bool {
-	return slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return u.Scheme == "spiffe" })
+// maxSaid bounds what a server that nobody knows writes into an error, bytes.
+const maxSaid = 256
+
+// claimed is the SPIFFE ID that a certificate claims, of which nothing is proven; "" if it
+// claims none.
+func claimed(chain []*x509.Certificate) string {
+	if len(chain) == 0 {
+		return ""
+	}
+	for _, u := range chain[0].URIs {
+		if u.Scheme == "spiffe" {
+			return u.String()
+		}
+	}
+	return ""
 }
 
 func (g *generation) fresh(now time.Time) bool {

@@ -177,6 +177,9 @@ func (s *Source) State() (warning, failure error) {
 		if d.err != nil {
 			return fmt.Errorf("the bundle of trust domain %s cannot be renewed since %s: %w", d.Name, d.err.since.UTC().Format(time.RFC3339), d.err.err), nil
 		}
+		if d.streamed() && !(s.x509.Has(d.id) && s.jwt.Has(d.id)) {
+			return errNotFederated(d.id), nil
+		}
 	}
 	return nil, nil
 }
