@@ -239,7 +239,9 @@ func TestRequestIDsDiffer(t *testing.T) {
 	for range 10 {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Host, r.Header = "127.0.0.1:8420", http.Header{"X-Request-Id": {"chosen by the client"}}
-		serve(t, h, r)
+		if _, header := serve(t, h, r); !seen[header.Get("Request-Id")] {
+			t.Errorf("the client is told %q, which is not the request's id", header.Get("Request-Id"))
+		}
 	}
 	if len(seen) != 10 || seen["chosen by the client"] || seen[""] {
 		t.Errorf("ids %v", seen)

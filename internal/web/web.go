@@ -110,6 +110,7 @@ func (m Middleware) Wrap(h http.Handler) http.Handler {
 		start := time.Now()
 		id := rand.Text()
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		w.Header().Set("Request-Id", id) // for whoever asks the operator why
 		sw := &statusWriter{ResponseWriter: w}
 		defer m.finish(sw, r, start)
 		sw.Header().Set("X-Content-Type-Options", "nosniff")
