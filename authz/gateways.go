@@ -69,7 +69,8 @@ func (s *Server) definition(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// ofGateway authenticates a request that is for gateways alone.
+// ofGateway authenticates a request that is for gateways alone. One that is frozen is no
+// longer told what happens to others, and has no definition stand for them.
 func (s *Server) ofGateway(w http.ResponseWriter, r *http.Request, action string, answer func(context.Context, url.Values) (any, error)) error {
 	client, form, err := s.authenticated(r, action)
 	if err != nil {
@@ -77,6 +78,10 @@ func (s *Server) ofGateway(w http.ResponseWriter, r *http.Request, action string
 	}
 	if !s.cfg.Gateways.Clients[client.ID] {
 		return s.denied(r, client, action, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "this is for the gateways of this server only"})
+	}
+	if err := s.mayIssue(client.ID, identity.Subject{}); err != nil {
+		s.refuse(r, action, err, client.ID) // not a line each: it asks every second
+		return err
 	}
 	out, err := answer(r.Context(), form)
 	if err != nil {

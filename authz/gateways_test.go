@@ -109,3 +109,23 @@ func TestWithoutGatewaysNothingIsTold(t *testing.T) {
 		}
 	}
 }
+
+// TestFrozenGatewayIsToldNothing, and has no definition of a tool stand for all others.
+func TestFrozenGatewayIsToldNothing(t *testing.T) {
+	r, l := &reader{}, &learner{}
+	w := newWorld(t, withGateways, func(c *authz.Config) { c.Gateways.Revocations, c.Gateways.Definitions = r, l })
+	w.putResourceServers()
+	w.freeze(revocation.Client, mailServer.ID)
+	w.audit.take()
+	for path, form := range map[string]url.Values{"/oauth2/revocations": {"after": {"7"}}, "/oauth2/definitions": {"server": {"mail"}, "tool": {"list_messages"}, "digest": {aDigest}}} {
+		if a := w.postForm(path, &mailServer, form); a.status != http.StatusBadRequest || a.Error != "access_denied" {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if r.after != 0 || len(l.told) != 0 {
+		t.Errorf("read after %d, told %q", r.after, l.told)
+	}
+	if lines := w.audit.take(); len(lines) != 1 || lines[0].Client != mailServer.ID || lines[0].Reason != "access_denied" { // it asks every second: the rest is counted
+		t.Errorf("audit lines %+v", lines)
+	}
+}
