@@ -106,7 +106,8 @@ type Store interface {
 
 // Reader is the part of a Store that a View needs.
 type Reader interface {
-	// Revocations returns entries with a higher Seq than after, in that order: some, or
-	// none if there are no more. A reader that goes on from the last one misses none.
+	// Revocations returns entries with a higher Seq than after, in that order: some, but
+	// less than two only if there are no more. A reader that goes on from the last one
+	// misses none.
 	Revocations(ctx context.Context, after int64) ([]Entry, error)
 }

@@ -28,7 +28,7 @@ type View struct {
 	cfg Config
 
 	polling  sync.Mutex // held by the one Poll under way; guards what follows
-	last     int64      // the highest Seq that was seen
+	newest   Entry      // of the highest Seq that the store has; zero: it has none
 	pending  []Entry    // to be recorded
 	cleaning time.Time  // when expired entries are forgotten next
 
@@ -59,37 +59,62 @@ func (v *View) empty() {
 	v.entries = map[Kind]map[string]Entry{Token: v.token, Grant: v.grant, Client: v.client, Subject: v.subject, Server: {}}
 }
 
-// Poll brings the view up to date. After a time in which it was too old it begins
-// anew: the store may be another one than before, as after a restore.
+// Poll brings the view up to date. It begins anew after a time in which it was too old,
+// and when the newest entry that it knows is not there any more: the store may be another
+// one than before, as after a restore, in which numbers that were seen are given again.
 func (v *View) Poll(ctx context.Context) error {
 	v.polling.Lock()
 	defer v.polling.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, v.cfg.MaxAge) // a store that hangs must not keep the next poll waiting
 	defer cancel()
-	began, after := v.cfg.Now(), v.last
-	anew := v.Fresh() != nil
-	if anew {
-		after = 0
-	}
-	var all []Entry
-	for {
-		some, err := v.cfg.Store.Revocations(ctx, after)
-		if err != nil {
-			return fmt.Errorf("read revocations: %w", err)
-		}
-		if len(some) == 0 {
-			break
-		}
-		all, after = append(all, some...), some[len(some)-1].Seq
+	began := v.cfg.Now()
+	all, anew, err := v.read(ctx)
+	if err != nil {
+		return fmt.Errorf("read revocations: %w", err)
 	}
 	v.apply(all, began, anew)
 	for _, e := range all {
-		if e.By != "" && e.Seq > v.last {
+		if e.By != "" && e.Seq > v.newest.Seq {
 			v.pending = append(v.pending, e)
 		}
 	}
-	v.last = after
+	switch {
+	case len(all) > 0:
+		v.newest = all[len(all)-1]
+	case anew:
+		v.newest = Entry{}
+	}
 	return v.record(ctx)
+}
+
+// read returns what is new, or everything, anew. Callers hold polling.
+func (v *View) read(ctx context.Context) (all []Entry, anew bool, err error) {
+	if v.newest.Seq > 0 && v.Fresh() == nil {
+		all, err = v.after(ctx, v.newest.Seq-1)
+		if err != nil || len(all) > 0 && all[0].is(v.newest) {
+			return all[min(1, len(all)):], false, err
+		}
+	}
+	all, err = v.after(ctx, 0)
+	return all, true, err
+}
+
+func (v *View) after(ctx context.Context, seq int64) (all []Entry, err error) {
+	for {
+		some, err := v.cfg.Store.Revocations(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, some...); len(some) < 2 {
+			return all, nil
+		}
+		seq = some[len(some)-1].Seq
+	}
+}
+
+// is reports whether it is the very same entry, not one that has only its number.
+func (e Entry) is(o Entry) bool {
+	return e.Seq == o.Seq && e.Kind == o.Kind && e.Name == o.Name && e.Created.Equal(o.Created)
 }
 
 // record tells of what it has not told yet: the entries count whether or not it can.

@@ -360,6 +360,53 @@ func TestStoreThatWasRestored(t *testing.T) {
 	w.want("no longer frozen there", b.Verified, nil)
 }
 
+// TestStoreThatWasRestoredQuickly: whoever is frozen there gets a number that was seen
+// before, of somebody else, and no poll failed meanwhile.
+func TestStoreThatWasRestoredQuickly(t *testing.T) {
+	for name, after := range map[string][]revocation.Entry{
+		"with lower numbers":      {frozen(revocation.Subject, "alice")},
+		"with the number of then": {frozen(revocation.Subject, "alice"), frozen(revocation.Client, "a third")},
+		"with higher ones":        {frozen(revocation.Subject, "alice"), frozen(revocation.Client, "a third"), frozen(revocation.Client, "a fourth")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			a, b := w.access("alice", "editor"), w.access("bob", "editor")
+			w.put(frozen(revocation.Subject, "bob"))
+			w.put(frozen(revocation.Client, "another"))
+			w.store.entries = nil
+			for _, e := range after {
+				_ = w.store.Revoke(t.Context(), e)
+			}
+			w.poll()
+			w.want("frozen in the restored one", a.Verified, revocation.ErrFrozen)
+			w.want("no longer frozen there", b.Verified, nil)
+			w.store.entries = nil
+			w.poll()
+			w.put(frozen(revocation.Subject, "bob"))
+			w.want("frozen in an empty one", b.Verified, revocation.ErrFrozen)
+		})
+	}
+}
+
+// TestNewestEntryMayGo, when it has expired or was made anew: the others stay.
+func TestNewestEntryMayGo(t *testing.T) {
+	w := newWorld(t)
+	b := w.access("bob", "editor")
+	w.put(frozen(revocation.Subject, "bob"))
+	w.put(revocation.New(revocation.Grant, "g", began))
+	w.store.entries = w.store.entries[:1]
+	w.poll()
+	w.want("while it is gone", b.Verified, revocation.ErrFrozen)
+	asked := w.store.asked
+	w.poll()
+	if w.store.asked != asked+1 {
+		t.Errorf("asked %d times where nothing is new", w.store.asked-asked)
+	}
+	if len(w.recorded) != 1 {
+		t.Errorf("recorded %q", w.recorded)
+	}
+}
+
 func TestExpiredEntriesAreForgottenButFreezesAreNot(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.access("alice", "editor"), w.access("bob", "other")
