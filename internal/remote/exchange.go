@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -72,7 +73,7 @@ func (x *Exchanger) exchange(ctx context.Context, subjectToken string, w wanted,
 // check refuses a good call token that is for somebody else, or for something else.
 func (w wanted) check(c token.Call) error {
 	if c.Subject() != w.of.Subject() || c.Txn() != w.of.Txn() || c.ClientID() != w.presenter || c.Scope().String() != w.scope || c.Details() != w.details ||
-		c.Expiry().After(w.of.Expiry()) {
+		c.Expiry().After(w.of.Expiry()) || !slices.Equal(c.Actor().Chain(), w.of.Actors().Chain()) {
 		return malformed("the call token %s is for another call", c.ID())
 	}
 	return nil
@@ -87,6 +88,9 @@ func (x *Exchanger) Own(ctx context.Context, resource string) (token.Access, err
 	own, err := x.verifier.ParseAccess(ctx, raw, resource, token.Confirmation{})
 	if err != nil {
 		return token.Access{}, unusable(err)
+	}
+	if id, err := x.server.cfg.ClientID(); err != nil || own.ClientID() != id || !own.Subject().Is(id) {
+		return token.Access{}, malformed("the access token %s is somebody else's", own.ID())
 	}
 	return own, nil
 }

@@ -133,6 +133,11 @@ var (
 
 func (w *world) mint(subject, audience string) (string, token.Access) {
 	w.t.Helper()
+	return w.mintFor(identity.MustClientID("editor"), subject, audience)
+}
+
+func (w *world) mintFor(client identity.ClientID, subject, audience string) (string, token.Access) {
+	w.t.Helper()
 	s, err := identity.ParseSubject(subject)
 	if err != nil {
 		w.t.Fatal(err)
@@ -141,7 +146,7 @@ func (w *world) mint(subject, audience string) (string, token.Access) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	raw, a, err := w.minter.Access(token.AccessSpec{Subject: s, ClientID: identity.MustClientID("editor"), Audience: audience, Scope: scope, Txn: "grant-1", Lifetime: 5 * time.Minute})
+	raw, a, err := w.minter.Access(token.AccessSpec{Subject: s, ClientID: client, Audience: audience, Scope: scope, Txn: "grant-1", Lifetime: 5 * time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -222,7 +227,7 @@ func TestReaddressSaysNothingThatTheToolTokenSays(t *testing.T) {
 
 func TestOwnIsAnAccessTokenOfOurs(t *testing.T) {
 	w := newWorld(t)
-	raw, _ := w.mint(ourID.String(), mail)
+	raw, _ := w.mintFor(ourID, ourID.String(), mail)
 	w.answers(issued(raw))
 	if own, err := w.x.Own(t.Context(), mail); err != nil || own.SubjectToken() != raw {
 		t.Errorf("Own = %v, %v", own, err)
@@ -232,11 +237,31 @@ func TestOwnIsAnAccessTokenOfOurs(t *testing.T) {
 	}
 }
 
+// TestOwnIsNobodyElsesToken: an answer that was mixed up makes the gateway read a server
+// on nobody's behalf but its own.
+func TestOwnIsNobodyElsesToken(t *testing.T) {
+	w := newWorld(t)
+	for name, raw := range map[string]func() (string, token.Access){
+		"a caller's":                  func() (string, token.Access) { return w.mint("alice", mail) },
+		"somebody's who acts for us":  func() (string, token.Access) { return w.mint(ourID.String(), mail) },
+		"somebody's for whom we act":  func() (string, token.Access) { return w.mintFor(ourID, "alice", mail) },
+		"ours, and for another place": func() (string, token.Access) { return w.mintFor(ourID, ourID.String(), upstream) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			other, _ := raw()
+			w.answers(issued(other))
+			_, err := w.x.Own(t.Context(), mail)
+			w.checkError(t, err, remote.Malformed)
+		})
+	}
+}
+
 // TestNothingIsTakenButWhatWasAskedFor: an authorization server that is not itself, or
 // mixes up its answers, gets nobody's call made with somebody else's token.
 func TestNothingIsTakenButWhatWasAskedFor(t *testing.T) {
 	w := newWorld(t)
 	_, bob := w.mint("bob", mail)
+	_, through := w.mintFor(identity.MustClientID("browser"), "alice", mail)
 	other := func(change func(*token.CallSpec)) string { return w.callToken(w.minter, w.parent, change) }
 	good := other(nil)
 	for name, tt := range map[string]struct {
@@ -254,6 +279,7 @@ func TestNothingIsTakenButWhatWasAskedFor(t *testing.T) {
 		"the token that was sent":    {issued(w.raw), remote.Malformed},
 		"signed by somebody else":    {issued(w.callToken(minter(strangerKey), w.parent, nil)), remote.Malformed},
 		"for somebody else":          {issued(w.callToken(w.minter, bob, nil)), remote.Malformed},
+		"by another actor":           {issued(w.callToken(w.minter, through, nil)), remote.Malformed},
 		"for another server":         {issued(other(func(s *token.CallSpec) { s.Audience = "https://files.internal/mcp" })), remote.Malformed},
 		"for another tool":           {issued(other(func(s *token.CallSpec) { s.Scope = readMessage })), remote.Malformed},
 		"with other arguments":       {issued(other(func(s *token.CallSpec) { s.Details.ArgumentsDigest = "b" })), remote.Malformed},
