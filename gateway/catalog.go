@@ -75,18 +75,18 @@ func (c *catalog) learn(ctx context.Context, definition jsontext.Value) (*tool, 
 		return nil, fmt.Errorf("tool %q: %w", truncate(head.Name), token.ErrBadToolName)
 	}
 	digest, err := token.DigestDefinition(definition)
+	if t := c.get(head.Name); t != nil && err == nil && t.digest == digest {
+		return t, nil
+	}
+	c.forget(head.Name) // also where nobody can tell what is approved
 	if err != nil {
 		return nil, fmt.Errorf("tool %s: %w", head.Name, err)
-	}
-	if t := c.get(head.Name); t != nil && t.digest == digest {
-		return t, nil
 	}
 	pin, err := c.cfg.Pins.AddPin(ctx, Pin{Server: c.server, Tool: head.Name, Digest: digest, Definition: definition, Seen: c.cfg.Now(), Approved: c.cfg.TrustFirstUse})
 	if err != nil {
 		return nil, fmt.Errorf("pin tool %s: %w", head.Name, err)
 	}
 	if pin.Digest != digest || !pin.Approved {
-		c.forget(head.Name)
 		return nil, fmt.Errorf("tool %s: its definition is not the approved one", head.Name)
 	}
 	t := &tool{name: head.Name, digest: digest}
