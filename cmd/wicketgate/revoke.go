@@ -132,7 +132,7 @@ func newOrder(c *cobra.Command, where whereFlags, args []string, reason string, 
 		return order{}, fmt.Errorf("find out who you are, for the audit log: %w", err)
 	}
 	e := revocation.New(kind, args[1], time.Now())
-	e.Reason, e.By = reason, by.Username
+	e.Reason, e.By = strings.ToValidUTF8(reason, "\ufffd"), strings.ToValidUTF8(by.Username, "\ufffd") // gateways are told in JSON
 	return order{h, where.config != "", e, c.OutOrStdout(), c.ErrOrStderr()}, nil
 }
 

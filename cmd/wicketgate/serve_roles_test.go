@@ -210,7 +210,8 @@ func TestGatewayNeedNotComeThroughTheProxy(t *testing.T) {
 }
 
 // TestFreezeReachesTheGatewayOfAnotherProcess within five seconds, with a line in its
-// log; the order itself is for the authorization server.
+// log; the order itself is for the authorization server. That what the operator says is
+// in another encoding keeps nobody from knowing what is frozen.
 func TestFreezeReachesTheGatewayOfAnotherProcess(t *testing.T) {
 	d := twoProcesses(t)
 	raw := d.token()
@@ -219,7 +220,7 @@ func TestFreezeReachesTheGatewayOfAnotherProcess(t *testing.T) {
 	if code := run(t.Context(), []string{"freeze", "subject", agentID, "--config", filepath.Join(d.gw.dir, "wicketgate.yaml")}, &out, &out); code == 0 || !strings.Contains(out.String(), "use that of the authorization server") {
 		t.Errorf("freeze at the gateway: %d %s", code, out.String())
 	}
-	if code := run(t.Context(), []string{"freeze", "subject", agentID, "--reason", "odd calls", "--config", d.asConfig}, &out, &out); code != 0 {
+	if code := run(t.Context(), []string{"freeze", "subject", agentID, "--reason", "odd calls, ger\xe4t", "--config", d.asConfig}, &out, &out); code != 0 {
 		t.Fatal(out.String())
 	}
 	eventually(t, 5*time.Second, "the gateway refuses a frozen subject", func() bool {
@@ -228,7 +229,7 @@ func TestFreezeReachesTheGatewayOfAnotherProcess(t *testing.T) {
 	})
 	eventually(t, 5*time.Second, "the gateway has recorded it", func() bool {
 		lines := readText(t, filepath.Join(d.gw.dir, "data", fileAudit))
-		return strings.Contains(lines, `"action":"freeze"`) && strings.Contains(lines, `"reason":"odd calls"`)
+		return strings.Contains(lines, `"action":"freeze"`) && strings.Contains(lines, "\"reason\":\"odd calls, ger\ufffdt\"")
 	})
 }
 
