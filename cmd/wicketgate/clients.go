@@ -28,7 +28,7 @@ func clientsListCommand() *cobra.Command {
 		Short: "List the clients that are registered or configured, and the age of their secrets",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h, err := where.house(c.Context())
+			h, err := where.issuer(c.Context())
 			if err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ that authenticates in another way has no secret. That of a configured client is 
 the configuration: change it there.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			h, err := where.house(c.Context())
+			h, err := where.issuer(c.Context())
 			if err != nil {
 				return err
 			}

@@ -120,12 +120,9 @@ func newOrder(c *cobra.Command, where whereFlags, args []string, reason string, 
 	if err := checkName(kind, args[1]); err != nil {
 		return order{}, err
 	}
-	h, err := where.house(c.Context())
+	h, err := where.issuer(c.Context())
 	if err != nil {
 		return order{}, err
-	}
-	if !h.Role.issues() {
-		return order{}, errElsewhere
 	}
 	by, err := user.Current()
 	if err != nil {
@@ -241,7 +238,7 @@ func (o order) revoke(ctx context.Context) error {
 }
 
 func listFrozen(ctx context.Context, where whereFlags, stdout io.Writer) (err error) {
-	h, err := where.house(ctx)
+	h, err := where.issuer(ctx)
 	if err != nil {
 		return err
 	}

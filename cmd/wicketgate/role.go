@@ -229,4 +229,4 @@ func separateRoles(records []keys.Record, cfg houseConfig) error {
 }
 
 // errElsewhere is for what an operator does at the authorization server.
-var errElsewhere = errors.New("this is the configuration of a gateway alone, which keeps no revocations: use that of the authorization server, which the gateway follows within 5 seconds")
+var errElsewhere = errors.New("this is the configuration of a gateway alone, which keeps neither clients nor revocations: use that of the authorization server, which the gateway follows within 5 seconds")

@@ -37,3 +37,12 @@ func (f *whereFlags) house(ctx context.Context) (houseConfig, error) {
 	h.setPaths()
 	return h, nil
 }
+
+// issuer is house for what only an authorization server keeps.
+func (f *whereFlags) issuer(ctx context.Context) (houseConfig, error) {
+	h, err := f.house(ctx)
+	if err == nil && !h.Role.issues() {
+		err = errElsewhere
+	}
+	return h, err
+}
