@@ -148,9 +148,14 @@ func spell(d time.Duration) string {
 	return max(d, 0).Truncate(time.Second).String()
 }
 
-// rotateKeys makes neither a store nor a key-encryption key where there is none.
+// rotateKeys makes neither a store nor a key-encryption key where there is none, and no
+// key to sign tokens with where there is a gateway alone.
 func rotateKeys(ctx context.Context, h houseConfig, uses []keys.Use, force bool, stdout io.Writer) (err error) {
-	if _, err := storedKeys(ctx, h); err != nil {
+	records, err := storedKeys(ctx, h)
+	if err != nil {
+		return err
+	}
+	if err := separateRoles(records, h); err != nil {
 		return err
 	}
 	if _, err := os.Stat(h.KEK); err != nil {

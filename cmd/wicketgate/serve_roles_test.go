@@ -302,6 +302,10 @@ func TestGatewayCannotSign(t *testing.T) {
 		if code := run(ctx, []string{"serve", "--config", tt.config, "--role", tt.role}, io.Discard, &out); code != 1 || !strings.Contains(out.String(), tt.want) {
 			t.Errorf("--role %s with the other's data: %d %s", tt.role, code, out.String())
 		}
+		out.Reset()
+		if code := run(ctx, []string{"keys", "rotate", "--force", "--config", tt.config}, &out, &out); code != 1 || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("keys rotate for --role %s with the other's data: %d %s", tt.role, code, out.String())
+		}
 	}
 }
 
