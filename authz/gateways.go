@@ -29,7 +29,8 @@ type Gateways struct {
 // is safe for concurrent use.
 type Definitions interface {
 	// Learn notes the digest of the definition, durably, unless the tool has one, and
-	// returns the one that stands. It returns an *oauth.Error for a server that is unknown.
+	// returns the one that stands. It returns an *oauth.Error for a server that is unknown,
+	// and where the one that stands is not approved.
 	Learn(ctx context.Context, server, tool, digest string) (stands string, err error)
 }
 

@@ -219,7 +219,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	if err != nil {
 		return nil, err
 	}
-	told := newLearnt(h.store, servers)
+	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse)
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})

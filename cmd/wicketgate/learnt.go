@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 type learnt struct {
 	pins    gateway.Pins
 	servers map[string]bool
+	approve bool // what they have approved is; else the pins are those of a gateway here, too, which waits for its operator
 
 	mu    sync.Mutex // guards what follows, and lets one reading of the store at a time
 	known map[[2]string]string
@@ -26,8 +26,8 @@ type learnt struct {
 // rereadAfter is the least time between two readings: anybody can make up a tool.
 const rereadAfter = time.Second
 
-func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string) *learnt {
-	l := &learnt{pins: pins, servers: map[string]bool{}, known: map[[2]string]string{}, read: map[string]time.Time{}}
+func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string, approve bool) *learnt {
+	l := &learnt{pins: pins, servers: map[string]bool{}, approve: approve, known: map[[2]string]string{}, read: map[string]time.Time{}}
 	for _, name := range servers {
 		l.servers[name] = true
 	}
@@ -39,12 +39,12 @@ func (l *learnt) Learn(ctx context.Context, server, tool, digest string) (string
 	if !l.servers[server] {
 		return "", &oauth.Error{Code: oauth.InvalidTarget, Description: "there is no such server: the gateway's configuration has others than the authorization server's"}
 	}
-	p, err := l.pins.AddPin(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: true})
+	p, err := l.pins.AddPin(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: l.approve})
 	if err != nil {
 		return "", err
 	}
 	if !p.Approved {
-		return "", errors.New("the definition is pinned, and not approved")
+		return "", &oauth.Error{Code: oauth.AccessDenied, Description: "the definition is pinned at the authorization server, and not approved"}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

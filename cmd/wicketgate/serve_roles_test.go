@@ -309,6 +309,24 @@ func TestGatewayCannotSign(t *testing.T) {
 	}
 }
 
+// TestGatewayElsewhereApprovesNothingForTheOneHere: a process of both roles with trust:
+// approve waits for its operator, whatever the gateway of another process trusts.
+func TestGatewayElsewhereApprovesNothingForTheOneHere(t *testing.T) {
+	d := newDeployment(t)
+	d.domain = spiffetest.NewDomain(t, "example.org")
+	config := d.config(withTLS + withMutualSVID + withAgentOf(d.workload(issuerID)) + rolesClients + "  - {id: \"" + gatewayAt + "\", auth_method: spiffe_x509, gateway: true}\n")
+	replaceFile(t, config, []byte(strings.Replace(readText(t, config), "trust: first-use", "trust: approve", 1)))
+	d.start(config)
+	c := d.mutualClient(d.domain.X509(t, gatewayAt))
+	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", d.mutual)
+	}
+	told := url.Values{"server": {"mail"}, "tool": {"unseen"}, "digest": {"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"}, "client_id": {gatewayAt}}
+	if status, body := d.post(c, mutualURL+"/oauth2/definitions", told); status != http.StatusBadRequest || !strings.Contains(body, `"access_denied"`) {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
 // TestEachProcessServesItsPaths, and no others: what the proxy sends to the wrong one is
 // not found.
 func TestEachProcessServesItsPaths(t *testing.T) {
