@@ -372,8 +372,8 @@ type ClientConfig struct {
 	CertificateBound bool `yaml:"tls_client_certificate_bound_access_tokens" default:"false"`
 
 	// It is a gateway of ours in another process (serve --role gateway): it alone may ask for
-	// call tokens of servers, and for what was revoked. Needs auth_method spiffe_x509, and
-	// goes with id and name alone.
+	// call tokens of servers, and for what was revoked. Needs auth_method spiffe_x509 and
+	// mutual_tls, and goes with id and name alone.
 	Gateway bool `yaml:"gateway" default:"false"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.

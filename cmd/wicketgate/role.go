@@ -120,6 +120,8 @@ func (c configCheck) gateway(at string, cl *ClientConfig, out *authz.Client) {
 	switch {
 	case err == nil && p.Any():
 		c.refuse(at+".gateway", "%s.gateway is true, and id is a pattern: name the SPIFFE ID of the gateway", at)
+	case c.s.MutualTLS == nil:
+		c.refuse(at+".gateway", "%s.gateway is true: configure mutual_tls, since the word of a proxy proves no gateway", at)
 	case grants || len(cl.Scopes) > 0 || len(cl.ActsFor) > 0 || len(cl.RedirectURIs) > 0 || cl.ResourceServer != "" || cl.DPoPBound || cl.CertificateBound:
 		c.refuse(at, "%s.gateway is true: leave out all but id, name and auth_method, what a gateway may do follows from that", at)
 	case c.s.house.Gateways == nil:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
@@ -205,6 +206,23 @@ func TestGatewayNeedNotComeThroughTheProxy(t *testing.T) {
 		}
 		if status, body := d.post(c, origin+"/oauth2/revocations", url.Values{"after": {"0"}, "client_id": {gatewayAt}}); status != want {
 			t.Errorf("%s: %d %s", origin, status, body)
+		}
+	}
+}
+
+// TestProxyIsNoGateway: its word, which counts for other clients, proves none. A
+// certificate is no secret, and whoever shares the proxy's address could show one.
+func TestProxyIsNoGateway(t *testing.T) {
+	const agent = "spiffe://example.org/agent/a"
+	d := newDeployment(t)
+	d.domain = spiffetest.NewDomain(t, "example.org")
+	d.start(d.config("listen: 127.0.0.1:0\ntrusted_proxies: {addresses: [127.0.0.1], client_certificate: Client-Cert}\n" + withMutualSVID + withAgentOf(d.workload(issuerID)) +
+		"clients:\n  - {id: \"" + gatewayAt + "\", auth_method: spiffe_x509, gateway: true}\n  - {id: \"" + agent + "\", auth_method: spiffe_x509}\n"))
+	for id, want := range map[string]string{gatewayAt: "invalid_client", agent: "unauthorized_client"} {
+		header := ":" + base64.StdEncoding.EncodeToString(d.domain.X509(t, id).Certificate[0]) + ":"
+		c := &http.Client{Transport: with{asHost{http.DefaultTransport}, "Client-Cert", header}}
+		if status, body := d.post(c, "http://"+d.front+"/oauth2/revocations", url.Values{"after": {"0"}, "client_id": {id}}); !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", id, status, body)
 		}
 	}
 }

@@ -40,6 +40,13 @@ func ClientChain(r *http.Request) []*x509.Certificate {
 	return r.TLS.PeerCertificates
 }
 
+// ViaProxy reports whether the request came from a proxy whose word counts, so that
+// ClientChain is nothing that was proved to us.
+func ViaProxy(r *http.Request) bool {
+	_, ok := r.Context().Value(chainKey{}).([]*x509.Certificate)
+	return ok
+}
+
 // ClientThumbprint is the base64url SHA-256 of ClientCertificate, as tokens are bound to
 // it (RFC 8705 §3.1); "" without one.
 func ClientThumbprint(r *http.Request) string {
