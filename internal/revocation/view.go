@@ -59,14 +59,13 @@ func (v *View) empty() {
 	v.entries = map[Kind]map[string]Entry{Token: v.token, Grant: v.grant, Client: v.client, Subject: v.subject, Server: {}}
 }
 
-// Poll brings the view up to date. It begins anew after a time in which it was too old,
-// and when the newest entry that it knows is not there any more: the store may be another
-// one than before, as after a restore, in which numbers that were seen are given again.
+// Poll brings the view up to date. It begins anew when the newest entry that it knows is
+// not there any more: the store may be another one than before, as after a restore, in
+// which numbers that were seen are given again. That may take longer than a view may be
+// old: it then counts from the next time on.
 func (v *View) Poll(ctx context.Context) error {
 	v.polling.Lock()
 	defer v.polling.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, v.cfg.MaxAge) // a store that hangs must not keep the next poll waiting
-	defer cancel()
 	began := v.cfg.Now()
 	all, anew, err := v.read(ctx)
 	if err != nil {
@@ -89,7 +88,7 @@ func (v *View) Poll(ctx context.Context) error {
 
 // read returns what is new, or everything, anew. Callers hold polling.
 func (v *View) read(ctx context.Context) (all []Entry, anew bool, err error) {
-	if v.newest.Seq > 0 && v.Fresh() == nil {
+	if v.newest.Seq > 0 {
 		all, err = v.after(ctx, v.newest.Seq-1)
 		if err != nil || len(all) > 0 && all[0].is(v.newest) {
 			return all[min(1, len(all)):], false, err
@@ -101,7 +100,7 @@ func (v *View) read(ctx context.Context) (all []Entry, anew bool, err error) {
 
 func (v *View) after(ctx context.Context, seq int64) (all []Entry, err error) {
 	for {
-		some, err := v.cfg.Store.Revocations(ctx, seq)
+		some, err := v.some(ctx, seq)
 		if err != nil {
 			return nil, err
 		}
@@ -110,6 +109,12 @@ func (v *View) after(ctx context.Context, seq int64) (all []Entry, err error) {
 		}
 		seq = some[len(some)-1].Seq
 	}
+}
+
+func (v *View) some(ctx context.Context, after int64) ([]Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.cfg.MaxAge) // a store that hangs must not keep the next poll waiting
+	defer cancel()
+	return v.cfg.Store.Revocations(ctx, after)
 }
 
 // is reports whether it is the very same entry, not one that has only its number.

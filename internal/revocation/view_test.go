@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -386,6 +387,47 @@ func TestStoreThatWasRestoredQuickly(t *testing.T) {
 			w.want("frozen in an empty one", b.Verified, revocation.ErrFrozen)
 		})
 	}
+}
+
+// TestSoManyRevocationsThatTheyTakeLongerThanAViewMayBeOld: whoever brings that about
+// delays the first view of a process, and does not keep it from ever having one.
+func TestSoManyRevocationsThatTheyTakeLongerThanAViewMayBeOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &tenPages{}
+		for range 20 {
+			_ = store.Revoke(t.Context(), frozen(revocation.Subject, rand.Text()))
+		}
+		v := revocation.NewView(revocation.Config{Store: store, Now: time.Now})
+		if err := v.Poll(t.Context()); err != nil || !errors.Is(v.Fresh(), token.ErrStale) {
+			t.Errorf("the first time: %v, %v", err, v.Fresh())
+		}
+		if err := v.Poll(t.Context()); err != nil || v.Fresh() != nil {
+			t.Errorf("then: %v, %v", err, v.Fresh())
+		}
+		store.hangs = true
+		began := time.Now()
+		if err := v.Poll(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > revocation.MaxAge {
+			t.Errorf("while the store hangs: %v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// tenPages takes a second for each.
+type tenPages struct {
+	memory
+	hangs bool
+}
+
+func (s *tenPages) Revocations(ctx context.Context, after int64) ([]revocation.Entry, error) {
+	if s.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	time.Sleep(time.Second)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return s.memory.Revocations(ctx, after)
 }
 
 // TestNewestEntryMayGo, when it has expired or was made anew: the others stay.
