@@ -251,6 +251,26 @@ func TestFreezeReachesTheGatewayOfAnotherProcess(t *testing.T) {
 	})
 }
 
+// TestFrozenGatewayMakesNoCall: it gets no token for one, and since it is not told any more
+// what was revoked it then refuses everything itself.
+func TestFrozenGatewayMakesNoCall(t *testing.T) {
+	d := twoProcesses(t)
+	raw := d.token()
+	s := d.session(raw)
+	var out strings.Builder
+	if code := run(t.Context(), []string{"freeze", "client", gatewayAt, "--config", d.asConfig}, &out, &out); code != 0 {
+		t.Fatal(out.String())
+	}
+	eventually(t, 5*time.Second, "no call is made", func() bool {
+		_, body := d.say(s, raw, call)
+		return strings.Contains(body, "exchange_refused")
+	})
+	eventually(t, 10*time.Second, "it refuses everything", func() bool {
+		status, _ := d.say(s, raw, ping)
+		return status == http.StatusServiceUnavailable
+	})
+}
+
 // TestGatewayWithoutItsAuthorizationServerRefusesEverything, at first for what the
 // exchange says, then since it cannot know what was revoked; and goes on when it is back.
 func TestGatewayWithoutItsAuthorizationServerRefusesEverything(t *testing.T) {
