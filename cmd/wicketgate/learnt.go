@@ -15,49 +15,73 @@ import (
 // of our own store: authz.Definitions and exchange.Definitions.
 type learnt struct {
 	pins    gateway.Pins
-	servers map[string]bool
 	approve bool // what they have approved is; else the pins are those of a gateway here, too, which waits for its operator
 
-	mu    sync.Mutex // guards what follows, and lets one reading of the store at a time
-	known map[[2]string]string
-	read  map[string]time.Time // when the pins of a server were read
+	mu    sync.Mutex                   // guards what follows, and lets one reading of the store at a time
+	known map[string]map[string]string // the digests by server and tool; it has each server
+	read  map[string]time.Time         // when the pins of a server were read
 }
 
-// rereadAfter is the least time between two readings: anybody can make up a tool.
-const rereadAfter = time.Second
+const (
+	rereadAfter = time.Second // the least time between two readings: anybody can make up a tool
+	maxLearnt   = 10_000      // tools of a server: a gateway that was taken over can make them up, too, and they stay
+)
 
 func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string, approve bool) *learnt {
-	l := &learnt{pins: pins, servers: map[string]bool{}, approve: approve, known: map[[2]string]string{}, read: map[string]time.Time{}}
+	l := &learnt{pins: pins, approve: approve, known: map[string]map[string]string{}, read: map[string]time.Time{}}
 	for _, name := range servers {
-		l.servers[name] = true
+		l.known[name] = map[string]string{}
 	}
 	return l
 }
 
 // Learn implements authz.Definitions.
 func (l *learnt) Learn(ctx context.Context, server, tool, digest string) (string, error) {
-	if !l.servers[server] {
-		return "", &oauth.Error{Code: oauth.InvalidTarget, Description: "there is no such server: the gateway's configuration has others than the authorization server's"}
+	if stands, ok := l.Definition(ctx, server, tool); ok {
+		return stands, nil
 	}
-	p, err := l.pins.AddPin(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: l.approve})
+	if err := l.mayLearn(server); err != nil {
+		return "", err
+	}
+	p, err := l.pins.AddPin(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: true})
 	if err != nil {
 		return "", err
 	}
 	if !p.Approved {
-		return "", &oauth.Error{Code: oauth.AccessDenied, Description: "the definition is pinned at the authorization server, and not approved"}
+		return "", errNotApproved()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known[[2]string{server, tool}] = p.Digest
+	l.known[server][tool] = p.Digest
 	return p.Digest, nil
+}
+
+func (l *learnt) mayLearn(server string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known, ok := l.known[server]
+	switch {
+	case !ok:
+		return &oauth.Error{Code: oauth.InvalidTarget, Description: "there is no such server: the gateway's configuration has others than the authorization server's"}
+	case !l.approve:
+		return errNotApproved()
+	case len(known) >= maxLearnt:
+		return &oauth.Error{Code: oauth.AccessDenied, Description: "the authorization server knows as many tools of the server as it keeps"}
+	}
+	return nil
+}
+
+func errNotApproved() error {
+	return &oauth.Error{Code: oauth.AccessDenied, Description: "the definition is not approved at the authorization server, where an operator must"}
 }
 
 // Definition implements exchange.Definitions. A pin that is approved stays as it is.
 func (l *learnt) Definition(ctx context.Context, server, tool string) (string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	digest, ok := l.known[[2]string{server, tool}]
-	if ok || !l.servers[server] || time.Since(l.read[server]) < rereadAfter {
+	known := l.known[server]
+	digest, ok := known[tool]
+	if ok || known == nil || time.Since(l.read[server]) < rereadAfter {
 		return digest, ok
 	}
 	pins, err := l.pins.Pins(ctx, server)
@@ -67,10 +91,10 @@ func (l *learnt) Definition(ctx context.Context, server, tool string) (string, b
 	l.read[server] = time.Now()
 	for _, p := range pins {
 		if p.Approved {
-			l.known[[2]string{server, p.Tool}] = p.Digest
+			known[p.Tool] = p.Digest
 		}
 	}
-	digest, ok = l.known[[2]string{server, tool}]
+	digest, ok = known[tool]
 	return digest, ok
 }
 

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+)
+
+// pinned is gateway.Pins in memory.
+type pinned map[string]gateway.Pin
+
+func (p pinned) Pins(context.Context, string) (all []gateway.Pin, err error) {
+	for _, pin := range p {
+		all = append(all, pin)
+	}
+	return all, nil
+}
+
+func (p pinned) AddPin(_ context.Context, pin gateway.Pin) (gateway.Pin, error) {
+	if known, ok := p[pin.Tool]; ok {
+		return known, nil
+	}
+	p[pin.Tool] = pin
+	return pin, nil
+}
+
+// TestGatewayCannotFillTheStore with tools that it makes up, also not over a restart; what
+// is known goes on to be told.
+func TestGatewayCannotFillTheStore(t *testing.T) {
+	resource, err := oauth.ParseResource("https://as.example/mcp/mail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := map[oauth.Resource]string{resource: "mail"}
+	pins := pinned{}
+	l := newLearnt(pins, servers, true)
+	for i := range maxLearnt {
+		if _, err := l.Learn(t.Context(), "mail", fmt.Sprint("tool", i), "d"); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	for name, l := range map[string]*learnt{"at once": l, "after a restart": newLearnt(pins, servers, true)} {
+		var refused *oauth.Error
+		if _, err := l.Learn(t.Context(), "mail", "one more", "d"); !errors.As(err, &refused) || refused.Code != oauth.AccessDenied || len(pins) != maxLearnt {
+			t.Errorf("%s: %v, and %d are pinned", name, err, len(pins))
+		}
+		if stands, err := l.Learn(t.Context(), "mail", "tool7", "e"); stands != "d" || err != nil {
+			t.Errorf("%s: %q stands, %v", name, stands, err)
+		}
+	}
+}
