@@ -54,7 +54,7 @@ func TestGatewayOfItsOwnProcess(t *testing.T) {
 	if code, out, errs := as.callAs(t, mailAgent, "", "mail", "list_messages", "--spiffe", "--svid", "jwt"); code != 0 || !strings.Contains(out, "subject") {
 		t.Fatalf("one call: %d %s %s", code, out, errs)
 	}
-	load(t, as, sourceOf(t, s, agentID), issuerID, as, gateway)
+	load(t, as, sourceOf(t, s, agentID), []string{issuerID, gatewayID}, as, gateway)
 
 	lines := about(gateway.audit(t), senderID, "list_messages")
 	if len(lines) != 2 || lines[0].Client != senderID {

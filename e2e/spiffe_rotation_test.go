@@ -35,14 +35,15 @@ func TestRotationLosesNoCall(t *testing.T) {
 	s := newSPIRE(t, spiretest.Config{})
 	s.register(t, gate(shortLived), spiretest.Entry{ID: mailID, X509TTL: shortLived}, spiretest.Entry{ID: agentID, X509TTL: shortLived})
 	h := startSPIFFE(t, s, sourceOf(t, s, mailID), s.config(withAgents), nil)
-	load(t, h, sourceOf(t, s, agentID), gateID, h)
+	load(t, h, sourceOf(t, s, agentID), []string{gateID}, h)
 }
 
 const shortLived = 16 * time.Second // SPIRE renews such an SVID every two or three
 
-// load has eight agents at once get tokens from h by mutual TLS, and call, until their SVID
-// and those of all the processes have changed a few times. Not one call may fail.
-func load(t *testing.T, h *spiffeHouse, source *workloadapi.X509Source, server string, processes ...*spiffeHouse) {
+// load has eight agents at once get tokens from h by mutual TLS, and call at the last of
+// the processes, until their SVID and those of all the processes have changed a few times.
+// Not one call may fail.
+func load(t *testing.T, h *spiffeHouse, source *workloadapi.X509Source, servers []string, processes ...*spiffeHouse) {
 	t.Helper()
 	var renewed atomic.Int64
 	ctx := deadline(t)
@@ -68,11 +69,12 @@ func load(t *testing.T, h *spiffeHouse, source *workloadapi.X509Source, server s
 		}
 		return renewed.Load() >= rotations
 	}
+	gateway := processes[len(processes)-1]
 	var calls atomic.Int64
 	var agents sync.WaitGroup
 	for range 8 {
 		agents.Go(func() {
-			a := &loadAgent{h: h, client: clientOf(source, server)}
+			a := &loadAgent{h: h, gateway: gateway, client: clientOf(source, servers...)}
 			for !enough() && ctx.Err() == nil {
 				if err := a.call(ctx); err != nil {
 					t.Errorf("call %d: %v", calls.Load()+1, err)
@@ -86,26 +88,30 @@ func load(t *testing.T, h *spiffeHouse, source *workloadapi.X509Source, server s
 	if !enough() {
 		t.Errorf("too few rotations, %d of the agent's SVID", renewed.Load())
 	}
-	gateway := processes[len(processes)-1]
 	if n := strings.Count(readFile(t, gateway.auditFile()), `"outcome"`); int64(n) < calls.Load() {
 		t.Errorf("%d outcomes in the audit log for %d calls", n, calls.Load())
 	}
 	t.Logf("%d calls, %d rotations of the agent's SVID", calls.Load(), renewed.Load())
 }
 
-// clientOf speaks mutual TLS as the workload of the source, and with that server alone.
-func clientOf(source *workloadapi.X509Source, server string) *http.Client {
-	config := tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeID(spiffeid.RequireFromString(server)))
+// clientOf speaks mutual TLS as the workload of the source, and with those servers alone.
+func clientOf(source *workloadapi.X509Source, servers ...string) *http.Client {
+	var ids []spiffeid.ID
+	for _, server := range servers {
+		ids = append(ids, spiffeid.RequireFromString(server))
+	}
+	config := tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeOneOf(ids...))
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, IdleConnTimeout: 2 * time.Second}}
 }
 
 // loadAgent gets a token by its SVID for every few calls.
 type loadAgent struct {
-	h      *spiffeHouse
-	client *http.Client
-	left   int // calls with this token
-	token  string
-	mcp    *mcp.ClientSession
+	h       *spiffeHouse
+	gateway *spiffeHouse // the same for one process
+	client  *http.Client
+	left    int // calls with this token
+	token   string
+	mcp     *mcp.ClientSession
 }
 
 func (a *loadAgent) call(ctx context.Context) error {
@@ -148,7 +154,7 @@ func (a *loadAgent) authenticate(ctx context.Context) error {
 	if a.mcp != nil {
 		return nil // a session is its subject's and client's, whatever the token
 	}
-	a.mcp, err = mcp.NewClient(&mcp.Implementation{Name: "load", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{Endpoint: a.h.mutual + "/mcp/mail", HTTPClient: &http.Client{Transport: a}, DisableStandaloneSSE: true}, nil)
+	a.mcp, err = mcp.NewClient(&mcp.Implementation{Name: "load", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{Endpoint: a.gateway.mutual + "/mcp/mail", HTTPClient: &http.Client{Transport: a}, DisableStandaloneSSE: true}, nil)
 	return err
 }
 
