@@ -18,6 +18,10 @@ type Gateways struct {
 	// Clients are who they are. Each proves it by what nobody on the way can replay.
 	Clients map[identity.ClientID]bool
 
+	// Presenter is the name that they have in tokens, all of them: an upstream need not know
+	// how many processes there are.
+	Presenter identity.ClientID
+
 	// Revocations has all entries. *sqlite.Store is one.
 	Revocations revocation.Reader
 

@@ -181,7 +181,11 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 	if !r.Client.Confidential {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "client_credentials is for confidential clients only"}
 	}
-	subject, err := c.ID.Subject()
+	name := c.ID
+	if g.s.cfg.Gateways.Clients[c.ID] {
+		name = g.s.cfg.Gateways.Presenter
+	}
+	subject, err := name.Subject()
 	if err != nil {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client_id is too long to be a subject"}
 	}
@@ -199,7 +203,7 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 	if err := g.s.record(ctx, e); err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: c.ID, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.lifetime(ctx),
+	raw, _, err := g.s.cfg.Minter.Access(token.AccessSpec{Subject: subject, ClientID: name, Audience: resource.String(), Scope: scope, Txn: txn, Lifetime: g.s.lifetime(ctx),
 		Confirmation: token.Confirmation(r.Bind)})
 	if err != nil {
 		return oauth.TokenResponse{}, err

@@ -230,7 +230,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	h.authz, err = authz.New(authz.Config{Verifier: h.verifier, Revocations: h.revocations, Login: login, Federation: trusted, SVIDs: h.svids(), Fetcher: fetcher(cfg), ClientCAs: cfg.ClientCAs, DPoP: h.prover, MutualTLS: cfg.MutualTLS, Registration: cfg.Registration,
 		SecretMaxAge: cfg.Ages.SecretMax, ResourceServers: cfg.ResourceServers, Issuer: cfg.Issuer, Resources: resources, Store: configured(h.store, cfg), Minter: h.minter,
 		Grants: map[string]authz.Grant{oauth.GrantTokenExchange: exchanger}, Audit: h.audit, Refusals: h.refusals, Sealer: h.ring.Sealer("browser"),
-		Gateways: authz.Gateways{Clients: cfg.Gateways, Revocations: h.store, Definitions: told},
+		Gateways: authz.Gateways{Clients: cfg.Gateways, Presenter: gatewayID, Revocations: h.store, Definitions: told},
 		Log:      cfg.Log, Now: time.Now, InsecureUsers: cfg.Users,
 		CustomSchemes:  customSchemes,
 		AccessLifetime: cfg.Lifetimes.Access, CodeLifetime: time.Minute, RefreshLifetime: cfg.Lifetimes.Refresh,

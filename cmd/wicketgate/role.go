@@ -155,7 +155,7 @@ func (h *house) elsewhere() (gateway.Exchanger, func(context.Context, gateway.Up
 	}
 	x := remote.NewExchanger(h.as, h.verifier)
 	return x, func(ctx context.Context, server gateway.Upstream) (token.Access, error) {
-		return x.Own(ctx, server.Resource.String())
+		return x.Own(ctx, server.Resource.String(), gatewayID)
 	}
 }
 

@@ -48,6 +48,20 @@ func TestRolesOverProcessesMakeTheSameCallTokens(t *testing.T) {
 	}
 }
 
+// TestUpstreamIsNotToldHowManyProcessesThereAre, not even by whom its tools are listed.
+func TestUpstreamIsNotToldHowManyProcessesThereAre(t *testing.T) {
+	for name, d := range map[string]*deployment{"one process": oneProcess(t), "two processes": twoProcesses(t)} {
+		if _, err := d.callOnce(d.token()); err != nil {
+			t.Fatal(err)
+		}
+		d.seen.mu.Lock()
+		if c := d.seen.reader; c["sub"] != gatewayID.String() || c["client_id"] != gatewayID.String() || c["act"] != nil {
+			t.Errorf("%s: the first to come was %v", name, c)
+		}
+		d.seen.mu.Unlock()
+	}
+}
+
 // TestBoundTokenIsExchangedByTheWordOfTheGateway: the proof was for the gateway, which
 // checked it; the authorization server gets none, and yet nobody else can do that.
 func TestBoundTokenIsExchangedByTheWordOfTheGateway(t *testing.T) {

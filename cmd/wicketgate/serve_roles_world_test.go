@@ -36,21 +36,28 @@ roles:
 	helperSecret = "1f7f3c1b5f8a4d3e9c6b2a1908f7e6d5c4b3a29180716253443526170819a0b2"
 )
 
-// sightings are the call tokens that an upstream was sent for tools.
+// sightings are the call tokens that an upstream was sent: for tools, and for reading what
+// there is.
 type sightings struct {
 	t  *testing.T
-	mu sync.Mutex // guards tools
+	mu sync.Mutex // guards what follows
 	of []map[string]any
+
+	reader map[string]any
 }
 
 func (s *sightings) around(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if c := claimsOf(s.t, raw); strings.HasPrefix(c["scope"].(string), "tool:") {
-			s.mu.Lock()
+		c := claimsOf(s.t, raw)
+		s.mu.Lock()
+		switch {
+		case strings.HasPrefix(c["scope"].(string), "tool:"):
 			s.of = append(s.of, c)
-			s.mu.Unlock()
+		case s.reader == nil: // the first is the gateway's own
+			s.reader = c
 		}
+		s.mu.Unlock()
 		h.ServeHTTP(w, r)
 	})
 }

@@ -80,7 +80,7 @@ func (w wanted) check(c token.Call) error {
 }
 
 // Own is an access token for ourselves (RFC 6749 §4.4).
-func (x *Exchanger) Own(ctx context.Context, resource string) (token.Access, error) {
+func (x *Exchanger) Own(ctx context.Context, resource string, presenter identity.ClientID) (token.Access, error) {
 	raw, err := x.token(ctx, url.Values{"grant_type": {oauth.GrantClientCredentials}, "resource": {resource}, "scope": {oauth.ScopeTools}})
 	if err != nil {
 		return token.Access{}, err
@@ -89,7 +89,7 @@ func (x *Exchanger) Own(ctx context.Context, resource string) (token.Access, err
 	if err != nil {
 		return token.Access{}, unusable(err)
 	}
-	if id, err := x.server.cfg.ClientID(); err != nil || own.ClientID() != id || !own.Subject().Is(id) {
+	if own.ClientID() != presenter || !own.Subject().Is(presenter) {
 		return token.Access{}, malformed("the access token %s is somebody else's", own.ID())
 	}
 	return own, nil

@@ -227,9 +227,9 @@ func TestReaddressSaysNothingThatTheToolTokenSays(t *testing.T) {
 
 func TestOwnIsAnAccessTokenOfOurs(t *testing.T) {
 	w := newWorld(t)
-	raw, _ := w.mintFor(ourID, ourID.String(), mail)
+	raw, _ := w.mintFor(gatewayID, gatewayID.String(), mail)
 	w.answers(issued(raw))
-	if own, err := w.x.Own(t.Context(), mail); err != nil || own.SubjectToken() != raw {
+	if own, err := w.x.Own(t.Context(), mail, gatewayID); err != nil || own.SubjectToken() != raw {
 		t.Errorf("Own = %v, %v", own, err)
 	}
 	if f := w.lastForm(); f.Get("grant_type") != oauth.GrantClientCredentials || f.Get("client_id") != ourID.String() || f.Get("resource") != mail {
@@ -243,14 +243,14 @@ func TestOwnIsNobodyElsesToken(t *testing.T) {
 	w := newWorld(t)
 	for name, raw := range map[string]func() (string, token.Access){
 		"a caller's":                  func() (string, token.Access) { return w.mint("alice", mail) },
-		"somebody's who acts for us":  func() (string, token.Access) { return w.mint(ourID.String(), mail) },
-		"somebody's for whom we act":  func() (string, token.Access) { return w.mintFor(ourID, "alice", mail) },
-		"ours, and for another place": func() (string, token.Access) { return w.mintFor(ourID, ourID.String(), upstream) },
+		"somebody's who acts for us":  func() (string, token.Access) { return w.mint(gatewayID.String(), mail) },
+		"somebody's for whom we act":  func() (string, token.Access) { return w.mintFor(gatewayID, "alice", mail) },
+		"ours, and for another place": func() (string, token.Access) { return w.mintFor(gatewayID, gatewayID.String(), upstream) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			other, _ := raw()
 			w.answers(issued(other))
-			_, err := w.x.Own(t.Context(), mail)
+			_, err := w.x.Own(t.Context(), mail, gatewayID)
 			w.checkError(t, err, remote.Malformed)
 		})
 	}
