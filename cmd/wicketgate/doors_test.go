@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/needed"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
 )
@@ -305,14 +305,9 @@ func TestForgedTokensAreRefusedAtEveryDoor(t *testing.T) {
 // wycheproof is what the vectors of C2SP/wycheproof have in compact form, whether they
 // call it valid or not: none is a token for us. They are not part of this repository.
 func wycheproof(t *testing.T) (out []attack) {
-	dir := os.Getenv("WICKETGATE_VECTORS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "vectors")
-	}
 	for _, file := range []string{"wycheproof_json_web_signature.json", "wycheproof_json_web_encryption.json"} {
-		b, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil && os.Getenv("CI") == "" {
-			t.Logf("without the vectors of C2SP/wycheproof (set WICKETGATE_VECTORS to their folder): %v", err)
+		b, ok := needed.Vectors(t, file)
+		if !ok {
 			return nil
 		}
 		var v struct {
@@ -323,8 +318,8 @@ func wycheproof(t *testing.T) (out []attack) {
 				} `json:"tests"`
 			} `json:"testGroups"`
 		}
-		if err != nil || json.Unmarshal(b, &v) != nil || len(v.Groups) == 0 {
-			t.Fatalf("%s: %v", file, err)
+		if err := json.Unmarshal(b, &v); err != nil || len(v.Groups) == 0 {
+			t.Fatalf("%s: %d groups, %v", file, len(v.Groups), err)
 		}
 		for _, g := range v.Groups {
 			for _, tt := range g.Tests {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/wicketgate/wicketgate/internal/federation"
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 // vectorGroup is a group of tests of C2SP/wycheproof, testvectors_v1.
@@ -26,19 +27,12 @@ type vectorGroup struct {
 	} `json:"tests"`
 }
 
-// vectors reads a file of them. They are not part of this repository.
+// vectors reads a file of them.
 func vectors(t *testing.T, file string) []vectorGroup {
 	t.Helper()
-	dir := os.Getenv("WICKETGATE_VECTORS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "vectors")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, file))
-	if err != nil {
-		if os.Getenv("CI") == "" {
-			t.Skipf("no vectors of C2SP/wycheproof (set WICKETGATE_VECTORS to their folder): %v", err)
-		}
-		t.Fatal(err)
+	b, ok := needed.Vectors(t, file)
+	if !ok {
+		t.SkipNow()
 	}
 	var v struct {
 		Groups []vectorGroup `json:"testGroups"`

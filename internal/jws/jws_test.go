@@ -8,8 +8,6 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/jws"
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 // signed is a JWT of typ JWT by a new key, and a set with the public half.
@@ -117,13 +116,9 @@ func TestWithoutKidOnlyAFewKeysAreTried(t *testing.T) {
 // that are no JSON object, are for Parse to refuse.) The vectors are not part of this
 // repository.
 func TestWycheproofSignatures(t *testing.T) {
-	dir := os.Getenv("WICKETGATE_VECTORS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "vectors")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "wycheproof_json_web_signature.json"))
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skipf("no vectors of C2SP/wycheproof (set WICKETGATE_VECTORS to their folder): %v", err)
+	b, ok := needed.Vectors(t, "wycheproof_json_web_signature.json")
+	if !ok {
+		t.SkipNow()
 	}
 	var v struct {
 		Groups []struct {
@@ -136,7 +131,7 @@ func TestWycheproofSignatures(t *testing.T) {
 			}
 		} `json:"testGroups"`
 	}
-	if err != nil || stdjson.Unmarshal(b, &v) != nil {
+	if err := stdjson.Unmarshal(b, &v); err != nil {
 		t.Fatalf("vectors: %v", err)
 	}
 	checked, valid := 0, 0
