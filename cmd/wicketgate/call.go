@@ -54,7 +54,12 @@ server, or the URL of one (its resource identifier, ISSUER/mcp/NAME).
 The result's text goes to stdout, what went wrong to stderr. Exit codes: 0 the tool
 answered; 1 it reported an error, or the call was not made. docs/spiffe.md has more.`,
 		Example: "  wicketgate call mail list_messages --arg limit=3 --spiffe",
-		Args:    cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("wicketgate call takes a SERVER and a TOOL, and was given %d: write for example wicketgate call mail list_messages --arg limit=3 --spiffe", len(args))
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.call(c, args[0], args[1])
 		},
