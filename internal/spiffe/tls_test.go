@@ -177,14 +177,20 @@ func TestNothingBeginsOnAConnectionOfAnExpiredSVID(t *testing.T) {
 	}
 }
 
-func TestListenerShowsTheSVIDOfTheMoment(t *testing.T) {
-	w := newWorld(t)
+// listener shows our X.509-SVID, and nothing that httptest has of its own.
+func (w *world) listener() *httptest.Server {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.TLS = &tls.Config{}
 	w.source.Show(s.TLS)
 	s.StartTLS()
 	s.TLS.Certificates = nil
-	defer s.Close()
+	w.t.Cleanup(s.Close)
+	return s
+}
+
+func TestListenerShowsTheSVIDOfTheMoment(t *testing.T) {
+	w := newWorld(t)
+	s := w.listener()
 	shown := func() (*x509.Certificate, error) {
 		c, err := tls.Dial("tcp", s.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, ServerName: "mcp.example.com"}) // what it shows is looked at here
 		if err != nil {
@@ -211,12 +217,7 @@ func TestListenerShowsTheSVIDOfTheMoment(t *testing.T) {
 // TestNoSessionIsResumedOnceOurSVIDHasExpired: such a handshake asks for no certificate.
 func TestNoSessionIsResumedOnceOurSVIDHasExpired(t *testing.T) {
 	w := newWorld(t)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.TLS = &tls.Config{}
-	w.source.Show(s.TLS)
-	s.StartTLS()
-	s.TLS.Certificates = nil
-	defer s.Close()
+	s := w.listener()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		w.clock.set(0)
 		client := &tls.Config{InsecureSkipVerify: true, ServerName: "mcp.example.com", MaxVersion: version, ClientSessionCache: tls.NewLRUClientSessionCache(1)} // what it shows is of no matter
