@@ -15,12 +15,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The eras of MCP: the first has no sessions, the second has.
-const (
-	modern = "2026-07-28"
-	legacy = "2025-11-25"
-)
-
 // cell is the suite in one era over an upstream in one.
 type cell struct{ revision, upstream string }
 

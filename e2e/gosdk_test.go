@@ -28,7 +28,14 @@ func goLogin(t *testing.T, h *house, r *robot) (goClient, visit) {
 	return goLoginAt(t, h.resource(), r)
 }
 
+// goLoginAt is for another endpoint, in the era that the SDK finds.
 func goLoginAt(t *testing.T, endpoint string, r *robot) (goClient, visit) {
+	t.Helper()
+	return goLoginIn(t, "", endpoint, r)
+}
+
+// goLoginIn speaks one era.
+func goLoginIn(t *testing.T, era, endpoint string, r *robot) (goClient, visit) {
 	t.Helper()
 	var seen visit
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
@@ -52,7 +59,7 @@ func goLoginAt(t *testing.T, endpoint string, r *robot) (goClient, visit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := goConnect(t, endpoint, handler)
+	c, err := goConnectIn(t, era, endpoint, handler)
 	if err != nil {
 		t.Fatalf("connect as %s: %v", r.user, err)
 	}
@@ -62,8 +69,13 @@ func goLoginAt(t *testing.T, endpoint string, r *robot) (goClient, visit) {
 // goConnect opens a session, for which the handler logs in.
 func goConnect(t *testing.T, endpoint string, handler auth.OAuthHandler) (goClient, error) {
 	t.Helper()
+	return goConnectIn(t, "", endpoint, handler)
+}
+
+func goConnectIn(t *testing.T, era, endpoint string, handler auth.OAuthHandler) (goClient, error) {
+	t.Helper()
 	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
-	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, nil)
+	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, &mcp.ClientSessionOptions{ProtocolVersion: era})
 	if err == nil {
 		t.Cleanup(func() { _ = session.Close() })
 	}
@@ -109,17 +121,32 @@ func contentText(r *mcp.CallToolResult) string {
 
 func TestGoClientOfAReader(t *testing.T) {
 	t.Parallel()
-	h := startHouse(t)
-	c, seen := goLogin(t, h, newRobot("alice", "approve"))
-	checkConsent(t, h, seen, goClientName)
-	checkReader(t, c)
+	inEachEra(t, func(t *testing.T, era string) {
+		h := startHouse(t)
+		c, seen := goLoginIn(t, era, h.resource(), newRobot("alice", "approve"))
+		checkConsent(t, h, seen, goClientName)
+		checkReader(t, c)
+		checkEra(t, h, "alice", era)
+	})
 }
 
 func TestGoClientOfAnOperator(t *testing.T) {
 	t.Parallel()
+	inEachEra(t, func(t *testing.T, era string) {
+		h := startHouse(t)
+		c, _ := goLoginIn(t, era, h.resource(), newRobot("bob", "approve"))
+		checkOperator(t, c)
+		checkEra(t, h, "bob", era)
+	})
+}
+
+// Left to itself the SDK asks for the newest era first, and stays there.
+func TestGoClientFindsTheNewestEra(t *testing.T) {
+	t.Parallel()
 	h := startHouse(t)
-	c, _ := goLogin(t, h, newRobot("bob", "approve"))
-	checkOperator(t, c)
+	c, _ := goLogin(t, h, newRobot("alice", "approve"))
+	checkReader(t, c)
+	checkEra(t, h, "alice", modern)
 }
 
 func TestGoClientOfSomebodyWithoutARoleSeesNothing(t *testing.T) {
