@@ -14,12 +14,8 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
 
-// everyTool is the name in access.yaml for every approved tool of a server. No
-// tool can have it.
-const everyTool = "*"
-
-// document is a checked access.yaml. It grows by keys of a role (hours), of a
-// server, and by tools as a mapping from name to conditions beside the list.
+// document is a checked access.yaml. It grows by keys of a role (hours), and by
+// tools as a mapping from name to conditions beside the list.
 type document struct {
 	roles []role
 }
@@ -30,17 +26,6 @@ type role struct {
 	patterns               []identity.Pattern // of workloads, in the list of clients
 	when                   map[string][]any   // a claim and the values, one of which it must have
 	servers                []server
-}
-
-type server struct {
-	name  string
-	tools []tool
-}
-
-// tool is one grant: a name or everyTool, and where it is written.
-type tool struct {
-	name string
-	line int
 }
 
 // parseAccess reads access.yaml; file is its name in errors. An empty document
@@ -221,25 +206,4 @@ func checkGroup(s string) error {
 func likeSPIFFEID(s string) bool {
 	const scheme = "spiffe:"
 	return len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme)
-}
-
-func (p *parser) server(e entry) server {
-	s := server{name: e.key.Value}
-	if !validServer(s.name) {
-		p.errorf(e.key, "server name %s: use 1 to 63 of a-z 0-9 -, beginning with a letter or digit", shown(e.key))
-	}
-	f := p.fields(e.value, "a server", "tools")
-	if f == nil {
-		return s
-	}
-	if f["tools"] == nil {
-		p.errorf(e.key, `server %s has no tools: add tools: [TOOL], or tools: ["*"] for every approved one`, shown(e.key))
-	}
-	for _, item := range p.list(f["tools"], "tools", "tool") {
-		if item.Value != everyTool && !validTool(item.Value) {
-			p.errorf(item, `tool name %s: use 1 to 128 of A-Z a-z 0-9 _ . - /, or "*" for every approved tool`, shown(item))
-		}
-		s.tools = append(s.tools, tool{item.Value, item.Line})
-	}
-	return s
 }

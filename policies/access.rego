@@ -2,19 +2,22 @@
 # title: What access.yaml grants
 # description: |
 #   The one question of Wicketgate (AuthZEN §5): may this caller do this action
-#   with this tool of this server? Every step is a look-up by key, so the cost of
-#   an answer does not grow with the number of people, groups or tools.
+#   with this tool, resource or prompt of this server? Every step is a look-up by key,
+#   so the cost of an answer does not grow with the number of people, groups or tools.
 #
 #   input: kind ("user" or "client"), name, patterns (of data, those that a workload
-#          matches), groups, claims, action, server, tool.
+#          matches), groups, claims, action, server, tool, resource (a URI),
+#          resource_prefixes (of data, those that the URI or the template begins with),
+#          prompt.
 #   data:  users, clients, patterns and groups (name to roles), roles (role to its
-#          conditions, and to servers to tools), compiled from access.yaml.
+#          conditions, and to servers to tools, resources and prompts), compiled from
+#          access.yaml.
 package wicketgate.access
 
 decision := {"allow": true, "reason": "allowed", "rule": "session"} if {
 	input.action == "session"
 } else := {"allow": false, "reason": "unknown_action", "rule": ""} if {
-	input.action != "tools/call"
+	not input.action in {"tools/call", "resources/read", "prompts/get"}
 } else := {"allow": true, "reason": "allowed", "rule": min(grants)} if {
 	count(grants) > 0
 } else := {"allow": false, "reason": "not_granted", "rule": ""} if {
@@ -65,13 +68,47 @@ holds(claim, values) if {
 }
 
 # The rules that grant the call. A condition belongs into these bodies or above,
-# where it can only take a grant away: as a rule of its own it would make one.
+# where it can only take a grant away: as a rule of its own it would make one. Each
+# names its action, so that a tool's grant is never a prompt's of that name.
 grants contains server.tools[input.tool].rule if {
+	input.action == "tools/call"
 	some role in roles
 	server := data.roles[role].servers[input.server]
 }
 
 grants contains server.every_tool.rule if {
+	input.action == "tools/call"
+	some role in roles
+	server := data.roles[role].servers[input.server]
+}
+
+grants contains server.resources[input.resource].rule if {
+	input.action == "resources/read"
+	some role in roles
+	server := data.roles[role].servers[input.server]
+}
+
+grants contains server.resources[prefix].rule if {
+	input.action == "resources/read"
+	some prefix in input.resource_prefixes
+	some role in roles
+	server := data.roles[role].servers[input.server]
+}
+
+grants contains server.every_resource.rule if {
+	input.action == "resources/read"
+	some role in roles
+	server := data.roles[role].servers[input.server]
+}
+
+grants contains server.prompts[input.prompt].rule if {
+	input.action == "prompts/get"
+	some role in roles
+	server := data.roles[role].servers[input.server]
+}
+
+grants contains server.every_prompt.rule if {
+	input.action == "prompts/get"
 	some role in roles
 	server := data.roles[role].servers[input.server]
 }

@@ -14,16 +14,29 @@ const maxCached = 8192
 
 // key is all that a cached answer may depend on.
 type key struct {
-	subject      identity.Subject
-	client       identity.ClientID
-	kind         string
-	action       Action
-	server, tool string
-	login        [sha256.Size]byte // of what r.login hashes
+	subject              identity.Subject
+	client               identity.ClientID
+	kind                 string
+	action               Action
+	server, tool, prompt string
+	resource             [sha256.Size]byte // of what resourceKey hashes
+	login                [sha256.Size]byte // of what r.login hashes
 }
 
 func (r reads) keyOf(q *Request) key {
-	return key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, r.login(q)}
+	return key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, q.Prompt, q.resourceKey(), r.login(q)}
+}
+
+// resourceKey hashes the URI or the template, which may be long, and tells the one
+// from the other. It is zero where there is neither.
+func (q *Request) resourceKey() (sum [sha256.Size]byte) {
+	switch {
+	case q.Resource != "":
+		return sha256.Sum256([]byte("uri " + q.Resource))
+	case q.Template != "":
+		return sha256.Sum256([]byte("template " + q.Template))
+	}
+	return sum
 }
 
 // login hashes what the policy reads of the subject's login: two tokens of one
@@ -94,7 +107,7 @@ func (c *cache) get(k key) (Decision, bool) {
 // put keeps its own copy of the names: those of k may be part of a request's
 // body, which must not stay in memory for them.
 func (c *cache) put(k key, d Decision) {
-	k.action, k.server, k.tool = Action(strings.Clone(string(k.action))), strings.Clone(k.server), strings.Clone(k.tool)
+	k.action, k.server, k.tool, k.prompt = Action(strings.Clone(string(k.action))), strings.Clone(k.server), strings.Clone(k.tool), strings.Clone(k.prompt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= c.max {

@@ -28,8 +28,12 @@ type roleData struct {
 }
 
 type serverGrants struct {
-	EveryTool *grant           `json:"every_tool,omitempty"`
-	Tools     map[string]grant `json:"tools"`
+	EveryTool     *grant           `json:"every_tool,omitempty"`
+	Tools         map[string]grant `json:"tools,omitempty"`
+	EveryResource *grant           `json:"every_resource,omitempty"`
+	Resources     map[string]grant `json:"resources,omitempty"` // by the URI, or by the prefix with its "*": a URI that is spelled so begins with it too
+	EveryPrompt   *grant           `json:"every_prompt,omitempty"`
+	Prompts       map[string]grant `json:"prompts,omitempty"`
 }
 
 // grant is one line of access.yaml. Conditions will be further members.
@@ -50,29 +54,41 @@ func compile(file string, doc *document) (data, map[string]string) {
 		addRole(d.Groups, r.groups, r.name)
 		servers := map[string]serverGrants{}
 		for _, s := range r.servers {
-			g := serverGrants{Tools: map[string]grant{}}
-			for _, t := range s.tools {
-				rule := "roles." + r.name + ".servers." + s.name + ".tools." + t.name
-				at[rule] = fmt.Sprintf("%s:%d", file, t.line)
-				if t.name == everyTool {
-					g.EveryTool = &grant{rule}
-				} else {
-					g.Tools[t.name] = grant{rule}
-				}
-			}
-			servers[s.name] = g
+			servers[s.name] = s.grants("roles."+r.name+".servers."+s.name, file, at)
 		}
 		d.Roles[r.name] = roleData{r.when, servers}
 	}
 	return d, at
 }
 
-// servers are the servers that some role names a tool of.
+// grants compiles one server of a role; path is its own in the document.
+func (s server) grants(path, file string, at map[string]string) serverGrants {
+	named := func(list string, items []item) (all *grant, by map[string]grant) {
+		by = map[string]grant{}
+		for _, i := range items {
+			rule := path + "." + list + "." + i.name
+			at[rule] = fmt.Sprintf("%s:%d", file, i.line)
+			if i.name == every {
+				all = &grant{rule}
+			} else {
+				by[i.name] = grant{rule}
+			}
+		}
+		return all, by
+	}
+	var g serverGrants
+	g.EveryTool, g.Tools = named("tools", s.tools)
+	g.EveryResource, g.Resources = named("resources", s.resources)
+	g.EveryPrompt, g.Prompts = named("prompts", s.prompts)
+	return g
+}
+
+// servers are the servers that some role grants anything on.
 func (d *document) servers() map[string]bool {
 	named := map[string]bool{}
 	for _, r := range d.roles {
 		for _, s := range r.servers {
-			named[s.name] = named[s.name] || len(s.tools) > 0
+			named[s.name] = named[s.name] || len(s.tools)+len(s.resources)+len(s.prompts) > 0
 		}
 	}
 	return named
@@ -81,13 +97,19 @@ func (d *document) servers() map[string]bool {
 // unread are the members of the input that access.rego asks for and no role needs:
 // without them nothing is built, hashed or answered apart for their sake.
 func (d *document) unread() []string {
-	out := []string{"patterns", "groups", "claims"}
+	needed := map[string]bool{"resource_prefixes": newPrefixes(d).longest > 0}
+	need := func(name string, size int) { needed[name] = needed[name] || size > 0 }
 	for _, r := range d.roles {
-		out = slices.DeleteFunc(out, func(name string) bool {
-			return name == "patterns" && len(r.patterns) > 0 || name == "groups" && len(r.groups) > 0 || name == "claims" && len(r.when) > 0
-		})
+		need("patterns", len(r.patterns))
+		need("groups", len(r.groups))
+		need("claims", len(r.when))
+		for _, s := range r.servers {
+			need("resource", len(s.resources))
+			need("prompt", len(s.prompts))
+		}
 	}
-	return out
+	optional := []string{"patterns", "groups", "claims", "resource", "resource_prefixes", "prompt"}
+	return slices.DeleteFunc(optional, func(name string) bool { return needed[name] })
 }
 
 func addRole(of map[string]roleSet, names []string, role string) {

@@ -39,7 +39,7 @@ type engine struct {
 }
 
 // newEngine compiles the modules and loads data, a JSON object.
-func newEngine(ctx context.Context, src source, p *patterns, data []byte) (*engine, error) {
+func newEngine(ctx context.Context, src source, doc *document, data []byte) (*engine, error) {
 	v, err := ast.ValueFromReader(strings.NewReader(string(data)))
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func newEngine(ctx context.Context, src source, p *patterns, data []byte) (*engi
 	for _, name := range src.unread {
 		delete(r, name)
 	}
-	return &engine{query: q, reads: r, members: r.members(p)}, nil
+	return &engine{query: q, reads: r, members: r.members(doc)}, nil
 }
 
 // answer is what the Rego says.

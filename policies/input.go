@@ -34,7 +34,7 @@ func (q *Request) check() Reason {
 		return ReasonUnauthenticated
 	case len(q.Action) > maxAction || !validServer(q.Server):
 		return ReasonInvalidRequest
-	case (q.Tool != "" || q.Action == ActionCallTool) && !validTool(q.Tool):
+	case !q.namesOne():
 		return ReasonInvalidRequest
 	case q.Arguments != nil && (!q.Arguments.IsValid() || q.Arguments.Kind() != '{'):
 		return ReasonInvalidRequest
@@ -42,6 +42,31 @@ func (q *Request) check() Reason {
 		return ReasonInvalidRequest
 	}
 	return ""
+}
+
+// namesOne reports whether q names what its action is about, one thing, and nothing else.
+func (q *Request) namesOne() bool {
+	named := 0
+	for _, part := range []struct {
+		name  string
+		of    Action
+		valid func(string) bool
+	}{
+		{q.Tool, ActionCallTool, validTool},
+		{q.Prompt, ActionGetPrompt, validTool},
+		{q.Resource + q.Template, ActionReadResource, validURI}, // one of them, see below
+	} {
+		switch {
+		case part.name != "" && part.valid(part.name):
+			named++
+		case part.name != "" || part.of == q.Action:
+			return false
+		}
+	}
+	if q.Action == ActionSession {
+		return named == 0
+	}
+	return named <= 1 && (q.Resource == "" || q.Template == "")
 }
 
 // validServer: a label of a URL path, [a-z0-9][a-z0-9-]{0,62}.
@@ -73,7 +98,7 @@ func validTool(s string) bool {
 }
 
 // The members of the input document.
-var inputNames = []string{"kind", "name", "patterns", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "arguments", "definition_digest", "time_ns"}
+var inputNames = []string{"kind", "name", "patterns", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "resource", "resource_prefixes", "prompt", "arguments", "definition_digest", "time_ns"}
 
 // reads is which members of the input a policy mentions: only those are built,
 // and an answer can depend on no others.
@@ -119,18 +144,21 @@ type member struct {
 }
 
 // members lists those that r has. Names are sorted, values are made per request.
-func (r reads) members(p *patterns) []member {
+func (r reads) members(doc *document) []member {
 	text := func(f func(q *Request) string) func(q *Request) (*ast.Term, error) {
 		return func(q *Request) (*ast.Term, error) { return ast.StringTerm(f(q)), nil }
 	}
 	values := map[string]func(q *Request) (*ast.Term, error){
 		"kind":              text((*Request).kind),
 		"name":              text(func(q *Request) string { return q.Subject.String() }),
-		"patterns":          p.term,
+		"patterns":          newPatterns(doc).term,
 		"client_id":         text(func(q *Request) string { return q.ClientID.String() }),
 		"action":            text(func(q *Request) string { return string(q.Action) }),
 		"server":            text(func(q *Request) string { return q.Server }),
 		"tool":              text(func(q *Request) string { return q.Tool }),
+		"resource":          text(func(q *Request) string { return q.Resource }), // empty for a template, as no resource is
+		"resource_prefixes": newPrefixes(doc).term,
+		"prompt":            text(func(q *Request) string { return q.Prompt }),
 		"definition_digest": text(func(q *Request) string { return q.DefinitionDigest }),
 		"actors":            actorsTerm,
 		"groups":            groupsTerm,

@@ -76,7 +76,7 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	src := sourceFor(doc)
-	e, err := newEngine(ctx, src, newPatterns(doc), raw)
+	e, err := newEngine(ctx, src, doc, raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
@@ -94,7 +94,7 @@ func (p *PDP) Digest() string {
 }
 
 // Names reports whether any role grants anything on the server: if none does,
-// nobody can call its tools, which an operator wants to be told.
+// nobody can use it, which an operator wants to be told.
 func (p *PDP) Names(server string) bool { return p != nil && p.servers[server] }
 
 // Decide answers q. It never fails: an error, a timeout, a panic and an answer

@@ -1,6 +1,6 @@
 // Package policies is the policy decision point, the PDP of NIST SP 800-162: it
-// answers whether a caller may do one action with one tool of one server
-// (AuthZEN §5: subject, action, resource, context).
+// answers whether a caller may do one action with one tool, resource or prompt of one
+// server (AuthZEN §5: subject, action, resource, context).
 //
 // It owns access.yaml (its syntax, its errors), the Rego that access.yaml
 // compiles to data for, the reasons of decisions and their limits in time. With
@@ -10,7 +10,10 @@
 // It does not enforce anything, authenticate anybody, know tokens, or do I/O per
 // decision. It does not know which tools exist or whether their definitions were
 // approved: "*" in access.yaml means every tool that the gateway asks about, and
-// the gateway asks only about approved ones. It has no hours, argument
+// the gateway asks only about approved ones. The same holds for resources and prompts.
+// Nor does it know the other methods of MCP, which the gateway asks about as one of the
+// actions here: a subscription as a read of its URI, a completion as what its ref names
+// (a prompt, or a template), logging/setLevel and ping as the session. It has no hours, argument
 // constraints or approvals yet.
 package policies
 
@@ -34,6 +37,13 @@ const (
 	// ActionCallTool calls a tool; without arguments it asks whether the caller
 	// may know that the tool exists.
 	ActionCallTool Action = "tools/call"
+	// ActionReadResource reads a resource, or asks whether the caller may know that it
+	// exists: that is one question, so that a list shows what can be read. With a
+	// Template it asks whether the caller may know, and complete, that one.
+	ActionReadResource Action = "resources/read"
+	// ActionGetPrompt gets a prompt; without arguments it asks whether the caller may
+	// know that the prompt exists.
+	ActionGetPrompt Action = "prompts/get"
 )
 
 // Request is the question to the PDP.
@@ -49,11 +59,17 @@ type Request struct {
 	ACR      string         // how they logged in (RFC 9470 §3)
 	AuthTime time.Time      // when
 
-	Action       Action
-	Server, Tool string // no tool for a session
+	Action Action
+	Server string
 
-	// Arguments is one JSON object. Nil asks whether the caller may call the tool
-	// at all, with whatever arguments: that is whether it is visible.
+	// What the action is about: exactly one, of the action's kind; none for a session.
+	Tool     string
+	Prompt   string
+	Resource string // an MCP resource's URI, to the letter as it will be read; at most 4 KiB
+	Template string // of a list of resource templates (RFC 6570); it can be seen, not read
+
+	// Arguments is one JSON object. Nil asks whether the caller may call the tool, or
+	// get the prompt, at all, with whatever arguments: that is whether it is visible.
 	Arguments        jsontext.Value
 	DefinitionDigest string    // of the approved tool definition
 	Time             time.Time // of the call; a policy has no other clock, so that a replay decides alike
@@ -68,10 +84,10 @@ const (
 
 	ReasonNoPolicy        Reason = "no_policy"       // nil or zero PDP, or an empty access.yaml
 	ReasonUnauthenticated Reason = "unauthenticated" // no subject or no client
-	ReasonInvalidRequest  Reason = "invalid_request" // a name outside its syntax, or arguments, groups or claims of another form
+	ReasonInvalidRequest  Reason = "invalid_request" // a name outside its syntax, not the one that the action is about, or arguments, groups or claims of another form
 	ReasonUnknownAction   Reason = "unknown_action"
 	ReasonNoRole          Reason = "no_role"     // the caller is in no role whose conditions hold
-	ReasonNotGranted      Reason = "not_granted" // none of the caller's roles names the tool
+	ReasonNotGranted      Reason = "not_granted" // none of the caller's roles names the tool, resource or prompt
 
 	ReasonCanceled        Reason = "canceled"         // the caller of Decide gave up
 	ReasonTimeout         Reason = "timeout"          // the policy took too long

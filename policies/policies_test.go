@@ -100,6 +100,9 @@ func request(t *testing.T, b []byte) policies.Request {
 		Action    policies.Action   `json:"action"`
 		Server    string            `json:"server"`
 		Tool      string            `json:"tool"`
+		Resource  string            `json:"resource"`
+		Template  string            `json:"template"`
+		Prompt    string            `json:"prompt"`
 		Arguments jsontext.Value    `json:"arguments"`
 		Groups    []string          `json:"groups"`
 		Claims    jsontext.Value    `json:"claims"`
@@ -109,7 +112,7 @@ func request(t *testing.T, b []byte) policies.Request {
 	}
 	return policies.Request{
 		Subject: r.Subject, Workload: r.Workload, ClientID: r.ClientID, Action: r.Action, Server: r.Server, Tool: r.Tool, Arguments: r.Arguments,
-		Groups: r.Groups, Claims: r.Claims,
+		Resource: r.Resource, Template: r.Template, Prompt: r.Prompt, Groups: r.Groups, Claims: r.Claims,
 	}
 }
 

@@ -18,13 +18,15 @@ var errName = errors.New("use 1 to 256 bytes of printable UTF-8, with no space a
 // checkName takes the name of a group or claim, as an IdP may have it, with inner
 // spaces but without what a reader of access.yaml would not see.
 func checkName(s string) error {
-	unseen := func(r rune) bool {
-		return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-	}
 	if s == "" || len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, unseen) || strings.Trim(s, " ") != s {
 		return errName
 	}
 	return nil
+}
+
+// unseen reports whether a reader of access.yaml would not see r.
+func unseen(r rune) bool {
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // when reads the conditions of a role: for each claim the values of which it must
