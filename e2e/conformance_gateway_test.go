@@ -30,7 +30,7 @@ func TestConformanceOfTheGateway(t *testing.T) {
 	t.Parallel()
 	needPrograms(t)
 	upstreams := map[string]string{"stateless": startEverything(t, "stateless"), "sessions": startEverything(t, "sessions")}
-	h := startHouseBefore(t, upstreams)
+	h := startHouseBefore(t, theAgent, upstreams)
 	alone := map[string]checks{}
 	for revision, mode := range reference {
 		alone[revision] = suite(t, upstreams[mode], revision)
@@ -57,7 +57,7 @@ func TestConformanceOfHeadersOverAServerThatReadsNone(t *testing.T) {
 	if alone := suite(t, lax, modern).of(scenario); len(alone.failing()) == 0 {
 		t.Fatalf("the server alone fails nothing of %s: this test shows nothing", scenario)
 	}
-	h := startHouseBefore(t, map[string]string{"lax": lax})
+	h := startHouseBefore(t, theAgent, map[string]string{"lax": lax})
 	through := suite(t, startInjector(t, h, "lax"), modern).of(scenario)
 	if failing := through.failing(); len(failing) > 0 || len(through) < least {
 		t.Errorf("%s through the gateway has %d checks, of which fail:\n%s", scenario, len(through), strings.Join(failing, "\n"))

@@ -76,14 +76,14 @@ func listening(ctx context.Context, t *testing.T, address string) {
 	}
 }
 
-// startHouseBefore starts a gateway before the upstreams, by name, of which the development
-// agent may have everything.
-func startHouseBefore(t *testing.T, upstreams map[string]string) *house {
+// startHouseBefore starts a gateway before the upstreams, by name, of which those may have
+// everything who are who in the words of access.yaml.
+func startHouseBefore(t *testing.T, who string, upstreams map[string]string) *house {
 	t.Helper()
-	data, flags := t.TempDir(), []string(nil)
-	policy := "version: 1\nroles:\n  suite:\n    who: {clients: [dev-agent]}\n    servers:\n"
+	data, flags := t.TempDir(), []string{"--verbose"}
+	policy := "version: 1\nroles:\n  all:\n    who: " + who + "\n    servers:\n"
 	for name, at := range upstreams {
-		policy += "      " + name + ": {tools: [\"*\"]}\n"
+		policy += "      " + name + `: {tools: ["*"], resources: ["*"], prompts: ["*"]}` + "\n"
 		flags = append(flags, "--upstream", name+"="+at)
 	}
 	if err := os.WriteFile(filepath.Join(data, "access.yaml"), []byte(policy), 0o600); err != nil {
@@ -91,6 +91,9 @@ func startHouseBefore(t *testing.T, upstreams map[string]string) *house {
 	}
 	return startHouseWith(t, data, "0", flags...)
 }
+
+// theAgent is the development agent, in access.yaml.
+const theAgent = "{clients: [dev-agent]}"
 
 // agentToken is an access token of the development agent's own.
 func agentToken(t *testing.T, h *house, server string) string {

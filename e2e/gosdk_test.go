@@ -19,7 +19,24 @@ const callback = "http://127.0.0.1:33418/callback"
 const goClientName = "Go SDK under test"
 
 // goClient is the Go SDK's client.
-type goClient struct{ session *mcp.ClientSession }
+type goClient struct {
+	session *mcp.ClientSession
+	told    <-chan float64 // the progress that it was told of
+}
+
+// connectGo opens a session over the transport, in the era or else in the newest.
+func connectGo(ctx context.Context, t *testing.T, transport mcp.Transport, era string) (goClient, error) {
+	t.Helper()
+	told := make(chan float64, 100)
+	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, &mcp.ClientOptions{
+		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) { told <- r.Params.Progress },
+	})
+	session, err := c.Connect(ctx, transport, &mcp.ClientSessionOptions{ProtocolVersion: era})
+	if err == nil {
+		t.Cleanup(func() { _ = session.Close() })
+	}
+	return goClient{session, told}, err
+}
 
 // goLogin connects as the robot's user: discovery, registration, login and
 // consent all happen because the first request is answered with 401.
@@ -74,12 +91,7 @@ func goConnect(t *testing.T, endpoint string, handler auth.OAuthHandler) (goClie
 
 func goConnectIn(t *testing.T, era, endpoint string, handler auth.OAuthHandler) (goClient, error) {
 	t.Helper()
-	c := mcp.NewClient(&mcp.Implementation{Name: "e2e", Version: "1"}, nil)
-	session, err := c.Connect(deadline(t), &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, &mcp.ClientSessionOptions{ProtocolVersion: era})
-	if err == nil {
-		t.Cleanup(func() { _ = session.Close() })
-	}
-	return goClient{session}, err
+	return connectGo(deadline(t), t, &mcp.StreamableClientTransport{Endpoint: endpoint, OAuthHandler: handler}, era)
 }
 
 func (c goClient) list(ctx context.Context) ([]string, error) {
@@ -107,6 +119,70 @@ func (c goClient) call(ctx context.Context, tool string, arguments map[string]an
 	}
 	structured, err := json.Marshal(r.StructuredContent)
 	return result{IsError: r.IsError, Text: contentText(r), Structured: structured}, err
+}
+
+func (c goClient) resources(ctx context.Context) (uris []string, err error) {
+	for r, err := range c.session.Resources(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		uris = append(uris, r.URI)
+	}
+	return uris, nil
+}
+
+func (c goClient) prompts(ctx context.Context) (names []string, err error) {
+	for p, err := range c.session.Prompts(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, p.Name)
+	}
+	return names, nil
+}
+
+func (c goClient) read(ctx context.Context, uri string) (string, error) {
+	r, err := c.session.ReadResource(ctx, &mcp.ReadResourceParams{URI: uri})
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, part := range r.Contents {
+		b.WriteString(part.Text)
+	}
+	return b.String(), nil
+}
+
+func (c goClient) prompt(ctx context.Context, name string, arguments map[string]string) (string, error) {
+	r, err := c.session.GetPrompt(ctx, &mcp.GetPromptParams{Name: name, Arguments: arguments})
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, m := range r.Messages {
+		if text, ok := m.Content.(*mcp.TextContent); ok {
+			b.WriteString(text.Text)
+		}
+	}
+	return b.String(), nil
+}
+
+func (c goClient) progress(ctx context.Context, tool string, arguments object, steps int) ([]float64, error) {
+	params := &mcp.CallToolParams{Name: tool, Arguments: arguments}
+	params.SetProgressToken("progress of " + tool)
+	if _, err := c.session.CallTool(ctx, params); err != nil {
+		return nil, err
+	}
+	var told []float64
+	for len(told) < steps { // the SDK may hand them out after the answer
+		select {
+		case p := <-c.told:
+			told = append(told, p)
+		case <-ctx.Done():
+			return told, ctx.Err()
+		}
+	}
+	return told, nil
 }
 
 func contentText(r *mcp.CallToolResult) string {
@@ -179,4 +255,4 @@ func TestSecondClientInTheSameBrowserAsksAgain(t *testing.T) {
 	checkConsent(t, h, seen, goClientName)
 }
 
-var _ client = goClient{}
+var _ fullClient = goClient{}
