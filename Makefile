@@ -31,7 +31,7 @@ unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 
-test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE
+test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE, the server for MCP's conformance suite
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 	@tools/npm-ci.sh e2e/ts
@@ -39,6 +39,7 @@ test-tools: ## what the end-to-end tests need: real clients with a Node.js of th
 	@tools/chromium.sh
 	@tools/build.sh spire github.com/spiffe/spire/cmd/spire-server >/dev/null
 	@tools/build.sh spire github.com/spiffe/spire/cmd/spire-agent >/dev/null
+	@tools/build.sh everything github.com/modelcontextprotocol/go-sdk/conformance/everything-server >/dev/null
 
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 	@tools/fuzz.sh $(FUZZTIME)

@@ -40,6 +40,46 @@ type object = map[string]any
 // invalidParams is the JSON-RPC code with which MCP answers an unknown tool.
 const invalidParams = -32602
 
+// The eras of MCP: the first has no sessions, the second has.
+const (
+	modern = "2026-07-28"
+	legacy = "2025-11-25"
+)
+
+func inEachEra(t *testing.T, f func(t *testing.T, era string)) {
+	for _, era := range []string{modern, legacy} {
+		t.Run(era, func(t *testing.T) {
+			t.Parallel()
+			f(t, era)
+		})
+	}
+}
+
+// checkEra checks by the audit log what a person's client has spoken: the era that has
+// sessions begins with initialize, and nobody sends that in the other.
+func checkEra(t *testing.T, h *house, subject, want string) {
+	t.Helper()
+	checkEraSince(t, h, 0, subject, want)
+}
+
+// checkEraSince leaves out the first lines of the log.
+func checkEraSince(t *testing.T, h *house, from int, subject, want string) {
+	t.Helper()
+	done := map[string]int{}
+	for _, l := range h.audit(t)[from:] {
+		if l.Subject == subject && l.Kind == "intent" {
+			done[l.Action]++
+		}
+	}
+	got := modern
+	if done["initialize"] > 0 {
+		got = legacy
+	}
+	if got != want || done["tools/call"] == 0 {
+		t.Errorf("the client of %s has done %v, which is %s, want calls in %s", subject, done, got, want)
+	}
+}
+
 // checkReader checks what alice, a reader, may see and do.
 func checkReader(t *testing.T, c client) {
 	t.Helper()

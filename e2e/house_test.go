@@ -171,6 +171,7 @@ type line struct {
 	Client          string   `json:"client"`
 	Actors          []string `json:"actors"`
 	Server          string   `json:"server"`
+	Action          string   `json:"action"`
 	Tool            string   `json:"tool"`
 	ArgumentsDigest string   `json:"arguments_digest"`
 	PolicyDigest    string   `json:"policy_digest"`

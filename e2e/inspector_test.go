@@ -15,6 +15,7 @@ import (
 // share what they keep.
 type inspector struct {
 	h        *house
+	era      string // legacy, its default, or modern
 	env      []string
 	callback string
 	printed  *output // standard error of all
@@ -24,7 +25,7 @@ type inspector struct {
 func (i inspector) run(ctx context.Context, t *testing.T, printed any, args ...string) error {
 	t.Helper()
 	cmd := program(ctx, t, i.env, "mcp-inspector",
-		append([]string{"--cli", i.h.resource(), "--transport", "http", "--format", "json", "--callback-url", i.callback, "--method"}, args...)...)
+		append([]string{"--cli", i.h.resource(), "--transport", "http", "--protocol-era", i.era, "--format", "json", "--callback-url", i.callback, "--method"}, args...)...)
 	cmd.Stderr = i.printed
 	out, err := cmd.Output()
 	if err != nil {
@@ -39,9 +40,18 @@ func (i inspector) run(ctx context.Context, t *testing.T, printed any, args ...s
 func TestInspectorOfAReader(t *testing.T) {
 	t.Parallel()
 	needPrograms(t)
+	for name, era := range map[string]string{"legacy": legacy, "modern": modern} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inspectAsAReader(t, name, era)
+		})
+	}
+}
+
+func inspectAsAReader(t *testing.T, name, era string) {
 	h, ctx, storage := startHouseWith(t, t.TempDir(), "0", "--verbose"), deadline(t), t.TempDir()
 	browser, seen := browse(ctx, t, newRobot("alice", "approve"))
-	i := inspector{h, []string{browser, "MCP_AUTO_OPEN_ENABLED=true", "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"},
+	i := inspector{h, name, []string{browser, "MCP_AUTO_OPEN_ENABLED=true", "MCP_STORAGE_DIR=" + storage, "MCP_INSPECTOR_SECRET_STORE=file"},
 		"http://127.0.0.1:" + freeport.Port(t) + "/oauth/callback", newOutput()}
 
 	var list struct {
@@ -73,6 +83,7 @@ func TestInspectorOfAReader(t *testing.T) {
 	if len(seen) > 0 {
 		t.Errorf("a later request opened the browser, although the first one kept its tokens")
 	}
+	checkEra(t, h, "alice", era)
 	checkKept(t, storage)
 	checkSilent(t, h, i.printed)
 }

@@ -32,6 +32,11 @@ type tsMessage struct {
 	Refreshed bool      `json:"refreshed"`
 	Stolen    *stolen   `json:"stolen"` // by drive.mjs only
 	Error     *rpcError `json:"error"`
+
+	// Of drive.mjs only.
+	Names    []string  `json:"names"`
+	Text     string    `json:"text"`
+	Progress []float64 `json:"progress"`
 }
 
 // stolen is what somebody has who reads the client's memory, but for its keys.

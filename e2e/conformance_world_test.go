@@ -1,0 +1,182 @@
+package e2e_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wicketgate/wicketgate/internal/freeport"
+	"github.com/wicketgate/wicketgate/internal/oauth"
+)
+
+// everythingModes are the flags of the everything-server. It answers 2025-11-25 in both.
+var everythingModes = map[string]string{"stateless": "-stateless=true", "sessions": "-stateless=false"}
+
+// startEverything starts the go-sdk's server for this suite and returns its URL.
+func startEverything(t *testing.T, mode string) string {
+	t.Helper()
+	out, err := exec.Command("../tools/build.sh", "-n", "everything", "github.com/modelcontextprotocol/go-sdk/conformance/everything-server").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := strings.TrimSpace(string(out))
+	if _, err := os.Stat(program); err != nil {
+		missing(t, fmt.Sprintf("the suite's server is not built: %v", err))
+	}
+	address, stderr := freeport.Address(t), newOutput()
+	cmd := exec.Command(program, "-http="+address, everythingModes[mode])
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("stderr of the everything-server:\n%s", stderr)
+		}
+	})
+	listening(deadline(t), t, address)
+	return "http://" + address + "/mcp"
+}
+
+// listening waits for a program that says so before it does.
+func listening(ctx context.Context, t *testing.T, address string) {
+	t.Helper()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatal(err)
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(errors.Join(err, ctx.Err()))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// startHouseBefore starts a gateway before the upstreams, by name, of which those may have
+// everything who are who in the words of access.yaml.
+func startHouseBefore(t *testing.T, who string, upstreams map[string]string) *house {
+	t.Helper()
+	data, flags := t.TempDir(), []string{"--verbose"}
+	policy := "version: 1\nroles:\n  all:\n    who: " + who + "\n    servers:\n"
+	for name, at := range upstreams {
+		policy += "      " + name + `: {tools: ["*"], resources: ["*"], prompts: ["*"]}` + "\n"
+		flags = append(flags, "--upstream", name+"="+at)
+	}
+	if err := os.WriteFile(filepath.Join(data, "access.yaml"), []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startHouseWith(t, data, "0", flags...)
+}
+
+// theAgent is the development agent, in access.yaml.
+const theAgent = "{clients: [dev-agent]}"
+
+// agentToken is an access token of the development agent's own.
+func agentToken(t *testing.T, h *house, server string) string {
+	t.Helper()
+	r := http.Request{Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}}
+	r.SetBasicAuth("dev-agent", strings.TrimSpace(readFile(t, filepath.Join(h.data, "dev-agent.secret"))))
+	_, body := send(t, http.MethodPost, h.url+"/oauth2/token", r.Header,
+		url.Values{"grant_type": {oauth.GrantClientCredentials}, "resource": {h.url + "/mcp/" + server}}.Encode())
+	var answer tokenAnswer
+	if err := json.Unmarshal(body, &answer); err != nil || answer.AccessToken == "" {
+		t.Fatalf("token of the development agent: %s", body)
+	}
+	return answer.AccessToken
+}
+
+// startInjector adds the development agent's token on the way to the gateway, and returns
+// the URL there of the server. A Host and Origin that are its own become the gateway's; those
+// of somebody else stay, and are the gateway's to refuse.
+func startInjector(t *testing.T, h *house, server string) string {
+	t.Helper()
+	token := agentToken(t, h, server)
+	to, err := url.Parse(h.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(nil)
+	own := s.Listener.Addr().String()
+	s.Config.Handler = &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.Out.Host = strings.Replace(r.In.Host, own, to.Host, 1)
+		if o := r.In.Header.Get("Origin"); o != "" {
+			r.Out.Header.Set("Origin", strings.Replace(o, own, to.Host, 1))
+		}
+		r.Out.Header.Set("Authorization", "Bearer "+token)
+	}}
+	s.Start()
+	t.Cleanup(s.Close)
+	return s.URL + "/mcp/" + server
+}
+
+// startLax makes a server that reads bodies only of one that compares: it writes the headers
+// as the body has them.
+func startLax(t *testing.T, strict string) string {
+	t.Helper()
+	to, err := url.Parse(strict)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
+		repairHeaders(r.Out)
+	}}
+	s := httptest.NewServer(proxy)
+	t.Cleanup(s.Close)
+	return s.URL + to.Path
+}
+
+// repairHeaders writes what MCP 2026-07-28 wants in headers as the body has it.
+func repairHeaders(r *http.Request) {
+	if r.Body == nil {
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var m struct {
+		Method string
+		Params struct {
+			Name, URI string
+			Meta      map[string]any `json:"_meta"`
+		}
+	}
+	if json.Unmarshal(body, &m) != nil {
+		return
+	}
+	r.Header.Set("Mcp-Method", m.Method)
+	r.Header.Del("Mcp-Name")
+	if name := cmp.Or(m.Params.Name, m.Params.URI); name != "" {
+		r.Header.Set("Mcp-Name", name)
+	}
+	if v, ok := m.Params.Meta["io.modelcontextprotocol/protocolVersion"].(string); ok {
+		r.Header.Set("MCP-Protocol-Version", v)
+	}
+}
