@@ -133,6 +133,9 @@ type Gateway struct {
 	cfg       Config
 	upstreams map[string]*upstream
 	sessions  sessionTokens
+	waiting   waiting
+	parked    parkingLot
+	ended     endedSessions
 }
 
 type upstream struct {

@@ -173,9 +173,10 @@ var ownInfo = jsontext.Value(`{"name":"wicketgate","version":"1"}`)
 
 // sharedKey is whose a session is that the gateway keeps: nobody shares one with another.
 type sharedKey struct {
-	subject identity.Subject
-	client  identity.ClientID
-	txn     string
+	subject      identity.Subject
+	client       identity.ClientID
+	txn          string
+	capabilities string // what the upstream may ask for
 }
 
 // sharedSession is a session with an upstream of the session era that serves the messages
@@ -185,6 +186,7 @@ type sharedSession struct {
 	result      jsontext.Value // of initialize
 	last        atomic.Int64   // id of the newest message
 	used        atomic.Int64   // Unix seconds
+	hub         hub
 }
 
 // next is an id that no other message of the session has.
@@ -200,12 +202,12 @@ type sharedSessions struct {
 
 // sharedSession returns the caller's, and opens it where there is none.
 func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call) (*sharedSession, error) {
-	k := sharedKey{p.Subject(), p.ClientID(), p.Txn()}
+	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
 	all, now := &p.up.shared, g.cfg.Now().Unix()
 	if s := all.get(k, now); s != nil {
 		return s, nil
 	}
-	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn
+	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities
 	v, err, _ := all.flight.Do(name, func() (any, error) {
 		if s := all.get(k, now); s != nil {
 			return s, nil
@@ -224,6 +226,20 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 	return v.(*sharedSession), nil
 }
 
+// offers is what the client of the stateless era can be asked for, as an upstream of the
+// session era is told.
+func (p *passage) offers() string {
+	theirs := p.meta.capabilities
+	if p.session.Translated {
+		theirs = p.session.Capabilities
+	}
+	kept, err := clientCapabilities(orEmpty(theirs))
+	if err != nil || len(kept) > maxKept {
+		return "{}"
+	}
+	return string(kept)
+}
+
 func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sharedSession, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -235,7 +251,7 @@ func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sha
 	if info == nil {
 		info = ownInfo
 	}
-	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: info})
+	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: info, capabilities: jsontext.Value(k.capabilities)})
 	if failure != nil {
 		return nil, failure
 	}

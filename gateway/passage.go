@@ -39,6 +39,9 @@ type passage struct {
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
 
+	parked string                                        // name of the dialogue that the client comes again for; empty: none
+	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
+
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
@@ -226,6 +229,9 @@ func (p *passage) resume() *rpcError {
 	if !ok {
 		return errNoSession("session_not_the_callers")
 	}
+	if s.Upstream == "" && p.g.ended.has(handle) {
+		return errNoSession("session_ended")
+	}
 	p.session = s
 	if v := p.r.Header.Get("MCP-Protocol-Version"); v != "" && v != s.Version {
 		return &rpcError{Code: codeInvalidRequest, Message: "MCP-Protocol-Version is not the one of this session", status: http.StatusBadRequest, reason: "version_mismatch"}
@@ -326,6 +332,12 @@ func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do eff
 	if failure != nil {
 		return outcome{}, failure
 	}
+	p.again = func(ctx context.Context) (token.Call, *rpcError) {
+		if p.tool != nil {
+			return token.Call{}, errUnavailable("input_not_given", errOneCall)
+		}
+		return p.callToken(ctx, spec)
+	}
 	out, failure := do(ctx, call)
 	out.callTokenID = call.ID()
 	return out, failure
@@ -424,6 +436,9 @@ func (p *passage) end() {
 			if err := p.g.deleteSession(ctx, p.up, call, p.session.own()); err != nil {
 				return outcome{}, upstreamError(err)
 			}
+		}
+		if p.session.Upstream == "" {
+			p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
 		}
 		return outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}, nil
 	}); err != nil {
