@@ -123,6 +123,7 @@ type Gateway struct {
 	cfg       Config
 	upstreams map[string]*upstream
 	sessions  sessionTokens
+	pins      *PinView
 }
 
 type upstream struct {
@@ -134,7 +135,7 @@ var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // New makes a Gateway.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), pins: newPinView(cfg)}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
@@ -142,7 +143,7 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = &upstream{u, newCatalog(cfg, u.Name)}
+		g.upstreams[u.Name] = &upstream{u, newCatalog(cfg, g.pins, u.Name)}
 	}
 	return g, nil
 }
