@@ -110,6 +110,7 @@ func (c *catalog) kept(name string) *tool {
 }
 
 func (c *catalog) fresh() bool {
+	c.pins.refresh(context.Background()) // an order makes it old
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return !c.listed.IsZero() && c.cfg.Now().Sub(c.listed) < definitionsFresh
