@@ -65,7 +65,7 @@ type Order struct {
 	Action   Action
 	Server   string
 	Tool     string
-	Digest   string // of the approved definition
+	Digest   string // of the approved definition, or of the one that was pinned
 	Accepted string // the codes of findings that the operator has accepted
 	By       string
 	At       time.Time

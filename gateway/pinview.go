@@ -294,13 +294,6 @@ func (v *PinView) Lookalike(server, tool string) (other string) {
 	return other
 }
 
-// Count returns how many tools of the server are known, approved or not.
-func (v *PinView) Count(server string) int {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return len(v.servers[server])
-}
-
 // age goes by the clock that shows more: the monotonic one stands still while a machine
 // is suspended, and the other one may be set back.
 func age(now, then time.Time) time.Duration {

@@ -176,9 +176,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		if err != nil {
 			return err
 		}
-	}
-	if h.gateway != nil {
-		h.closers = append(h.closers, every(pinsPoll, cfg.Log, "ask which tools are approved: none is served when there was no answer for 5 seconds", h.gateway.PollPins))
+		h.watchPins(cfg, true, h.gateway.PollPins)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
 	return h.mount(cfg)
@@ -226,9 +224,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
-	if !cfg.Role.enforces() { // else the gateway does
-		h.closers = append(h.closers, every(pinsPoll, cfg.Log, "ask which tools are approved: no tool token is issued when there was no answer for 5 seconds", told.view.Poll))
-	}
+	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
 	if err != nil {
 		return nil, err

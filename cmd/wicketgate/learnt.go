@@ -16,14 +16,13 @@ import (
 // learnt is the tool definitions that gateways of other processes have approved, as pins
 // of our own store: authz.Definitions and exchange.Definitions.
 type learnt struct {
-	pins    gateway.Pins
 	view    *gateway.PinView
 	servers map[string]bool
 	approve bool // what they have approved is; else the pins are those of a gateway here, too, which waits for its operator
 }
 
 func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string, approve bool, record func(context.Context, gateway.Order) error) *learnt {
-	l := &learnt{pins: pins, servers: map[string]bool{}, approve: approve}
+	l := &learnt{servers: map[string]bool{}, approve: approve}
 	for _, name := range servers {
 		l.servers[name] = true
 	}
@@ -110,6 +109,14 @@ func (h *house) recordsOrders(cfg houseConfig) func(context.Context, gateway.Ord
 		return nil
 	}
 	return func(ctx context.Context, o gateway.Order) error { return h.audit.Record(ctx, o.Event()) }
+}
+
+// watchPins has the process follow the orders of operators.
+func (h *house) watchPins(cfg houseConfig, here bool, poll func(context.Context) error) {
+	if !here {
+		return
+	}
+	h.closers = append(h.closers, every(pinsPoll, cfg.Log, "ask which tools are approved: none counts when there was no answer for 5 seconds", poll))
 }
 
 // pinsPoll is how often a process looks for what was approved or taken away elsewhere.

@@ -135,22 +135,30 @@ func toolsQuarantineCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			return where.inPins(c.Context(), func(store gateway.PinStore) error {
-				o, err := orderOf(gateway.Quarantine, args[0], args[1])
-				if err != nil {
-					return err
-				}
-				if err := store.OrderTool(c.Context(), o); errors.Is(err, gateway.ErrNoTool) {
-					return fmt.Errorf("no tool %q of %s was seen: wicketgate tools list shows all", args[1], args[0])
-				} else if err != nil {
-					return err
-				}
-				fmt.Fprintf(c.OutOrStdout(), "in quarantine: %s %s. Running gateways follow within 5 seconds; wicketgate tools approve ends it.\n", escape(o.Server), escape(o.Tool))
-				return nil
+				return quarantine(c.Context(), store, args, c.OutOrStdout())
 			})
 		},
 	}
 	where.register(c)
 	return c
+}
+
+func quarantine(ctx context.Context, store gateway.PinStore, args []string, stdout io.Writer) error {
+	pins, err := pinsOf(ctx, store, args)
+	if err != nil {
+		return err
+	}
+	o, err := orderOf(gateway.Quarantine, args[0], args[1])
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(pins, func(p gateway.Pin) bool { return p.Tool == args[1] })
+	o.Digest = pins[i].Digest
+	if err := store.OrderTool(ctx, o); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "in quarantine: %s %s. Running gateways follow within 5 seconds; wicketgate tools approve ends it.\n", escape(o.Server), escape(o.Tool))
+	return nil
 }
 
 // inPins works on the pins of the store, and may change them.
