@@ -139,6 +139,7 @@ type Gateway struct {
 	waiting   waiting
 	parked    parkingLot
 	ended     endedSessions
+	pins      *PinView
 }
 
 type upstream struct {
@@ -155,7 +156,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Ticks == nil {
 		cfg.Ticks = realTicks
 	}
-	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), pins: newPinView(cfg)}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
@@ -163,7 +164,7 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name)}
+		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, g.pins, u.Name)}
 	}
 	g.names = names(g.upstreams)
 	g.all = &upstream{Upstream: Upstream{Name: everyServer, Resource: cfg.All}}

@@ -94,9 +94,10 @@ type Config struct {
 	AllowedOrigins []string `yaml:"allowed_origins"`
 
 	// What happens to a tool definition that was never seen before. approve: the tool
-	// stays invisible until an operator approves it; no command does that yet.
-	// first-use: the first one seen counts, so a server that is malicious on its first
-	// day is believed; a definition that changes later still takes the tool away.
+	// stays invisible until an operator approves it (wicketgate tools approve).
+	// first-use: the first one seen counts unless something is found in it, so a server
+	// that is malicious on its first day may be believed; a definition that changes later
+	// still takes the tool away.
 	Trust string `yaml:"trust" enum:"approve,first-use" default:"approve"`
 
 	// Limits of the listeners.

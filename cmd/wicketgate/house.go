@@ -176,6 +176,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		if err != nil {
 			return err
 		}
+		h.watchPins(cfg, true, h.gateway.PollPins)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
 	return h.mount(cfg)
@@ -219,10 +220,11 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	if err != nil {
 		return nil, err
 	}
-	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse)
+	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse, h.recordsOrders(cfg))
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
+	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
 	if err != nil {
 		return nil, err
