@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"internal/keys":     {"internal/token"},
 	"internal/web":      {"internal/oauth"},
 	"internal/schema":   {},
+	"internal/redact":   {},
 	"internal/jws":      {},
 	"internal/dpop":     {"internal/oauth", "internal/jws"},
 
