@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/dpop"},
+	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/dpop"},
 
 	"migrations":         {},
 	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},

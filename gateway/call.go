@@ -34,7 +34,7 @@ func (p *passage) call() *rpcError {
 		return e
 	}
 	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.g.relay(ctx, p, call, t.finish)
+		return p.g.relay(ctx, p, call, p.up.redacted(t.finish))
 	})
 }
 
@@ -83,7 +83,7 @@ func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
 }
 
 // finish is step 9 for the result of a call: it must be what the definition says.
-// A good one goes to the client byte for byte.
+// A good one goes to the client byte for byte, but for what is redacted.
 func (t *tool) finish(_ context.Context, result jsontext.Value) (jsontext.Value, outcome, *rpcError) {
 	var r struct {
 		IsError    bool           `json:"isError"`

@@ -27,6 +27,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/policies"
@@ -89,6 +90,9 @@ type Upstream struct {
 
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
+
+	// Redactor looks at what the server answers to a call; nil: nothing is redacted.
+	Redactor *redact.Redactor
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.

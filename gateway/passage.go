@@ -176,6 +176,7 @@ type outcome struct {
 	status       string // for the audit log, as the next two
 	resultDigest string
 	callTokenID  string
+	redactions   int
 	answer       func() // tells the client; called once the outcome is recorded
 }
 
@@ -193,7 +194,7 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 	defer cancel()
 	out, failure := p.exchangeAndDo(ctx, spec, do)
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Duration: p.g.cfg.Now().Sub(start)}
+		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)

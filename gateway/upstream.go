@@ -115,19 +115,22 @@ func (g *Gateway) relay(ctx context.Context, p *passage, call token.Call, finish
 	if resp.StatusCode != http.StatusOK {
 		return outcome{}, statusError(resp.StatusCode)
 	}
-	a, err := readAnswer(resp, p.msg.id, p.out.notification)
+	a, err := readAnswer(resp, p.msg.id, p.notification)
 	if err != nil {
 		return outcome{}, answerError(err)
 	}
-	out := outcome{status: "error_from_upstream"}
+	member, replaced, out, failure := "result", jsontext.Value(nil), outcome{}, (*rpcError)(nil)
 	if a.result != nil {
-		replaced, o, failure := finish(ctx, a.result)
-		if failure != nil {
-			return outcome{}, failure
-		}
-		if out = o; replaced != nil {
-			a.raw = slices.Concat([]byte(`{"jsonrpc":"2.0","id":`), p.msg.id, []byte(`,"result":`), replaced, []byte(`}`))
-		}
+		replaced, out, failure = finish(ctx, a.result)
+	} else {
+		member = "error"
+		replaced, out, failure = p.up.redactError(a.failure)
+	}
+	if failure != nil {
+		return outcome{}, failure
+	}
+	if replaced != nil {
+		a.raw = slices.Concat([]byte(`{"jsonrpc":"2.0","id":`), p.msg.id, []byte(`,"`+member+`":`), replaced, []byte(`}`))
 	}
 	sum := sha256.Sum256(a.raw)
 	out.resultDigest = base64.RawURLEncoding.EncodeToString(sum[:])
@@ -137,8 +140,9 @@ func (g *Gateway) relay(ctx context.Context, p *passage, call token.Call, finish
 
 // answer is an upstream's response to a request.
 type answer struct {
-	raw    []byte
-	result jsontext.Value // nil when it is an error
+	raw     []byte
+	result  jsontext.Value // nil when it is an error
+	failure jsontext.Value // the error; nil when it is a result
 }
 
 // readAnswer reads the response to the request with the id, from a JSON body or
@@ -182,7 +186,6 @@ func parseAnswer(raw []byte, id jsontext.Value) (answer, error) {
 	a := answer{raw: raw}
 	var method string
 	var gotID jsontext.Value
-	isError := false
 	err := members(jsontext.Value(bytes.TrimSpace(raw)), func(name string, value jsontext.Value) error {
 		switch name {
 		case "id":
@@ -192,7 +195,7 @@ func parseAnswer(raw []byte, id jsontext.Value) (answer, error) {
 		case "result":
 			a.result = value
 		case "error":
-			isError = true
+			a.failure = value
 		case "jsonrpc", "params":
 		default:
 			return folds(name, "jsonrpc", "id", "method", "params", "result", "error")
@@ -208,7 +211,7 @@ func parseAnswer(raw []byte, id jsontext.Value) (answer, error) {
 		return answer{}, errors.New("the upstream asks the client, who offered nothing")
 	case !bytes.Equal(gotID, id):
 		return answer{}, errors.New("an answer to another request")
-	case isError == (a.result != nil):
+	case (a.failure != nil) == (a.result != nil):
 		return answer{}, errNotRPC
 	}
 	return a, nil
