@@ -112,7 +112,7 @@ func (r *rule) prepare() error {
 			r.atKeyword = false
 		}
 	}
-	r.assigns = r.atKeyword && strings.Contains(expression, ")"+sign)
+	r.assigns = r.atKeyword && tree.Op == syntax.OpConcat && strings.Contains(expression, ")"+sign)
 	if r.atKeyword {
 		expression = `\A(?:` + expression + `)`
 	}

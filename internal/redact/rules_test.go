@@ -2,7 +2,11 @@ package redact
 
 import (
 	"math"
+	"regexp"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // TestEveryRuleCompiles: they are compiled when first needed, which is too late to fail.
@@ -57,4 +61,51 @@ func TestEntropy(t *testing.T) {
 			t.Errorf("entropy(%q) = %v, want %v", s, got, want)
 		}
 	}
+}
+
+// TestRulesFindWhatTheirExpressionsMatch: running a rule at its keyword, or not at all
+// where nothing looks like a value, must lose nothing.
+func TestRulesFindWhatTheirExpressionsMatch(t *testing.T) {
+	t.Parallel()
+	s, err := builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, r := range s.rules {
+		plain := regexp.MustCompile(r.Regex)
+		for seed := range 10 {
+			in := look("x " + sample(r.Regex, seed) + " ").text // without K for k, which (?i) takes
+			only := alone(r)
+			if !plain.MatchString(in) || !only.names(in) { // a boundary, or the keyword, is not there
+				continue
+			}
+			p := &pass{Redactor: &Redactor{rules: only}, budget: budgetFor(len(in))}
+			if found, err := p.search(in); err != nil || len(found) == 0 {
+				t.Errorf("rule %s finds nothing in %q: %v", r.ID, in, err)
+			}
+			checked++
+		}
+	}
+	if checked < 1500 {
+		t.Errorf("%d samples: too few to show anything", checked)
+	}
+}
+
+// alone is a ruleset of one rule, which takes what is not as random as a secret.
+func alone(r rule) *ruleset {
+	r.Entropy, r.Allow = 0, nil
+	out := &ruleset{rules: []rule{r}, keywords: newKeywords(r.Keywords)}
+	for range r.Keywords {
+		out.of = append(out.of, []int{0})
+	}
+	return out
+}
+
+// sample makes a text that an expression matches, but for the boundaries in it.
+func sample(expression string, seed int) string {
+	for _, boundary := range []string{`\b`, `|$`, `|\z`, `^|`} {
+		expression = strings.ReplaceAll(expression, boundary, "")
+	}
+	return rapid.StringMatching(expression).Example(seed)
 }

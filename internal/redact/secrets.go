@@ -59,7 +59,7 @@ func (p *pass) search(text string) (found []span, err error) {
 			switch {
 			case !r.atKeyword && !slices.Contains(whole, i):
 				whole = append(whole, i)
-			case r.atKeyword && start >= done[i] && r.mayMatch(text, start):
+			case r.atKeyword && start >= done[i] && r.mayMatch(text, start, start+p.rules.keywords.length[word]):
 				m, err := p.at(r, text[start:])
 				if err != nil {
 					return err
@@ -80,31 +80,52 @@ func (p *pass) search(text string) (found []span, err error) {
 }
 
 // mayMatch spares the expression most places where a keyword is but a word.
-func (r *rule) mayMatch(text string, start int) bool {
+func (r *rule) mayMatch(text string, start, end int) bool {
 	if r.atWord && start > 0 && isWord(text[start-1]) {
 		return false
 	}
-	return !r.assigns || assigned(text[start:])
+	return !r.assigns || assigned(text[end:])
 }
 
-// maxBeforeSign is more than a keyword, and what may be between it and the sign.
-const maxBeforeSign = 96
+// What assigned looks at: more than what may be between a keyword and the sign, more
+// than what may be between that and the value, and the shortest value of any rule.
+const (
+	maxBeforeSign  = 64
+	maxBeforeValue = 12
+	minValue       = 10
+)
 
-// assigned reports whether the text is words, and then a sign.
+// assigned reports whether there is a sign in what follows a keyword, and then something
+// as long as a secret.
 func assigned(text string) bool {
 	for i := range min(len(text), maxBeforeSign) {
-		switch c := text[i]; c {
-		case '=', '>', ':', '|', '?', ',':
+		if isSign(text[i]) && hasValue(text[i:]) {
 			return true
-		case ' ', '\t', '\n', '\r', '\f', '\v', '.', '-', '\'', '"':
-		default:
-			if !isWord(c) {
-				return false
-			}
 		}
 	}
 	return false
 }
+
+func hasValue(text string) bool {
+	i := 0
+	for i < min(len(text), maxBeforeValue) && (isSign(text[i]) || isQuote(text[i])) {
+		i++
+	}
+	if len(text)-i < minValue {
+		return false
+	}
+	for _, c := range []byte(text[i : i+minValue]) {
+		if isQuote(c) || c == ';' {
+			return false
+		}
+	}
+	return true
+}
+
+func isSign(c byte) bool { return strings.IndexByte("=>:|?,", c) >= 0 }
+
+// isQuote is for what is around values: white space, too.
+func isQuote(c byte) bool { return strings.IndexByte(" \t\n\r\f\v'\"`", c) >= 0 }
 
 // at matches a rule at the beginning of the text, and charges for what it reads.
 func (p *pass) at(r *rule, text string) ([]int, error) {
