@@ -98,6 +98,7 @@ func TestOrdinaryTextPasses(t *testing.T) {
 	for _, test := range []struct{ name, in string }{
 		{"words that rules look for", "The key to the token machine: ask the secretary, api docs are public"},
 		{"page token", `{\"nextPageToken\": \"CAUQAA9x7Rk2PqLm9Zt4\"}`},
+		{"name of an object", `{\"Key\": \"report-2026-11-x7Rk2PqLm9.pdf\"}`},
 		{"public key", "public_key: x7Rk2PqLm9Zt4WvB8NcY3HdS6"},
 		{"PEM certificate", "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ\n-----END CERTIFICATE-----"},
 		{"talk of private keys", "Paste what begins with -----BEGIN PRIVATE KEY----- into the form, please."},
@@ -176,6 +177,9 @@ func TestNamesOfMembersTellWhatTheirValuesAre(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"db_password":"` + genericKey + `"}`:     `{"db_password":"[secret:generic-api-key]"}`,
 		`{"page_token":"` + genericKey + `"}`:      `{"page_token":"` + genericKey + `"}`,
+		`{"progressToken":"` + genericKey + `"}`:   `{"progressToken":"` + genericKey + `"}`,
+		`{"key":"` + genericKey + `"}`:             `{"key":"` + genericKey + `"}`,
+		`{"apiKey":"` + genericKey + `"}`:          `{"apiKey":"[secret:generic-api-key]"}`,
 		`{"title":"` + genericKey + `"}`:           `{"title":"` + genericKey + `"}`,
 		`{"phones":["02079460958","7946 0958"]}`:   `{"phones":["[phone]","[phone]"]}`,
 		`{"mobile":447700900123,"n":447700900123}`: `{"mobile":"[phone]","n":447700900123}`,

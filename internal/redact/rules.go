@@ -58,9 +58,10 @@ var ownRules = []rule{{ // one that was cut off
 // generic is the rule for what is called a key, and looks random.
 const generic = "generic-api-key"
 
-// pages are names of what leads to the next page of a list, which the rule for
-// generic keys takes for keys. Without them no client could go on.
-const pages = `(?i)(?:page|continuation|cursor|next|sync)[_.-]?(?:token|key)`
+// handles are names of what the rule for generic keys takes for keys, and no client can
+// do without: what leads to the next page of a list, MCP's progressToken, and the "key"
+// of an entry or object in JSON.
+const handles = `(?i)(?:page|continuation|cursor|next|sync|progress)[_.-]?(?:token|key)|^key["']`
 
 // builtin reads the rules once. Each expression is compiled when it is first needed:
 // a process that never sees a keyword never pays for it.
@@ -117,7 +118,7 @@ func (r *rule) prepare() error {
 		expression = `\A(?:` + expression + `)`
 	}
 	if r.ID == generic {
-		r.Allow = append(r.Allow, allowlist{Target: "match", Regexes: []string{pages}})
+		r.Allow = append(r.Allow, allowlist{Target: "match", Regexes: []string{handles}})
 	}
 	for i, a := range r.Allow {
 		r.Allow[i] = a.prepared()

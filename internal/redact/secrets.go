@@ -24,8 +24,8 @@ const (
 func (p *pass) secrets(name, text string) ([]span, error) {
 	shift := 0
 	if name != "" && p.rules.names(name) {
-		shift = len(name) + len(`: "`)
-		text = name + `: "` + text + `"`
+		shift = len(name) + len(`"": "`)
+		text = `"` + name + `": "` + text + `"`
 	}
 	found, err := p.search(text)
 	if shift == 0 {
