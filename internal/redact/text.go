@@ -57,7 +57,7 @@ func (p *pass) spans(name, s string) ([]span, error) {
 			return nil, fmt.Errorf("%w: %s", ErrDenied, f.class)
 		}
 	}
-	return v.original(apart(found)), nil
+	return apart(v.original(found)), nil
 }
 
 // apart joins spans that overlap, under the mask of the first class.
