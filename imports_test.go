@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"internal/web":      {"internal/oauth"},
 	"internal/schema":   {},
 	"internal/inspect":  {},
+	"internal/redact":   {},
 	"internal/jws":      {},
 	"internal/dpop":     {"internal/oauth", "internal/jws"},
 
@@ -40,7 +41,7 @@ var allowed = map[string][]string{
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/inspect", "internal/dpop"},
+	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/inspect", "internal/dpop"},
 
 	"migrations":         {},
 	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
@@ -70,7 +71,7 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
-	"golang.org/x/text":                      {"internal/inspect"},
+	"golang.org/x/text":                      {"internal/inspect", "internal/redact"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

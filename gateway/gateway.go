@@ -23,12 +23,11 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/policies"
@@ -86,18 +85,11 @@ type Upstream struct {
 	// Transport reaches it; nil: that of the Config.
 	Transport http.RoundTripper
 
-	// Redactor takes out of what the upstream says what nobody is to get; may be nil.
-	Redactor Redactor
-
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
-}
 
-// Redactor looks at what an upstream says: *redact.Redactor.
-type Redactor interface {
-	// JSON returns v without what is to be masked, and how much that was; v itself, the
-	// same bytes, if nothing. It returns an error where nothing of v may pass.
-	JSON(v jsontext.Value) (jsontext.Value, int, error)
+	// Redactor looks at what the server answers to a call; nil: nothing is redacted.
+	Redactor *redact.Redactor
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.

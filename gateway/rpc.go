@@ -54,11 +54,6 @@ func errUnavailable(reason string, cause error) *rpcError {
 	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
 }
 
-// errRedacted is for what may not pass even in parts.
-func errRedacted(cause error) *rpcError {
-	return &rpcError{Code: codeDenied, Message: "the answer holds what may not leave the server", reason: "redaction_denied", cause: cause}
-}
-
 func errExchange(err error) *rpcError { return errUnavailable(reasonOf(err, "exchange_failed"), err) }
 
 // reasonOf is the word for the audit log that the error has itself, or the other one.

@@ -295,6 +295,9 @@ type ServerConfig struct {
 	// can do neither.
 	SenderConstrained bool `yaml:"sender_constrained" default:"false"`
 
+	// What is taken out of its answers: off, mask or deny for each class.
+	Redact RedactConfig `yaml:"redact"`
+
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.
 	InsecurePlaintext bool `yaml:"insecure_plaintext" default:"false"`

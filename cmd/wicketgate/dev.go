@@ -26,6 +26,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -127,6 +128,9 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 	for _, flag := range append([]string{"mail=" + mail}, cfg.upstreams...) {
 		u, err := parseUpstream(flag, issuer)
 		if err != nil {
+			return nil, err
+		}
+		if u.Redactor, err = redact.New(devRedaction(u.URL == mail)); err != nil {
 			return nil, err
 		}
 		d.house.Upstreams = append(d.house.Upstreams, u)
