@@ -173,7 +173,7 @@ func TestExchangeRefusesWhatItDoesNotSupport(t *testing.T) {
 
 func TestExchangeCannotWidenTheScope(t *testing.T) {
 	w := newWorld(t)
-	every, _ := w.grant(t)
+	every, _ := w.grant(t, func(s *token.AccessSpec) { s.Scope = scope(t, "mcp:tools mcp:prompts mcp:resources") })
 	one, _ := w.grant(t, func(s *token.AccessSpec) { s.Scope = scope(t, "tool:list_messages mcp:prompts") })
 	none, _ := w.grant(t, func(s *token.AccessSpec) { s.Scope = token.Scope{} })
 	tests := []struct {
@@ -184,6 +184,8 @@ func TestExchangeCannotWidenTheScope(t *testing.T) {
 		{"two tools", every, "tool:read_message tool:delete_message"},
 		{"every tool", every, "mcp:tools"},
 		{"a session", every, "mcp:session"},
+		{"a prompt", every, "prompt:read_message"},
+		{"a resource", every, "resource"},
 		{"a prompt", every, "prompt:x"},
 		{"nothing", every, ""},
 		{"a name that smuggles a second scope", every, "tool:x tool:delete_message"},
@@ -238,6 +240,9 @@ func TestAuthorizationDetailsMustBeTheWholeCall(t *testing.T) {
 		{"arguments a list", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments":[]}]`},
 		{"arguments in text", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments":"{}"}]`},
 		{"another type", `[{"type":"payment","server":"mail","tool":"read_message","arguments":{}}]`},
+		{"a prompt", `[{"type":"mcp_prompt_get","server":"mail","prompt":"read_message","arguments":{}}]`},
+		{"a resource", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}]`},
+		{"a tool and a resource", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","resource":"file:///a","arguments":{}}]`},
 		{"a session", `[{"type":"mcp_session","server":"mail","tool":"read_message","arguments":{}}]`},
 		{"another server", `[{"type":"mcp_tool_call","server":"files","tool":"read_message","arguments":{}}]`},
 		{"no server", `[{"type":"mcp_tool_call","tool":"read_message","arguments":{}}]`},

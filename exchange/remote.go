@@ -173,8 +173,8 @@ func (q *gatewayCall) parseSpec(scope, details string) error {
 		return errDetails(errors.New("not exactly one"))
 	}
 	d := list[0]
-	if d.Server != q.server || d.Type != q.spec.Scope.Details() || d.Tool != q.spec.Scope.Tool() || d.Tool != "" && d.ArgumentsDigest == "" {
-		return errDetails(errors.New("type, server, tool or arguments_digest"))
+	if d.Server != q.server || !q.spec.Scope.Fits(d) {
+		return errDetails(errors.New("type, server, what is called, or arguments_digest"))
 	}
 	q.spec.Details = d
 	return nil
@@ -185,7 +185,7 @@ func (q *gatewayCall) parseSpec(scope, details string) error {
 func (q gatewayCall) event() audit.Event {
 	of, d := q.verified(), q.spec.Details
 	return audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: of.Subject().String(), Client: q.client, Actors: of.Actors().Chain(),
-		Txn: of.Txn(), TokenID: of.ID(), Source: q.source, RequestID: q.id, Server: q.server, Tool: d.Tool, ArgumentsDigest: d.ArgumentsDigest,
+		Txn: of.Txn(), TokenID: of.ID(), Source: q.source, RequestID: q.id, Server: q.server, Tool: d.Tool, Prompt: d.Prompt, URI: d.Resource, ArgumentsDigest: d.ArgumentsDigest,
 		DefinitionDigest: d.DefinitionDigest, PolicyDigest: d.PolicyDigest, Resource: q.spec.Audience, Scope: q.spec.Scope.String(),
 		Decision: audit.Allow, Reason: "a gateway decided"}
 }

@@ -59,6 +59,14 @@ func without(names ...string) func(*oauth.TokenRequest) {
 	}
 }
 
+// called edits what is called.
+func called(scope, details string) func(*oauth.TokenRequest) {
+	return func(r *oauth.TokenRequest) {
+		r.Form.Set("scope", scope)
+		r.Form.Set("authorization_details", details)
+	}
+}
+
 // stable are the claims that do not differ from one token to the next.
 func stable(t *testing.T, raw string) map[string]any {
 	t.Helper()
@@ -83,9 +91,13 @@ func TestGatewayElsewhereGetsWhatOneInProcessGets(t *testing.T) {
 		},
 		"a dying one": func(s *token.AccessSpec) { s.Lifetime = 10 * time.Second },
 	} {
-		raw, parent := w.grant(t, edit)
+		raw, parent := w.grant(t, edit, func(s *token.AccessSpec) { s.Scope = scope(t, "mcp:tools mcp:prompts mcp:resources") })
 		for s, spec := range map[string]token.CallSpec{
 			callDetails: {Audience: upstream, Presenter: presenter, Scope: must(token.ToolScope("read_message")), Details: digests},
+			`[{"type":"mcp_prompt_get","server":"mail","prompt":"digest","arguments_digest":"a","policy_digest":"p"}]`: {Audience: upstream, Presenter: presenter,
+				Scope: must(token.PromptScope("digest")), Details: token.Details{Server: "mail", ArgumentsDigest: "a", PolicyDigest: "p"}},
+			`[{"type":"mcp_resource_read","server":"mail","resource":"mail://inbox/ü \"1\"?a=b&c","policy_digest":"p"}]`: {Audience: upstream, Presenter: presenter,
+				Scope: token.ResourceScope(), Details: token.Details{Server: "mail", Resource: `mail://inbox/ü "1"?a=b&c`, PolicyDigest: "p"}},
 			`[{"type":"mcp_session","server":"mail","policy_digest":"p"}]`: {Audience: upstream, Presenter: presenter, Scope: token.SessionScope(), Details: token.Details{Server: "mail", PolicyDigest: "p"}},
 		} {
 			want, err := w.Call(t.Context(), parent, spec)
@@ -101,7 +113,7 @@ func TestGatewayElsewhereGetsWhatOneInProcessGets(t *testing.T) {
 				t.Errorf("%s (-in process +elsewhere)\n%s", name, diff)
 			}
 			event := audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: parent.Subject().String(), Client: gatewayClient, Actors: parent.Actors().Chain(),
-				Txn: "grant-1", TokenID: parent.ID(), Source: "192.0.2.7", RequestID: "r7", Server: "mail", Tool: spec.Scope.Tool(), ArgumentsDigest: spec.Details.ArgumentsDigest,
+				Txn: "grant-1", TokenID: parent.ID(), Source: "192.0.2.7", RequestID: "r7", Server: "mail", Tool: spec.Scope.Tool(), Prompt: spec.Scope.Prompt(), URI: spec.Details.Resource, ArgumentsDigest: spec.Details.ArgumentsDigest,
 				DefinitionDigest: spec.Details.DefinitionDigest, PolicyDigest: "p", Resource: upstream, Scope: spec.Scope.String(), Decision: audit.Allow, Reason: "a gateway decided"}
 			if diff := cmp.Diff([]audit.Event{event}, w.audit.events); diff != "" {
 				t.Errorf("%s: audit (-want +got)\n%s", name, diff)
@@ -169,6 +181,7 @@ func TestGatewayIsHeldToTheCallersToken(t *testing.T) {
 	good, parent := w.grant(t)
 	elsewhere, _ := w.grant(t, func(s *token.AccessSpec) { s.Audience = files })
 	narrow, _ := w.grant(t, func(s *token.AccessSpec) { s.Scope = scope(t, "tool:list_messages") })
+	every, _ := w.grant(t, func(s *token.AccessSpec) { s.Scope = scope(t, "mcp:tools mcp:prompts mcp:resources") })
 	tool, _ := w.tool(t)
 	call, err := w.Call(t.Context(), parent, token.CallSpec{Audience: upstream, Presenter: presenter, Scope: token.SessionScope(), Details: token.Details{Server: "mail"}})
 	if err != nil {
@@ -192,17 +205,27 @@ func TestGatewayIsHeldToTheCallersToken(t *testing.T) {
 			r.Form.Set("actor_token", good)
 			r.Form.Set("actor_token_type", oauth.TokenTypeAccessToken)
 		}, oauth.InvalidRequest},
-		"details of another server":     {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"files","tool":"read_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
-		"details of another tool":       {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"send_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
-		"details of another type":       {good, set("authorization_details", `[{"type":"mcp_session","server":"mail","tool":"read_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
-		"details with more":             {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","sub":"root"}]`), oauth.InvalidAuthorizationDetails},
-		"two details":                   {good, set("authorization_details", callDetails[:len(callDetails)-1]+","+callDetails[1:]), oauth.InvalidAuthorizationDetails},
-		"details without arguments":     {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message"}]`), oauth.InvalidAuthorizationDetails},
-		"no details":                    {good, without("authorization_details"), oauth.InvalidAuthorizationDetails},
-		"no scope":                      {good, without("scope"), oauth.InvalidScope},
-		"two scopes":                    {good, set("scope", "tool:read_message mcp:session"), oauth.InvalidScope},
-		"a scope that is no call's":     {good, set("scope", "mcp:tools"), oauth.InvalidScope},
-		"a tool token with more to say": {tool, nil, oauth.InvalidRequest},
+		"details of another server":                {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"files","tool":"read_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"details of another tool":                  {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"send_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"details of another type":                  {good, set("authorization_details", `[{"type":"mcp_session","server":"mail","tool":"read_message","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"details with more":                        {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","sub":"root"}]`), oauth.InvalidAuthorizationDetails},
+		"two details":                              {good, set("authorization_details", callDetails[:len(callDetails)-1]+","+callDetails[1:]), oauth.InvalidAuthorizationDetails},
+		"details without arguments":                {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message"}]`), oauth.InvalidAuthorizationDetails},
+		"a prompt that the token does not cover":   {good, called("prompt:digest", `[{"type":"mcp_prompt_get","server":"mail","prompt":"digest","arguments_digest":"a"}]`), oauth.InvalidScope},
+		"a resource that the token does not cover": {good, called("resource", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}]`), oauth.InvalidScope},
+		"details of another prompt":                {every, called("prompt:digest", `[{"type":"mcp_prompt_get","server":"mail","prompt":"other","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"details of a prompt and more":             {every, called("prompt:digest", `[{"type":"mcp_prompt_get","server":"mail","prompt":"digest","tool":"digest","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"a prompt without arguments":               {every, called("prompt:digest", `[{"type":"mcp_prompt_get","server":"mail","prompt":"digest"}]`), oauth.InvalidAuthorizationDetails},
+		"a resource without URI":                   {every, called("resource", `[{"type":"mcp_resource_read","server":"mail"}]`), oauth.InvalidAuthorizationDetails},
+		"a resource that is no URI":                {every, called("resource", `[{"type":"mcp_resource_read","server":"mail","resource":"a\u0000"}]`), oauth.InvalidAuthorizationDetails},
+		"a resource with arguments":                {every, called("resource", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
+		"a resource for a tool":                    {every, called("tool:read_message", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}]`), oauth.InvalidAuthorizationDetails},
+		"a URI beside a tool":                      {every, called("tool:read_message", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","resource":"file:///a"}]`), oauth.InvalidAuthorizationDetails},
+		"no details":                               {good, without("authorization_details"), oauth.InvalidAuthorizationDetails},
+		"no scope":                                 {good, without("scope"), oauth.InvalidScope},
+		"two scopes":                               {good, set("scope", "tool:read_message mcp:session"), oauth.InvalidScope},
+		"a scope that is no call's":                {good, set("scope", "mcp:tools"), oauth.InvalidScope},
+		"a tool token with more to say":            {tool, nil, oauth.InvalidRequest},
 		"a tool token with another tool": {tool, func(r *oauth.TokenRequest) {
 			r.Form.Del("authorization_details")
 			r.Form.Set("scope", "tool:send_message")

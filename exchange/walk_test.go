@@ -62,7 +62,7 @@ func TestExchangesNarrowOnEveryWalk(t *testing.T) {
 		}
 	})
 	t.Logf("%d tokens issued, %v", issued, kinds)
-	for _, k := range []string{"tool", "delegated", "call", "readdressed", "minted", "bound", "downstream", "person actor", "may_act", "deep", "short-lived"} {
+	for _, k := range []string{"tool", "delegated", "mcp_tool_call", "mcp_prompt_get", "mcp_resource_read", "readdressed", "minted", "bound", "downstream", "person actor", "may_act", "deep", "short-lived"} {
 		if kinds[k] == 0 {
 			t.Errorf("no walk issued a token of the kind %s: the test shows nothing of it", k)
 		}
@@ -73,7 +73,7 @@ func TestExchangesNarrowOnEveryWalk(t *testing.T) {
 var (
 	walkClients   = []string{"agent", "editor", "sub-agent", "robot"}
 	walkResources = []string{mail, files}
-	walkScopes    = []string{"mcp:tools", "mcp:tools", "mcp:prompts", "tool:read_message", "tool:list_messages", "tool:delete_message"}
+	walkScopes    = []string{"mcp:tools", "mcp:tools", "mcp:prompts", "mcp:resources", "tool:read_message", "tool:list_messages", "tool:delete_message"}
 	walkKeys      = []string{"", "", alicesKey, thiefsKey}
 	walkPolicies  = []string{access, `version: 1
 roles:
@@ -90,6 +90,13 @@ roles:
       mail: {tools: [read_message]}
 `}
 )
+
+// walkDetails are what the gateway says of a call, by the type that they get.
+var walkDetails = map[string]token.Details{
+	token.DetailsToolCall:     {Server: "mail", ArgumentsDigest: "d"},
+	token.DetailsPromptGet:    {Server: "mail", ArgumentsDigest: "d"},
+	token.DetailsResourceRead: {Server: "mail", Resource: "file:///a"},
+}
 
 // known is a token of the walk, with what it came from.
 type known struct {
@@ -199,7 +206,7 @@ func must[T any](v T, err error) T {
 func (w *walk) root(t *rapid.T) {
 	c := claims{"jti": fmt.Sprintf("root-%d", len(w.tokens)), "txn": fmt.Sprintf("grant-%d", len(w.tokens)), "aud": rapid.SampledFrom(walkResources).Draw(t, "aud"),
 		"client_id": rapid.SampledFrom(walkClients).Draw(t, "client"), "iat": w.clock.Unix(), "exp": w.clock.Unix() + int64(rapid.IntRange(1, 40).Draw(t, "life"))*10,
-		"scope": rapid.SampledFrom([]string{"mcp:tools", "mcp:tools mcp:prompts", "mcp:tools", "tool:read_message tool:list_messages", "mcp:prompts", ""}).Draw(t, "scope")}
+		"scope": rapid.SampledFrom([]string{"mcp:tools", "mcp:tools mcp:prompts mcp:resources", "mcp:tools", "tool:read_message tool:list_messages", "mcp:prompts", "mcp:resources", ""}).Draw(t, "scope")}
 	c["sub"] = rapid.SampledFrom([]string{"alice", "alice", "bob", c["client_id"].(string)}).Draw(t, "sub")
 	var act map[string]any
 	names := rapid.SliceOfN(rapid.SampledFrom(walkClients), 0, 8).Draw(t, "actors")
@@ -269,7 +276,7 @@ func (w *walk) request(t *rapid.T) *drawn {
 		wanted = rapid.SampledFrom(append(has, "", "tool:read_message", "tool:read_message")).Draw(t, "wanted")
 	}
 	if otherwise("wants something else") {
-		wanted = rapid.SampledFrom(append(walkScopes, "mcp:tools mcp:prompts")).Draw(t, "wanted")
+		wanted = rapid.SampledFrom(append(walkScopes, "mcp:tools mcp:prompts mcp:resources")).Draw(t, "wanted")
 	}
 	d.TokenRequest = delegation(client, d.subject.raw, "resource", p["aud"].(string))
 	if d.Client.Scope = w.own[client]; wanted != "" {
@@ -437,24 +444,24 @@ func (w *walk) call(t *rapid.T) {
 	aud := k.claims["aud"].(string)
 	gateway := identity.MustClientID("gateway")
 	var sent token.Call
-	kind := "call"
+	kind := "readdressed"
 	if k.tool {
 		tool, err := v.ParseTool(t.Context(), k.raw, aud, proof)
 		if err != nil {
 			return
 		}
-		kind = "readdressed"
 		sent = must(w.Readdress(t.Context(), tool, upstream, gateway))
 	} else {
 		a, err := v.ParseAccess(t.Context(), k.raw, aud, proof)
 		if err != nil {
 			return
 		}
-		scope := must(token.ToolScope(rapid.SampledFrom([]string{"read_message", "delete_message"}).Draw(t, "tool")))
-		sent, err = w.Call(t.Context(), a, token.CallSpec{Audience: upstream, Presenter: gateway, Scope: scope, Details: token.Details{Server: "mail", ArgumentsDigest: "d"}})
+		scope := must(token.ParseCallScope(rapid.SampledFrom([]string{"tool:read_message", "tool:delete_message", "prompt:read_message", "resource"}).Draw(t, "called")))
+		sent, err = w.Call(t.Context(), a, token.CallSpec{Audience: upstream, Presenter: gateway, Scope: scope, Details: walkDetails[scope.Details()]})
 		if err != nil {
 			return
 		}
+		kind = scope.Details()
 	}
 	w.kinds[kind]++
 	w.checkCall(t, k, wire(sent.Bearer()))

@@ -25,7 +25,13 @@ func wire(raw string) map[string]any {
 
 // covers reports whether what has the scopes may give the one.
 func covers(has []string, scope string) bool {
-	return slices.Contains(has, scope) || strings.HasPrefix(scope, "tool:") && slices.Contains(has, "mcp:tools")
+	switch kind, _, _ := strings.Cut(scope, ":"); kind {
+	case "prompt", "resource": // of a call token: an access token has the whole kind
+		return slices.Contains(has, "mcp:"+kind+"s")
+	case "tool":
+		return slices.Contains(has, scope) || slices.Contains(has, "mcp:tools")
+	}
+	return slices.Contains(has, scope)
 }
 
 // chain is the actors of a token, newest first, by the rule of DESIGN.md section 1.

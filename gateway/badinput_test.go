@@ -149,11 +149,14 @@ func TestMessageThatParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		{"request and response at once", `{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}`, 400, invalidRequest},
 		{"a response to nothing", `{"jsonrpc":"2.0","id":1,"result":{}}`, 400, invalidRequest},
 		{"unknown method", `{"jsonrpc":"2.0","id":1,"method":"tools/CALL"}`, 200, "-32601"},
-		{"resources, not served yet", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}`, 200, "-32601"},
+		{"a resource that no role names", `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///etc/passwd"}}`, 200, "-32002"},
+		{"a prompt that no role names", `{"jsonrpc":"2.0","id":1,"method":"prompts/get","params":{"name":"evil"}}`, 200, invalidParams},
+		{"a task", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","task":{"ttl":1}}}`, 200, invalidParams},
+		{"a method of the other era", `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}`, 200, "-32601"},
 		{"unknown notification", `{"jsonrpc":"2.0","method":"notifications/evil"}`, 200, "-32601"},
 		{"arguments null", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","arguments":null}}`, 200, invalidParams},
 		{"arguments a string", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","arguments":"{}"}}`, 200, invalidParams},
-		{"call without an id", `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"send_message"}}`, 200, invalidParams},
+		{"call without an id", `{"jsonrpc":"2.0","method":"tools/call","params":{"name":"send_message"}}`, 200, "-32601"},
 	}
 	before := len(w.up.calls("tools/call")) + len(w.up.calls("ping"))
 	for _, tt := range tests {

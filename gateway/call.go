@@ -2,8 +2,8 @@ package gateway
 
 import (
 	"context"
+	"net/http"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -14,14 +14,23 @@ import (
 // tool, every refusal is the one answer for an unknown tool.
 func (p *passage) call() *rpcError {
 	c, err := parseCall(p.msg.params)
-	if err != nil || p.msg.id == nil {
+	if err != nil {
 		return &rpcError{Code: codeInvalidParams, Message: plain(err), reason: "malformed", cause: err}
+	}
+	if p.msg.params.get("task") != nil {
+		return &rpcError{Code: codeInvalidParams, Message: "tasks are not passed through this gateway: call the tool without task", reason: "task"}
 	}
 	p.event.Tool = truncate(c.name)
 	t, e := p.visible(c)
 	if e != nil {
 		return e
 	}
+	if p.stateless {
+		if e := checkParamHeaders(p.r.Header, t.headers, c.arguments); e != nil {
+			return e
+		}
+	}
+	p.mirror = func(h http.Header) { mirror(h, t.headers, c.arguments) }
 	spec, e := p.spec(c, t)
 	if e != nil {
 		return e
@@ -34,7 +43,7 @@ func (p *passage) call() *rpcError {
 		return e
 	}
 	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.g.relay(ctx, p, call, t.finish)
+		return p.relay(ctx, call, t.finish)
 	})
 }
 
@@ -84,22 +93,15 @@ func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
 
 // finish is step 9 for the result of a call: it must be what the definition says.
 // A good one goes to the client byte for byte.
-func (t *tool) finish(_ context.Context, result jsontext.Value) (jsontext.Value, outcome, *rpcError) {
-	var r struct {
-		IsError    bool           `json:"isError"`
-		Structured jsontext.Value `json:"structuredContent"`
-	}
-	if err := json.Unmarshal(result, &r); err != nil {
-		return nil, outcome{}, errUnavailable("upstream_malformed", err)
-	}
-	if t.output != nil && !r.IsError {
-		if err := t.output.Check(r.Structured); err != nil {
+func (t *tool) finish(_ context.Context, result object) (jsontext.Value, outcome, *rpcError) {
+	isError := string(result.get("isError")) == "true"
+	if t.output != nil && !isError {
+		if err := t.output.Check(result.get("structuredContent")); err != nil {
 			return nil, outcome{}, errUnavailable("upstream_output_schema", err)
 		}
 	}
-	status := "ok"
-	if r.IsError {
-		status = "tool_error"
+	if isError {
+		return nil, outcome{status: "tool_error"}, nil
 	}
-	return nil, outcome{status: status}, nil
+	return nil, outcome{status: "ok"}, nil
 }

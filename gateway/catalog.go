@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -23,14 +24,16 @@ type tool struct {
 	name, digest string
 	input        *schema.Schema
 	output       *schema.Schema // nil when the definition has none
+	headers      []paramHeader  // arguments that are repeated in headers
 	broken       error          // the schema does not compile: nobody may call it
 }
 
 // catalog knows the approved tools of one upstream as it last listed them.
 type catalog struct {
-	cfg    Config
-	server string
-	flight singleflight.Group
+	cfg     Config
+	server  string
+	flight  singleflight.Group
+	changes atomic.Int64 // how often what is served changed
 
 	mu     sync.RWMutex // guards what follows
 	tools  map[string]*tool
@@ -94,18 +97,25 @@ func (c *catalog) learn(ctx context.Context, definition jsontext.Value) (*tool, 
 	if t.broken == nil && head.Output != nil {
 		t.output, t.broken = schema.CompileOutput(head.Output)
 	}
+	if t.broken == nil {
+		t.headers, t.broken = paramHeaders(head.Input)
+	}
 	if t.broken != nil {
 		c.cfg.Log.WarnContext(ctx, "tool not served", "server", c.server, "tool", t.name, "error", t.broken)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tools[head.Name] = t
+	c.changes.Add(1)
 	return t, nil
 }
 
 func (c *catalog) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.tools[name] != nil {
+		c.changes.Add(1)
+	}
 	delete(c.tools, name)
 }
 
@@ -115,3 +125,6 @@ func truncate(s string) string {
 	}
 	return s
 }
+
+// version changes whenever what the catalog holds does.
+func (c *catalog) version() int64 { return c.changes.Load() }

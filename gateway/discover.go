@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
 )
 
 // Discover lists the tools of a server with an access token of the gateway's own,
@@ -27,7 +29,7 @@ func (g *Gateway) Discover(ctx context.Context, server string) error {
 	if err != nil {
 		return fmt.Errorf("token of the gateway's own: %w", err)
 	}
-	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, event: audit.Event{
+	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, beside: &sync.WaitGroup{}, event: audit.Event{
 		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
 	return p.recorded(ctx, "the gateway reads definitions", p.discover)
 }
@@ -53,30 +55,83 @@ func (p *passage) recorded(ctx context.Context, why string, do func(context.Cont
 
 func (p *passage) discover(ctx context.Context) error {
 	g, up := p.g, p.up
-	call, err := g.callToken(ctx, p.access, p.sessionSpec())
+	up.era.forget()
+	call, err := g.callToken(ctx, p.access, g.sessionSpec(up))
 	if err != nil {
 		return err
 	}
-	_, s, failure := p.handshake(ctx, call, initializeParams{version: versions[0], client: jsontext.Value(`{"name":"wicketgate","version":"1"}`)})
+	e, err := g.era(ctx, up)
+	if err != nil {
+		return err
+	}
+	if e.stateless {
+		return p.relistOn(ctx, call, leg{stateless: true, version: statelessVersions[0]})
+	}
+	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: ownInfo})
 	if failure != nil {
 		return failure
 	}
-	p.session = s
-	resp, err := g.send(ctx, up, call, s, []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`))
-	if err != nil {
+	if err := g.initialized(ctx, up, call, opened.leg()); err != nil {
 		return err
 	}
-	drain(resp)
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("upstream answered HTTP %d to notifications/initialized: %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	}
-	if err := p.relist(ctx); err != nil || s.Upstream == "" {
+	if err := p.relistOn(ctx, call, opened.leg()); err != nil || opened.session == "" {
 		return err
 	}
-	return g.deleteSession(ctx, up, call, s)
+	return g.deleteSession(ctx, up, call, opened.leg())
 }
 
-func (p *passage) sessionSpec() token.CallSpec {
-	return token.CallSpec{Scope: token.SessionScope(), Audience: p.up.Audience.String(), Presenter: p.g.cfg.ClientID,
-		Details: token.Details{Server: p.up.Name, PolicyDigest: p.event.PolicyDigest}}
+// discovery is server/discover: what the server says of itself, narrowed.
+func (p *passage) discovery() *rpcError {
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		l, failure := p.leg(ctx, call)
+		if failure != nil {
+			return outcome{}, failure
+		}
+		if !l.stateless {
+			return p.discoveredFrom(l.shared.result)
+		}
+		return p.relay(ctx, call, p.discovered)
+	})
+}
+
+// discovered narrows an answer to server/discover.
+func (p *passage) discovered(_ context.Context, result object) (jsontext.Value, outcome, *rpcError) {
+	offered, err := narrowCapabilities(result.get("capabilities"), "logging")
+	if err != nil {
+		return nil, outcome{}, errUnavailable("upstream_malformed", err)
+	}
+	return object{}.with(member{"resultType", quote("complete")}, member{"supportedVersions", spoken()}, member{"capabilities", offered},
+		member{"instructions", result.get("instructions")}, member{"ttlMs", boundedTTL(result.get("ttlMs"))}, member{"cacheScope", quote("private")},
+		member{"_meta", object{}.with(member{metaServer, serverInfo(result)})}), outcome{status: "ok"}, nil
+}
+
+// discoveredFrom answers it for a server of the session era.
+func (p *passage) discoveredFrom(initialized jsontext.Value) (outcome, *rpcError) {
+	o, err := readObject(initialized)
+	if err != nil {
+		return outcome{}, errUnavailable("upstream_malformed", err)
+	}
+	result, out, failure := p.discovered(nil, o)
+	if failure != nil {
+		return outcome{}, failure
+	}
+	raw := rpcBody(p.msg.id, result, nil)
+	out.resultDigest, out.answer = digest(raw), func() { p.out.final(raw) }
+	return out, nil
+}
+
+// spoken are the protocol versions of this endpoint, whatever the server's.
+func spoken() jsontext.Value {
+	out := []byte{'['}
+	for i, v := range slices.Concat(statelessVersions, sessionVersions) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, quote(v)...)
+	}
+	return append(out, ']')
 }

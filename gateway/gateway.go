@@ -5,10 +5,10 @@
 // only with a value of type token.Call, which only package token can make: a
 // received token is never forwarded.
 //
-// It speaks the session era (2025-11-25, 2025-06-18) on POST and DELETE and
-// refuses what it does not know. Not here yet: the stateless era (2026-07-28),
-// GET streams and requests from server to client, resources, prompts and
-// completion, stdio upstreams, one endpoint over all servers.
+// It speaks both eras of MCP on one endpoint, the stateless one (2026-07-28) and that of
+// sessions (2025-11-25, 2025-06-18, 2025-03-26), to upstreams of either, and refuses what
+// it does not know. It does NOT speak the HTTP+SSE transport of 2024-11-05, batches and
+// tasks.
 //
 // A client that exchanged a tool token for itself (RFC 8693) presents it for its one
 // call, within a session that it opened with an access token; see tooltoken.go.
@@ -22,6 +22,8 @@ import (
 	"net/http"
 	"regexp"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
@@ -38,9 +40,6 @@ const (
 	maxResponse = 4 << 20   // bytes of an upstream's message
 	callTimeout = 2 * time.Minute
 )
-
-// Protocol versions that are spoken, newest first.
-var versions = []string{"2025-11-25", "2025-06-18"}
 
 // Verifier checks the tokens of callers. *token.Verifier is one.
 type Verifier interface {
@@ -87,8 +86,18 @@ type Upstream struct {
 	// Transport reaches it; nil: that of the Config.
 	Transport http.RoundTripper
 
+	// Redactor takes out of what the upstream says what nobody is to get; may be nil.
+	Redactor Redactor
+
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
+}
+
+// Redactor looks at what an upstream says: *redact.Redactor.
+type Redactor interface {
+	// JSON returns v without what is to be masked, and how much that was; v itself, the
+	// same bytes, if nothing. It returns an error where nothing of v may pass.
+	JSON(v jsontext.Value) (jsontext.Value, int, error)
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.
@@ -114,8 +123,9 @@ type Config struct {
 	// definitions when nobody else's can be used for that.
 	Own func(ctx context.Context, server Upstream) (token.Access, error)
 
-	Log *slog.Logger
-	Now func() time.Time
+	Log   *slog.Logger
+	Now   func() time.Time
+	Ticks Ticks // nil: those of the machine
 }
 
 // Gateway is the PEP. It is safe for concurrent use.
@@ -128,12 +138,17 @@ type Gateway struct {
 type upstream struct {
 	Upstream
 	catalog *catalog
+	era     eraOf
+	shared  sharedSessions
 }
 
 var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // New makes a Gateway.
 func New(cfg Config) (*Gateway, error) {
+	if cfg.Ticks == nil {
+		cfg.Ticks = realTicks
+	}
 	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
@@ -142,7 +157,7 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = &upstream{u, newCatalog(cfg, u.Name)}
+		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name)}
 	}
 	return g, nil
 }
@@ -169,12 +184,18 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPost:
 		p.post()
+	case http.MethodGet:
+		p.listen()
 	case http.MethodDelete:
 		p.end()
-	default: // no GET streams yet: 405 tells the client so (MCP 2025-11-25, transports)
-		w.Header().Set("Allow", "POST, DELETE")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	default:
+		notAllowed(w)
 	}
+}
+
+func notAllowed(w http.ResponseWriter) {
+	w.Header().Set("Allow", "GET, POST, DELETE")
+	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 }
 
 // refuse notes a caller that never authenticated.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,11 +29,102 @@ type message struct {
 	raw      []byte
 	id       jsontext.Value // a string or number; nil for a notification
 	method   string         // empty for a response
-	params   jsontext.Value
+	params   object         // nil when absent
 	response bool
+	outcome  member // of a response: its result or its error
 }
 
-// call is the params of tools/call.
+// object is the members of a JSON object in their order. The values alias what was read.
+type object []member
+
+type member struct {
+	name  string
+	value jsontext.Value
+}
+
+// get returns the member of that name, nil if there is none.
+func (o object) get(name string) jsontext.Value {
+	for _, m := range o {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// only refuses names that some parser might take for one of the known.
+func (o object) only(known ...string) error {
+	for _, m := range o {
+		if !slices.Contains(known, m.name) {
+			if err := folds(m.name, known...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readObject reads the members of the object v.
+func readObject(v jsontext.Value) (object, error) {
+	o := object{}
+	err := members(v, func(name string, value jsontext.Value) error {
+		o = append(o, member{name, value})
+		return nil
+	})
+	return o, err
+}
+
+// with returns o as JSON, where the members of that replace those of the same name, or
+// come at the end. A nil value removes.
+func (o object) with(that ...member) jsontext.Value {
+	out := []byte{'{'}
+	add := func(m member) {
+		if m.value == nil {
+			return
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out, _ = jsontext.AppendQuote(out, m.name) // fails on bad UTF-8 only, which was refused
+		out = append(append(out, ':'), m.value...)
+	}
+	for _, m := range o {
+		if i := slices.IndexFunc(that, func(t member) bool { return t.name == m.name }); i >= 0 {
+			m = that[i]
+		}
+		add(m)
+	}
+	for _, t := range that {
+		if o.get(t.name) == nil {
+			add(t)
+		}
+	}
+	return append(out, '}')
+}
+
+// quote is s as JSON.
+func quote(s string) jsontext.Value {
+	b, err := jsontext.AppendQuote(nil, s)
+	if err != nil {
+		return jsontext.Value(`""`)
+	}
+	return b
+}
+
+// envelope is a request, or without id a notification, of our own making.
+func envelope(id jsontext.Value, method string, params jsontext.Value) []byte {
+	b := []byte(`{"jsonrpc":"2.0"`)
+	if id != nil {
+		b = append(append(b, `,"id":`...), id...)
+	}
+	b = append(append(b, `,"method":`...), quote(method)...)
+	if params != nil {
+		b = append(append(b, `,"params":`...), params...)
+	}
+	return append(b, '}')
+}
+
+// call is the params of tools/call, or of prompts/get.
 type call struct {
 	name      string
 	arguments jsontext.Value // an object; {} when absent
@@ -62,9 +154,17 @@ func parseMessage(body []byte) (message, error) {
 				return errNotRPC
 			}
 		case "params":
-			m.params = value
+			if value.Kind() != '{' {
+				return errBadParams
+			}
+			o, err := readObject(value)
+			m.params = o
+			return err
 		case "result", "error":
-			m.response = true
+			if m.response {
+				return errNotRPC
+			}
+			m.response, m.outcome = true, member{name, value}
 		default:
 			return folds(name, "jsonrpc", "id", "method", "params", "result", "error")
 		}
@@ -76,6 +176,11 @@ func parseMessage(body []byte) (message, error) {
 	return m, m.check(version)
 }
 
+// withID is a response with another id.
+func (m message) withID(id jsontext.Value) []byte {
+	return object{}.with(member{"jsonrpc", quote("2.0")}, member{"id", id}, m.outcome)
+}
+
 func (m message) check(version string) error {
 	if version != "2.0" || m.response == (m.method != "") || m.response && m.id == nil {
 		return errNotRPC
@@ -83,39 +188,19 @@ func (m message) check(version string) error {
 	if m.id != nil && m.id.Kind() != '"' && m.id.Kind() != '0' {
 		return errNotRPC
 	}
-	if m.params != nil && m.params.Kind() != '{' {
-		return errBadParams
-	}
 	return nil
 }
 
-// parseCall reads the params of tools/call.
-func parseCall(params jsontext.Value) (call, error) {
-	c := call{arguments: jsontext.Value("{}")}
-	if params == nil {
+// parseCall reads the params of tools/call and prompts/get.
+func parseCall(params object) (call, error) {
+	c := call{name: text(params.get("name")), arguments: params.get("arguments")}
+	if c.arguments == nil {
+		c.arguments = jsontext.Value("{}")
+	}
+	if c.name == "" || c.arguments.Kind() != '{' {
 		return c, errBadParams
 	}
-	err := members(params, func(name string, value jsontext.Value) error {
-		switch name {
-		case "name":
-			if c.name = text(value); c.name == "" {
-				return errBadParams
-			}
-		case "arguments":
-			if value.Kind() != '{' {
-				return errBadParams
-			}
-			c.arguments = value
-		case "_meta", "task":
-		default:
-			return folds(name, "name", "arguments", "_meta", "task")
-		}
-		return nil
-	})
-	if err == nil && c.name == "" {
-		err = errBadParams
-	}
-	return c, err
+	return c, params.only("name", "arguments", "_meta", "task", "inputResponses", "requestState")
 }
 
 // members calls f for each member of the object v, in order. Values alias v.

@@ -8,7 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -28,20 +28,46 @@ type passage struct {
 	r  *http.Request
 	up *upstream
 	caller
-	actors  *token.Actor
-	session session
-	msg     message
-	out     stream
-	event   audit.Event // who, from where, what; each step adds what it finds
+	actors    *token.Actor
+	stateless bool    // the era of the message
+	meta      meta    // of a request; in the session era, only its progressToken counts
+	session   session // in the session era
+	msg       message
+	out       *stream
+	event     audit.Event // who, from where, what; each step adds what it finds
+
+	input  object            // members of params for the upstream, instead of the client's
+	mirror func(http.Header) // sets the headers that repeat arguments
+
+	long   bool         // a stream that belongs to no call: it ends with the access token
+	beat   func() error // what a long stream does every second; may be nil
+	ended  *rpcError    // why a stream had to end
+	beside *sync.WaitGroup
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: stream{w: w}}
+	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w}, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
 		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
 	}
 	return p
+}
+
+// aside is a passage of the gateway's own accord, beside the one of the client's message.
+func (p *passage) aside(action string) *passage {
+	q := *p
+	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
+	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
+	return &q
+}
+
+// clientInfo is how the client calls itself, nil where it does not.
+func (p *passage) clientInfo() jsontext.Value {
+	if p.stateless {
+		return p.meta.client
+	}
+	return p.session.Info
 }
 
 // post is steps 2 to 10 for a message.
@@ -73,16 +99,46 @@ func (p *passage) post() {
 	}
 }
 
-// serve dispatches by method. What is not named here is refused.
+// serve finds out the era, and dispatches by method.
 func (p *passage) serve() *rpcError {
 	if err := p.thawed(); err != nil {
 		return err
 	}
+	var err error
+	if p.meta, err = parseMeta(p.msg.params); err != nil {
+		return &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), status: http.StatusBadRequest, reason: "malformed", cause: err}
+	}
+	if p.stateless = stateless(p.r.Header, p.meta) && !p.msg.response; p.stateless {
+		return p.serveStateless()
+	}
+	return p.serveSession()
+}
+
+func (p *passage) serveStateless() *rpcError {
+	if p.msg.id == nil { // closing the stream is how a request is cancelled, and there are no other notifications
+		return p.errNoMethod()
+	}
+	if err := p.checkStateless(); err != nil {
+		return err
+	}
+	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {
+		return p.stepUp(oauth.ScopeTools)
+	}
 	switch p.msg.method {
-	case "initialize":
+	case "server/discover":
+		return p.discovery()
+	case "subscriptions/listen":
+		return p.subscribe()
+	}
+	return p.common()
+}
+
+func (p *passage) serveSession() *rpcError {
+	if p.msg.method == "initialize" {
 		return p.initialize()
-	case "server/discover": // the stateless era: -32601 is what newer clients fall back on
-		return errNoMethod()
+	}
+	if p.msg.method == "server/discover" { // -32601 is what newer clients fall back on
+		return p.errNoMethod()
 	}
 	if err := p.resume(); err != nil {
 		return err
@@ -90,20 +146,50 @@ func (p *passage) serve() *rpcError {
 	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
+	if p.msg.response {
+		return p.answered()
+	}
+	if p.msg.id == nil {
+		return p.notify()
+	}
 	switch p.msg.method {
 	case "ping":
 		writeRPC(p.w, p.msg.id, jsontext.Value("{}"), nil)
 		return nil
-	case "tools/list":
-		return p.list()
+	case "logging/setLevel":
+		return p.onlySession(p.setLevel)
+	case "resources/subscribe", "resources/unsubscribe":
+		return p.onlySession(p.read)
+	}
+	return p.common()
+}
+
+// onlySession serves what has no translation into the stateless era.
+func (p *passage) onlySession(serve func() *rpcError) *rpcError {
+	if p.session.Translated {
+		return &rpcError{Code: codeNoMethod, Message: p.msg.method + " cannot be translated for this server, which speaks MCP 2026-07-28 only", reason: "untranslatable"}
+	}
+	return serve()
+}
+
+// common is the methods of both eras.
+func (p *passage) common() *rpcError {
+	if err := p.openState(); err != nil {
+		return err
+	}
+	switch p.msg.method {
 	case "tools/call":
 		return p.call()
-	case "notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
-		return p.notify()
-	case "":
-		return &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open", status: http.StatusBadRequest, reason: "unexpected_response"}
+	case "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+		return p.list()
+	case "resources/read":
+		return p.read()
+	case "prompts/get":
+		return p.prompt()
+	case "completion/complete":
+		return p.completion()
 	}
-	return errNoMethod()
+	return p.errNoMethod()
 }
 
 // thawed refuses every message for a server that is frozen.
@@ -121,8 +207,12 @@ func (p *passage) thawed() *rpcError {
 	return nil
 }
 
-func errNoMethod() *rpcError {
-	return &rpcError{Code: codeNoMethod, Message: "Method not found", reason: "unknown_method"}
+func (p *passage) errNoMethod() *rpcError {
+	e := &rpcError{Code: codeNoMethod, Message: "Method not found", reason: "unknown_method"}
+	if p.stateless { // MCP 2026-07-28, streamable HTTP, protocol version header
+		e.status = http.StatusNotFound
+	}
+	return e
 }
 
 // resume opens the session that the client names (MCP 2025-11-25, transports: 400
@@ -150,11 +240,15 @@ func errNoSession(reason string) *rpcError {
 // decide asks the PDP; arguments nil is the question whether the caller may see
 // the tool at all.
 func (p *passage) decide(action policies.Action, tool string, arguments jsontext.Value) policies.Decision {
-	d := p.g.cfg.PDP.Decide(p.r.Context(), policies.Request{
-		Subject: p.Subject(), ClientID: p.ClientID(), Workload: p.Workload(), Actors: actingClients(p.actors), Action: action,
-		Server: p.up.Name, Tool: tool, Arguments: arguments, DefinitionDigest: p.event.DefinitionDigest, Time: p.g.cfg.Now(),
-		Groups: p.Groups(), Claims: p.Claims(), ACR: p.ACR(), AuthTime: p.AuthTime(),
-	})
+	return p.decideOn(policies.Request{Action: action, Tool: tool, Arguments: arguments, DefinitionDigest: p.event.DefinitionDigest})
+}
+
+// decideOn asks the question about this caller and server.
+func (p *passage) decideOn(q policies.Request) policies.Decision {
+	q.Subject, q.ClientID, q.Workload, q.Actors = p.Subject(), p.ClientID(), p.Workload(), actingClients(p.actors)
+	q.Groups, q.Claims, q.ACR, q.AuthTime = p.Groups(), p.Claims(), p.ACR(), p.AuthTime()
+	q.Server, q.Time = p.up.Name, p.g.cfg.Now()
+	d := p.g.cfg.PDP.Decide(p.r.Context(), q)
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
 	}
@@ -173,9 +267,10 @@ type effect func(ctx context.Context, call token.Call) (outcome, *rpcError)
 
 // outcome is what came of an effect.
 type outcome struct {
-	status       string // for the audit log, as the next two
+	status       string // for the audit log, as the next three
 	resultDigest string
 	callTokenID  string
+	redactions   int
 	answer       func() // tells the client; called once the outcome is recorded
 }
 
@@ -188,12 +283,12 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 		return errUnavailable("audit_unavailable", err)
 	}
 	start := p.g.cfg.Now()
-	// In the session era a client that goes away does not cancel its call.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
-	defer cancel()
+	ctx, cancel := p.context()
 	out, failure := p.exchangeAndDo(ctx, spec, do)
-	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Duration: p.g.cfg.Now().Sub(start)}
+	defer p.beside.Wait()
+	defer cancel()
+	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
+		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
@@ -210,6 +305,18 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 	}
 	out.answer()
 	return nil
+}
+
+// context bounds what a message may cause. In the stateless era a client that goes away
+// cancels its request; in the session era it does not (MCP 2025-11-25, transports).
+func (p *passage) context() (context.Context, context.CancelFunc) {
+	switch {
+	case p.long:
+		return context.WithCancel(p.r.Context())
+	case p.stateless:
+		return context.WithTimeout(p.r.Context(), callTimeout)
+	}
+	return context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
 }
 
 func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
@@ -255,29 +362,6 @@ func (p *passage) stepUp(scope string) *rpcError {
 	return &rpcError{scope: scope, reason: "insufficient_scope"}
 }
 
-// initialize opens a session: ours with the client, sealed, around the upstream's
-// with us. The client's own capabilities are not passed on, so that no server
-// asks for what cannot be answered yet.
-func (p *passage) initialize() *rpcError {
-	params, err := parseInitialize(p.msg.params)
-	if err != nil || p.msg.id == nil {
-		return &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), reason: "malformed", cause: err}
-	}
-	if p.tool != nil || !p.Scope().Covers(token.SessionScope()) {
-		return p.stepUp(oauth.ScopeTools)
-	}
-	d := p.decide(policies.ActionSession, "", nil)
-	if !d.Allowed() {
-		return errDenied(d)
-	}
-	if !slices.Contains(versions, params.version) {
-		params.version = versions[0]
-	}
-	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.openUpstream(ctx, call, params)
-	})
-}
-
 // errDenied is the answer to a denial that hides nothing.
 func errDenied(d policies.Decision) *rpcError {
 	return &rpcError{Code: codeDenied, Message: "access denied by policy", reason: string(d.Reason)}
@@ -285,21 +369,34 @@ func errDenied(d policies.Decision) *rpcError {
 
 // notify passes on a notification of the client.
 func (p *passage) notify() *rpcError {
+	switch p.msg.method {
+	case "notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed":
+	default:
+		return p.errNoMethod()
+	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
 	}
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		resp, err := p.g.send(ctx, p.up, call, p.session, p.msg.raw)
-		if err != nil {
-			return outcome{}, upstreamError(err)
+		if p.session.Translated { // the stateless era has none of them
+			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
 		}
-		defer drain(resp)
-		if resp.StatusCode/100 != 2 {
-			return outcome{}, statusError(resp.StatusCode)
-		}
-		return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
+		return p.accepted(ctx, call, p.msg.raw)
 	})
+}
+
+// accepted posts what has no answer, in the client's session.
+func (p *passage) accepted(ctx context.Context, call token.Call, body []byte) (outcome, *rpcError) {
+	resp, err := p.g.post(ctx, p.up, call, p.session.own(), outgoing{body: body})
+	if err != nil {
+		return outcome{}, upstreamError(err)
+	}
+	defer drain(resp)
+	if resp.StatusCode/100 != 2 {
+		return outcome{}, statusError(resp.StatusCode)
+	}
+	return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
 }
 
 // end is DELETE: the client ends its session.
@@ -324,7 +421,7 @@ func (p *passage) end() {
 	}
 	if err := p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
 		if p.session.Upstream != "" {
-			if err := p.g.deleteSession(ctx, p.up, call, p.session); err != nil {
+			if err := p.g.deleteSession(ctx, p.up, call, p.session.own()); err != nil {
 				return outcome{}, upstreamError(err)
 			}
 		}

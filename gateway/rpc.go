@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,16 +18,20 @@ const (
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
 	codeInternal       = -32603
-	codeDenied         = -32000 // server-defined: refused by the gateway for no fault of the message
+	codeHeaderMismatch = -32020 // MCP 2026-07-28, error codes
+	codeCapability     = -32021
+	codeVersion        = -32022
+	codeDenied         = 403 // refused by the gateway for no fault of the message; outside of what JSON-RPC and MCP reserve
 )
 
 // rpcError is what a client is told in a JSON-RPC error. Cause is for the log.
 type rpcError struct {
-	Code    int    `json:"code"`
-	Message string `json:"message"`
-	status  int    // HTTP status; 0 means 200
-	scope   string // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
-	reason  string // for the audit log
+	Code    int            `json:"code"`
+	Message string         `json:"message"`
+	Data    jsontext.Value `json:"data,omitzero"`
+	status  int            // HTTP status; 0 means 200
+	scope   string         // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
+	reason  string         // for the audit log
 	cause   error
 }
 
@@ -47,6 +52,11 @@ func errUnknownTool(reason string) *rpcError {
 
 func errUnavailable(reason string, cause error) *rpcError {
 	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
+}
+
+// errRedacted is for what may not pass even in parts.
+func errRedacted(cause error) *rpcError {
+	return &rpcError{Code: codeDenied, Message: "the answer holds what may not leave the server", reason: "redaction_denied", cause: cause}
 }
 
 func errExchange(err error) *rpcError { return errUnavailable(reasonOf(err, "exchange_failed"), err) }
@@ -86,6 +96,20 @@ func rpcBody(id jsontext.Value, result jsontext.Value, e *rpcError) []byte {
 		text = []byte(`{"code":-32603,"message":"internal error"}`)
 	}
 	return append(append(append(b, `,"error":`...), text...), '}')
+}
+
+// rpcFault is the response with an error that is written already.
+func rpcFault(id, fault jsontext.Value) []byte {
+	if id == nil {
+		id = jsontext.Value("null")
+	}
+	return append(append(append(append([]byte(`{"jsonrpc":"2.0","id":`), id...), `,"error":`...), fault...), '}')
+}
+
+// number is the integer that v is.
+func number(v jsontext.Value) (int, bool) {
+	n, err := strconv.Atoi(string(v))
+	return n, err == nil
 }
 
 // writeBody writes a whole JSON body.

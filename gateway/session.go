@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -16,48 +17,104 @@ const sessionLifetime = 12 * time.Hour
 // maxHandle bounds what is opened, bytes: there is room for two SPIFFE IDs.
 const maxHandle = 8 << 10
 
+// maxState is the same for what an upstream wants back.
+const maxState = 256 << 10
+
 // Sealer is authenticated encryption.
 type Sealer interface {
 	Seal(plain []byte) []byte
 	Open(sealed []byte) (plain []byte, ok bool)
 }
 
-// session is what an Mcp-Session-Id of ours says. It is sealed into the handle
-// itself, so that every replica can serve it and nobody else can use it.
-type session struct {
-	Upstream string            `json:"u,omitempty"` // the upstream's session id; empty if it keeps none
-	Server   string            `json:"s"`
-	Subject  identity.Subject  `json:"sub"`
-	Client   identity.ClientID `json:"c"`
-	Version  string            `json:"v"` // negotiated protocol version
-	Expires  int64             `json:"e"` // Unix seconds
+// kind tells the handles apart, so that none is taken for another.
+type kind byte
+
+const (
+	kindSession kind = 's' // Mcp-Session-Id
+	kindEvent   kind = 'e' // id of an event, for Last-Event-ID
+	kindAsked   kind = 'q' // id of a request of a server
+	kindState   kind = 'r' // requestState
+)
+
+// owner is whose a handle is. It is sealed into the handle itself, so that every replica
+// can serve it and nobody else can use it.
+type owner struct {
+	Server  string            `json:"s"` // empty: of the endpoint over all servers
+	Subject identity.Subject  `json:"sub"`
+	Client  identity.ClientID `json:"c"`
+	Expires int64             `json:"e"` // Unix seconds
 }
 
-func (g *Gateway) sealSession(s session) (string, error) {
-	b, err := json.Marshal(s)
+func (p *passage) owner(lifetime time.Duration) owner {
+	return owner{Server: p.up.Name, Subject: p.Subject(), Client: p.ClientID(), Expires: p.g.cfg.Now().Add(lifetime).Unix()}
+}
+
+func (o owner) of(server string, t token.Verified, now time.Time) bool {
+	return o.Server == server && o.Subject == t.Subject() && o.Client == t.ClientID() && now.Unix() < o.Expires
+}
+
+// session is what an Mcp-Session-Id of ours says.
+type session struct {
+	owner
+	Upstream string `json:"u,omitempty"` // the upstream's session id; empty if it keeps none
+	Version  string `json:"v"`           // negotiated protocol version
+
+	// Translated: the upstream's messages are of the other era, or there are several
+	// upstreams; what the client said of itself is then kept here.
+	Translated   bool           `json:"t,omitempty"`
+	Capabilities jsontext.Value `json:"cap,omitempty"`
+	Info         jsontext.Value `json:"info,omitempty"`
+}
+
+// event is what the id of an event of ours says: where an upstream's stream goes on, and
+// the request whose answer may come on it.
+type event struct {
+	owner
+	Session string         `json:"u"` // the upstream's
+	Event   string         `json:"ev"`
+	Method  string         `json:"m,omitempty"` // empty: the stream belongs to no request
+	Name    string         `json:"n,omitempty"`
+	ID      jsontext.Value `json:"id,omitempty"`
+	Call    string         `json:"call,omitempty"` // of the audit log
+}
+
+// asked is what the id of a request of a server says, as the client sees it.
+type asked struct {
+	owner
+	Session string         `json:"u"`
+	ID      jsontext.Value `json:"id"`
+	Waiting string         `json:"w,omitempty"` // who waits for the answer in this process, where nobody upstream does
+}
+
+func seal[T session | event | asked | state](g *Gateway, k kind, v T) (string, error) {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(g.cfg.Sealer.Seal(b)), nil
+	return base64.RawURLEncoding.EncodeToString(g.cfg.Sealer.Seal(append([]byte{byte(k)}, b...))), nil
+}
+
+// unseal opens a handle, which says itself whose it is.
+func unseal[T session | event | asked | state](g *Gateway, k kind, handle string) (v T, ok bool) {
+	if len(handle) > maxHandle && (k != kindState || len(handle) > maxState) {
+		return v, false
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(handle)
+	if err != nil {
+		return v, false
+	}
+	plain, ok := g.cfg.Sealer.Open(sealed)
+	if !ok || len(plain) == 0 || plain[0] != byte(k) || json.Unmarshal(plain[1:], &v) != nil {
+		return *new(T), false
+	}
+	return v, true
 }
 
 // openSession opens a handle for its owner only: another server, subject or
 // client, or one that has expired, is no session at all.
 func (g *Gateway) openSession(handle, server string, t token.Verified) (session, bool) {
-	var s session
-	if len(handle) > maxHandle {
-		return s, false
-	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(handle)
-	if err != nil {
-		return s, false
-	}
-	plain, ok := g.cfg.Sealer.Open(sealed)
-	if !ok || json.Unmarshal(plain, &s) != nil {
-		return session{}, false
-	}
-	mine := s.Server == server && s.Subject == t.Subject() && s.Client == t.ClientID() && g.cfg.Now().Unix() < s.Expires
-	if !mine {
+	s, ok := unseal[session](g, kindSession, handle)
+	if !ok || !s.of(server, t, g.cfg.Now()) {
 		return session{}, false
 	}
 	return s, true

@@ -3,14 +3,27 @@ package gateway
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
+
+// slowClient is how long a client may take to accept one event or answer.
+const slowClient = 30 * time.Second
+
+// keepAlive is how long a stream says nothing at most.
+const keepAlive = 15 * time.Second
+
+// errSlow is returned where the client did not take what it was sent in time.
+var errSlow = errors.New("the client does not take its answer")
 
 func mediaType(resp *http.Response) string {
 	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
@@ -20,90 +33,166 @@ func mediaType(resp *http.Response) string {
 	return t
 }
 
-// events reads an event stream (HTML Living Standard §9.2.6), of which only data
-// counts here. The reader below it bounds its size.
+// sse is one event of a stream (HTML Living Standard §9.2.6).
+type sse struct {
+	id    string
+	data  []byte // nil: none
+	retry int    // milliseconds; 0: none
+	prime bool   // to the client: say the id, and that there is no data yet
+}
+
+// events reads an event stream.
 type events struct{ r *bufio.Reader }
 
 func newEvents(r io.Reader) *events { return &events{bufio.NewReader(r)} }
 
-// next returns the data of the next event that has any. The bytes are the
-// caller's. At the end it returns io.ErrUnexpectedEOF.
-func (e *events) next() ([]byte, error) {
-	var data []byte
-	has := false
-	for {
-		line, err := e.r.ReadBytes('\n')
+var errLongEvent = fmt.Errorf("an event is larger than %d bytes", maxResponse)
+
+// next returns the next event that says anything. The bytes are the caller's. At the end
+// it returns io.ErrUnexpectedEOF.
+func (e *events) next() (sse, error) {
+	var ev sse
+	for left := maxResponse; ; {
+		line, err := e.line(&left)
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
+			return sse{}, err
+		}
+		if len(line) == 0 {
+			if ev.data != nil || ev.id != "" || ev.retry > 0 {
+				return ev, nil
 			}
+			continue
+		}
+		ev.field(line)
+	}
+}
+
+// line reads one line, without its end, of at most left bytes.
+func (e *events) line(left *int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := e.r.ReadSlice('\n')
+		if *left -= len(part); *left < 0 {
+			return nil, errLongEvent
+		}
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return bytes.TrimRight(line, "\r\n"), nil
+		case errors.Is(err, io.EOF):
+			return nil, io.ErrUnexpectedEOF
+		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		}
-		line = bytes.TrimRight(line, "\r\n")
-		if len(line) == 0 {
-			if len(data) > 0 {
-				return data, nil
-			}
-			has = false
-			continue
+	}
+}
+
+// field reads one line of an event into ev.
+func (ev *sse) field(line []byte) {
+	name, value, _ := bytes.Cut(line, []byte(":"))
+	value = bytes.TrimPrefix(value, []byte(" "))
+	switch string(name) {
+	case "data":
+		if len(ev.data) > 0 {
+			ev.data = append(ev.data, '\n')
 		}
-		value, ok := bytes.CutPrefix(line, []byte("data:"))
-		if !ok {
-			continue
+		ev.data = append(ev.data, value...)
+		if ev.data == nil {
+			ev.data = []byte{}
 		}
-		if has {
-			data = append(data, '\n')
+	case "id":
+		ev.id = visibleASCII(string(value))
+	case "retry":
+		if n, err := strconv.Atoi(string(value)); err == nil && n > 0 && n < 1<<31 {
+			ev.retry = n
 		}
-		data, has = append(data, bytes.TrimPrefix(value, []byte(" "))...), true
 	}
 }
 
 // stream is the answer to the client: one JSON body, or an event stream from the
 // moment that something comes before the answer.
 type stream struct {
-	w    http.ResponseWriter
-	open bool
+	w      http.ResponseWriter
+	open   bool
+	last   string // id of the event with the answer; empty: none
+	status int    // of the answer, where it is no event; 0: 200
 }
 
-// notification passes on a message that came before the answer.
-func (s *stream) notification(raw []byte) error {
-	if !s.open {
-		s.open = true
-		h := s.w.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("Cache-Control", "no-store")
-		h.Set("X-Accel-Buffering", "no")
-		s.w.WriteHeader(http.StatusOK)
+// begin makes it an event stream.
+func (s *stream) begin() {
+	if s.open {
+		return
 	}
-	s.event(raw)
-	return nil
+	s.open = true
+	h := s.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	s.w.WriteHeader(http.StatusOK)
 }
 
-func (s *stream) event(raw []byte) {
+// event passes on one event. It returns errSlow for a client that does not take it, and
+// another error for one that has gone.
+func (s *stream) event(ev sse) error {
+	s.begin()
 	var b bytes.Buffer
-	b.WriteString("event: message\n")
-	for line := range bytes.Lines(raw) {
-		fmt.Fprintf(&b, "data: %s\n", bytes.TrimRight(line, "\r\n"))
+	if ev.id != "" {
+		fmt.Fprintf(&b, "id: %s\n", ev.id)
+	}
+	if ev.retry > 0 {
+		fmt.Fprintf(&b, "retry: %d\n", ev.retry)
+	}
+	if len(ev.data) > 0 {
+		b.WriteString("event: message\n")
+	}
+	if ev.data != nil || ev.prime {
+		for _, line := range bytes.Split(ev.data, []byte("\n")) {
+			fmt.Fprintf(&b, "data: %s\n", bytes.TrimRight(line, "\r"))
+		}
 	}
 	b.WriteByte('\n')
-	_, _ = s.w.Write(b.Bytes()) // fails only when the client has gone
-	_ = http.NewResponseController(s.w).Flush()
+	return s.write(b.Bytes())
+}
+
+// comment keeps the connection from being closed for its silence.
+func (s *stream) comment() error {
+	s.begin()
+	return s.write([]byte(":\n\n"))
+}
+
+func (s *stream) write(b []byte) error {
+	c := http.NewResponseController(s.w)
+	if err := c.SetWriteDeadline(time.Now().Add(slowClient)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	_, err := s.w.Write(b)
+	if err == nil {
+		err = c.Flush()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSlow
+	}
+	_ = c.SetWriteDeadline(time.Time{}) // the connection goes on to other answers
+	return err
 }
 
 // final passes on the answer.
 func (s *stream) final(raw []byte) {
 	if s.open {
-		s.event(raw)
+		_ = s.event(sse{id: s.last, data: raw}) // fails only when the client has gone
 		return
 	}
-	writeBody(s.w, http.StatusOK, raw)
+	writeBody(s.w, cmp.Or(s.status, http.StatusOK), raw)
 }
 
 // fail tells the client of a failure instead.
 func (s *stream) fail(id jsontext.Value, e *rpcError) {
 	if s.open {
-		s.event(rpcBody(id, nil, e))
+		_ = s.event(sse{data: rpcBody(id, nil, e)})
 		return
 	}
 	writeRPC(s.w, id, nil, e)
 }
+
+// flush has the client see that the stream is open.
+func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() }

@@ -89,11 +89,13 @@ type Event struct {
 	Server           string         `json:"server"`
 	Action           string         `json:"action"`
 	Tool             string         `json:"tool"`
+	Prompt           string         `json:"prompt"`
+	URI              string         `json:"uri"`       // of an MCP resource
 	Arguments        jsontext.Value `json:"arguments"` // what policy read of them, redacted by the caller; at most 16 KiB
 	ArgumentsDigest  string         `json:"arguments_digest"`
 	DefinitionDigest string         `json:"definition_digest"`
 	PolicyDigest     string         `json:"policy_digest"`
-	Resource         string         `json:"resource"`
+	Resource         string         `json:"resource"` // that the token is for (RFC 8707)
 	Scope            string         `json:"scope"`
 
 	// Decided what, and why.

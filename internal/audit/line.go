@@ -46,6 +46,8 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = appendString(dst, `,"server":`, e.Server)
 	dst = appendString(dst, `,"action":`, e.Action)
 	dst = appendString(dst, `,"tool":`, e.Tool)
+	dst = appendString(dst, `,"prompt":`, e.Prompt)
+	dst = appendString(dst, `,"uri":`, e.URI)
 	dst, err := appendArguments(dst, e.Arguments)
 	dst = appendString(dst, `,"arguments_digest":`, e.ArgumentsDigest)
 	dst = appendString(dst, `,"definition_digest":`, e.DefinitionDigest)

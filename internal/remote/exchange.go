@@ -27,8 +27,7 @@ func NewExchanger(s *Server, v *token.Verifier) *Exchanger { return &Exchanger{s
 // Call implements gateway.Exchanger: it has the access token of a caller narrowed to a
 // call. Its sender has proved the keys that the token is bound to, see token.Access.
 func (x *Exchanger) Call(ctx context.Context, parent token.Access, s token.CallSpec) (token.Call, error) {
-	d := s.Details
-	d.Type, d.Tool = s.Scope.Details(), s.Scope.Tool()
+	d := s.Scope.Describe(s.Details)
 	details, err := json.Marshal([]token.Details{d})
 	if err != nil {
 		return token.Call{}, fmt.Errorf("encode authorization_details: %w", err)

@@ -142,7 +142,7 @@ func (w *world) mintFor(client identity.ClientID, subject, audience string) (str
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	scope, err := token.ParseScope("mcp:tools")
+	scope, err := token.ParseScope("mcp:tools mcp:prompts mcp:resources")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -207,6 +207,36 @@ func TestCallIsAnExchange(t *testing.T) {
 		"authorization_details": {`[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments_digest":"a","definition_digest":"d","policy_digest":"p"}]`},
 	}, w.lastForm()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestEveryKindOfCallIsAnExchange, and what is answered for one is not taken for another.
+func TestEveryKindOfCallIsAnExchange(t *testing.T) {
+	w := newWorld(t)
+	prompt, err := token.PromptScope("list_messages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]token.CallSpec{
+		`[{"type":"mcp_prompt_get","server":"mail","prompt":"list_messages","arguments_digest":"a"}]`: {Scope: prompt, Details: token.Details{Server: "mail", ArgumentsDigest: "a"}},
+		`[{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}]`:                       {Scope: token.ResourceScope(), Details: token.Details{Server: "mail", Resource: "file:///a"}},
+		`[{"type":"mcp_resource_read","server":"mail","resource":"file:///b"}]`:                       {Scope: token.ResourceScope(), Details: token.Details{Server: "mail", Resource: "file:///b"}},
+		`[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments_digest":"a"}]`:    {Scope: listMessages, Details: token.Details{Server: "mail", ArgumentsDigest: "a"}},
+	}
+	for details, s := range kinds {
+		s.Audience, s.Presenter = upstream, gatewayID
+		for answered, other := range kinds {
+			w.answers(issued(w.callToken(w.minter, w.parent, func(s *token.CallSpec) { s.Scope, s.Details = other.Scope, other.Details })))
+			_, err := w.x.Call(t.Context(), w.parent, s)
+			if answered != details {
+				w.checkError(t, err, remote.Malformed)
+			} else if err != nil {
+				t.Errorf("%s: %v", details, err)
+			}
+			if f := w.lastForm(); f.Get("scope") != s.Scope.String() || f.Get("authorization_details") != details {
+				t.Errorf("sent %v, want %s", f, details)
+			}
+		}
 	}
 }
 

@@ -35,16 +35,21 @@ const MaxCallLifetime = 60 * time.Second
 
 // Types of authorization_details (RFC 9396 §2).
 const (
-	DetailsToolCall = "mcp_tool_call"
-	DetailsSession  = "mcp_session"
+	DetailsToolCall     = "mcp_tool_call"
+	DetailsPromptGet    = "mcp_prompt_get"
+	DetailsResourceRead = "mcp_resource_read"
+	DetailsSession      = "mcp_session"
 )
 
-// Details says what a call token is for.
+// Details says what a call token is for; see [CallScope.Fits] for which members belong
+// to which type.
 type Details struct {
 	Type             string `json:"type"`
 	Server           string `json:"server"`
 	Tool             string `json:"tool,omitempty"`
-	ArgumentsDigest  string `json:"arguments_digest,omitempty"`  // Digest of the arguments
+	Prompt           string `json:"prompt,omitempty"`
+	Resource         string `json:"resource,omitempty"`          // the URI of an MCP resource
+	ArgumentsDigest  string `json:"arguments_digest,omitempty"`  // Digest of the arguments of a tool or prompt
 	DefinitionDigest string `json:"definition_digest,omitempty"` // Digest of the approved tool definition
 	PolicyDigest     string `json:"policy_digest,omitempty"`     // of the policy that decided
 }

@@ -155,6 +155,12 @@ func TestForgedCallTokensAreRefused(t *testing.T) {
 		{"scope for a session with details for a call", `"tool:read_message"`, `"mcp:session"`},
 		{"session details with a scope for a tool", `"mcp_tool_call"`, `"mcp_session"`},
 		{"session details with a scope for a tool, and no tool", details, `{"type":"mcp_session","server":"mail"}`},
+		{"scope for a prompt with details for a tool", `"tool:read_message"`, `"prompt:read_message"`},
+		{"scope for a resource with details for a tool", `"tool:read_message"`, `"resource"`},
+		{"details for a prompt with a scope for a tool", details, `{"type":"mcp_prompt_get","server":"mail","prompt":"read_message","arguments_digest":"abc"}`},
+		{"details for a resource with a scope for a tool", details, `{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}`},
+		{"details for a tool and a resource", `"arguments_digest":"abc"`, `"arguments_digest":"abc","resource":"file:///a"`},
+		{"details for a tool and a prompt", `"arguments_digest":"abc"`, `"arguments_digest":"abc","prompt":"read_message"`},
 		{"without scope", `"scope":"tool:read_message",`, ``},
 		{"a life of 61 seconds", `"exp":1050`, `"exp":1051`},
 		// 18446744074 s is 290 ms when nanoseconds are counted in 64 bits.
@@ -167,6 +173,38 @@ func TestForgedCallTokensAreRefused(t *testing.T) {
 				t.Errorf("ParseCall = %v, want %v", err, token.ErrMalformed)
 			}
 		})
+	}
+}
+
+// TestPromptsAndResourcesHaveNoToolToken: what a client exchanges for itself is for a
+// tool, whoever signed it.
+func TestPromptsAndResourcesHaveNoToolToken(t *testing.T) {
+	prompt, err := token.PromptScope("read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := accessOf(t, edit(t, goodAccess, "mcp:tools", "mcp:tools mcp:prompts mcp:resources"))
+	child := token.Child{Audience: mail, ClientID: parent.ClientID()}
+	for scope, d := range map[token.CallScope]token.Details{
+		prompt:                {Server: "mail", ArgumentsDigest: "a"},
+		token.ResourceScope(): {Server: "mail", Resource: "file:///a"},
+		token.SessionScope():  {Server: "mail"},
+	} {
+		if raw, _, err := newMinter(&now, ecSigner()).Tool(parent, token.ToolSpec{Child: child, Scope: scope, Details: d}); !errors.Is(err, token.ErrType) || raw != "" {
+			t.Errorf("Tool(%s) = %v, want %v", scope, err, token.ErrType)
+		}
+		call, err := newMinter(&now, ecSigner()).Call(parent, token.CallSpec{Audience: mail, Presenter: parent.ClientID(), Scope: scope, Details: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := token.VerifyJWS(call.Bearer(), ec.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := forge(goodHeader, edit(t, string(payload), `"jti"`, `"ancestors":["j1"],"jti"`), es256(ec))
+		if _, err := newVerifier(&now).ParseTool(t.Context(), forged, mail, token.Confirmation{}); !errors.Is(err, token.ErrType) {
+			t.Errorf("ParseTool(%s) = %v, want %v", scope, err, token.ErrType)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func (m *Minter) Delegate(parent Access, s DelegateSpec) (string, Access, error)
 type ToolSpec struct {
 	Child
 	Scope   CallScope
-	Details Details // Type and Tool follow from Scope
+	Details Details // Type and Tool follow from Scope, which must be a tool's
 }
 
 // Tool makes a tool token, for a client that will present it to the gateway: see
@@ -94,7 +94,7 @@ type ToolSpec struct {
 func (m *Minter) Tool(parent Access, s ToolSpec) (string, Tool, error) {
 	c, err := m.call(parent, s.Child, s.Scope, s.Details)
 	if err == nil {
-		err = checkDetails(c)
+		err = checkTool(c)
 	}
 	if err != nil {
 		return "", Tool{}, fmt.Errorf("mint tool token: %w", err)
@@ -114,8 +114,7 @@ func (m *Minter) call(parent Access, s Child, scope CallScope, d Details) (claim
 	if err != nil {
 		return claims{}, err
 	}
-	d.Type, d.Tool = scope.Details(), scope.Tool()
-	c.Scope, c.Details = scope.String(), []Details{d}
+	c.Scope, c.Details = scope.String(), []Details{scope.Describe(d)}
 	return c, nil
 }
 
@@ -124,7 +123,7 @@ type CallSpec struct {
 	Audience  string            // the upstream
 	Presenter identity.ClientID // the gateway
 	Scope     CallScope
-	Details   Details   // Type and Tool follow from Scope
+	Details   Details   // Type, Tool and Prompt follow from Scope
 	Until     time.Time // that it may not outlive either; zero: none
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Few names, so that scopes and tools meet.
 var (
-	someScopes = []string{"mcp:tools", "mcp:tools", "mcp:resources", "mcp:session", "tool:read", "tool:send", "tool:a/b.c", "openid"}
+	someScopes = []string{"mcp:tools", "mcp:tools", "mcp:resources", "mcp:prompts", "mcp:session", "resource", "prompt:read", "tool:read", "tool:send", "tool:a/b.c", "openid"}
 	someTools  = []string{"read", "send", "a/b.c", "delete"}
 	someNames  = []string{"alice", "bob", "A", "B", "https://client.example/" + strings.Repeat("c", 240)}
 )
@@ -26,8 +26,12 @@ func parentClaims(t *rapid.T) map[string]any {
 	c := map[string]any{
 		"iss": issuer, "aud": mail, "jti": "j", "iat": iat, "exp": rapid.Int64Range(1006, 1200).Draw(t, "exp"), "txn": rapid.SampledFrom([]string{"", "t1"}).Draw(t, "txn"),
 		"sub": rapid.SampledFrom(someNames[:4]).Draw(t, "sub"), "client_id": rapid.SampledFrom(someNames).Draw(t, "client"),
-		"scope": strings.Join(rapid.SliceOfN(rapid.SampledFrom(someScopes), 0, 6).Draw(t, "scope"), " "),
 	}
+	scopes := rapid.SliceOfN(rapid.SampledFrom(someScopes), 0, 6).Draw(t, "scope")
+	if rapid.SampledFrom([]bool{true, true, false}).Draw(t, "every kind") {
+		scopes = append(scopes, "mcp:tools", "mcp:resources", "mcp:prompts")
+	}
+	c["scope"] = strings.Join(scopes, " ")
 	var act map[string]any
 	for _, name := range rapid.SliceOfN(rapid.SampledFrom(someNames[:4]), 0, 8).Draw(t, "actors") {
 		a := map[string]any{"iss": issuer, "sub": name, "client_id": name}
@@ -44,8 +48,8 @@ func parentClaims(t *rapid.T) map[string]any {
 
 func callSpec(t *rapid.T) token.CallSpec {
 	s := token.CallSpec{Audience: upstream, Presenter: identity.MustClientID("gateway"), Scope: token.SessionScope(),
-		Details: token.Details{Type: "lie", Tool: "lie", Server: "mail", ArgumentsDigest: "d"}}
-	switch rapid.IntRange(0, 9).Draw(t, "missing") {
+		Details: token.Details{Type: "lie", Tool: "lie", Prompt: "lie", Server: "mail", ArgumentsDigest: "d"}}
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5}).Draw(t, "missing") {
 	case 1:
 		s.Audience = ""
 	case 2:
@@ -57,8 +61,20 @@ func callSpec(t *rapid.T) token.CallSpec {
 	case 5:
 		s.Audience = mail
 	}
-	if name := rapid.SampledFrom(append(someTools, "")).Draw(t, "tool"); name != "" {
+	name := rapid.SampledFrom(someTools).Draw(t, "name")
+	switch rapid.SampledFrom([]string{"tool", "prompt", "resource", "session"}).Draw(t, "kind") {
+	case "tool":
 		s.Scope, _ = token.ToolScope(name)
+	case "prompt":
+		s.Scope, _ = token.PromptScope(name)
+	case "resource":
+		s.Scope, s.Details.ArgumentsDigest, s.Details.Resource = token.ResourceScope(), "", "file:///a"
+	}
+	switch rapid.SampledFrom([]int{0, 0, 0, 0, 0, 0, 1, 2}).Draw(t, "wrong") {
+	case 1:
+		s.Details.Resource = rapid.SampledFrom([]string{"", "file:///a", "x\x00", "\xff", "config://" + strings.Repeat("a", 4<<10)}).Draw(t, "uri")
+	case 2:
+		s.Details.ArgumentsDigest = "d"
 	}
 	return s
 }
@@ -78,7 +94,7 @@ func wire(t *rapid.T, raw string) (c map[string]any) {
 // TestExchangeOnlyNarrows mints random calls of random parents, and holds what
 // comes out to DESIGN.md decision 4.
 func TestExchangeOnlyNarrows(t *testing.T) {
-	minted := 0
+	kinds := map[string]int{} // by the type of the details
 	rapid.Check(t, func(t *rapid.T) {
 		c, spec := parentClaims(t), callSpec(t)
 		payload, err := json.Marshal(c)
@@ -89,7 +105,7 @@ func TestExchangeOnlyNarrows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clock := time.Unix(rapid.SampledFrom([]int64{1000, 1000, 1001, 1005, 1006, 1100, 1250}).Draw(t, "now"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
+		clock := time.Unix(rapid.SampledFrom([]int64{1000, 1000, 1001, 1001, 1005, 1006, 1100, 1250}).Draw(t, "now"), rapid.Int64Range(0, 999_999_999).Draw(t, "ns"))
 		call, err := newMinter(&clock, ecSigner()).Call(parent, spec)
 		if reason := refusal(parent, spec, clock); reason != "" {
 			if err == nil || call.Bearer() != "" {
@@ -100,12 +116,12 @@ func TestExchangeOnlyNarrows(t *testing.T) {
 		if err != nil {
 			t.Fatalf("not minted: %v", err)
 		}
-		minted++
+		kinds[call.Details().Type]++
 		checkChild(t, parent, spec, clock, call)
 		checkActors(t, c, wire(t, call.Bearer()))
 	})
-	if t.Logf("%d calls minted", minted); minted < 3 {
-		t.Error("hardly a call was minted: the test shows nothing")
+	if t.Logf("minted: %v", kinds); len(kinds) != 4 {
+		t.Error("of some kind no call was minted: the test shows nothing")
 	}
 }
 
@@ -114,11 +130,13 @@ func refusal(parent token.Access, s token.CallSpec, at time.Time) string {
 	scopes := parent.Scope().Fields()
 	may := false
 	for _, f := range scopes {
-		switch {
-		case s.Scope == token.SessionScope():
-			may = may || f != "openid" && f != "mcp:session"
-		default:
+		switch kind, _, _ := strings.Cut(s.Scope.String(), ":"); kind {
+		case "mcp":
+			may = may || strings.HasPrefix(f, "tool:") || strings.HasPrefix(f, "mcp:") && f != "mcp:session"
+		case "tool":
 			may = may || f == "mcp:tools" || f == s.Scope.String()
+		default: // prompt or resource, of which an access token has no scope but the whole kind
+			may = may || f == "mcp:"+kind+"s"
 		}
 	}
 	switch {
@@ -128,8 +146,14 @@ func refusal(parent token.Access, s token.CallSpec, at time.Time) string {
 		return "the parent has expired"
 	case s.Audience == "" || s.Presenter.IsZero() || s.Details.Server == "":
 		return "audience, presenter or server is missing"
-	case s.Scope != token.SessionScope() && s.Details.ArgumentsDigest == "":
-		return "a tool is called without arguments digest"
+	case s.Scope == token.ResourceScope() && s.Details.Resource != "file:///a":
+		return "a resource is read without URI, or with one that is none"
+	case s.Scope == token.ResourceScope() && s.Details.ArgumentsDigest != "":
+		return "a resource is read with arguments"
+	case s.Scope != token.ResourceScope() && s.Details.Resource != "":
+		return "what is no resource has a URI"
+	case s.Scope.Tool()+s.Scope.Prompt() != "" && s.Details.ArgumentsDigest == "":
+		return "a tool is called, or a prompt got, without arguments digest"
 	}
 	return ""
 }
@@ -155,7 +179,7 @@ func checkChild(t *rapid.T, parent token.Access, s token.CallSpec, at time.Time,
 	if _, ok := wire(t, minted.Bearer())["aud"].(string); !ok || call.Audience() != s.Audience {
 		t.Fatalf("audience %s", call.Audience())
 	}
-	if d := call.Details(); d.Tool != s.Scope.Tool() || d.ArgumentsDigest != s.Details.ArgumentsDigest || d != minted.Details() {
+	if d := call.Details(); d.Tool != s.Scope.Tool() || d.Prompt != s.Scope.Prompt() || d.Resource != s.Details.Resource || d.ArgumentsDigest != s.Details.ArgumentsDigest || d != minted.Details() {
 		t.Fatalf("details %+v", d)
 	}
 	if call.ID() == parent.ID() || call.ID() != minted.ID() || len(call.ID()) < 20 {

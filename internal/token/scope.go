@@ -8,16 +8,21 @@ import (
 
 // Errors of the Parse functions for names and scopes.
 var (
-	ErrBadScope    = errors.New("scope must be space-separated tokens of printable ASCII without quotation mark and backslash")
-	ErrBadToolName = errors.New("tool name must be 1 to 128 of A-Z a-z 0-9 _ . - /")
+	ErrBadScope      = errors.New("scope must be space-separated tokens of printable ASCII without quotation mark and backslash")
+	ErrBadToolName   = errors.New("tool name must be 1 to 128 of A-Z a-z 0-9 _ . - /")
+	ErrBadPromptName = errors.New("prompt name must be 1 to 128 of A-Z a-z 0-9 _ . - /")
 )
 
 const (
-	scopeTools   = "mcp:tools"
-	scopeSession = "mcp:session"
-	toolPrefix   = "tool:"
-	mcpPrefix    = "mcp:"
-	maxScope     = 4096 // bytes
+	scopeTools     = "mcp:tools"
+	scopeResources = "mcp:resources"
+	scopePrompts   = "mcp:prompts"
+	scopeSession   = "mcp:session"
+	scopeResource  = "resource"
+	toolPrefix     = "tool:"
+	promptPrefix   = "prompt:"
+	mcpPrefix      = "mcp:"
+	maxScope       = 4096 // bytes
 )
 
 // Scope is a set of scope tokens (RFC 6749 §3.3), in the order they were given
@@ -66,15 +71,23 @@ func (s Scope) Intersect(allowed []string) Scope {
 }
 
 // Covers reports whether an access token with this scope may ask for such a
-// call: mcp:tools covers every tool, tool:NAME only that one, and any of ours
-// covers a session. That it may ask does not mean that policy allows it.
+// call: mcp:tools covers every tool, tool:NAME only that one, mcp:resources the
+// resources, mcp:prompts the prompts, and any of ours covers a session. That it may
+// ask does not mean that policy allows it.
 func (s Scope) Covers(c CallScope) bool {
-	if c.s == scopeSession {
+	switch c.Details() {
+	case DetailsSession:
 		return slices.ContainsFunc(s.Fields(), func(t string) bool {
 			return strings.HasPrefix(t, mcpPrefix) && t != scopeSession || strings.HasPrefix(t, toolPrefix)
 		})
+	case DetailsToolCall:
+		return s.Has(scopeTools) || s.Has(c.s)
+	case DetailsPromptGet: // what a call token is called is no scope of an access token, so it covers nothing
+		return s.Has(scopePrompts)
+	case DetailsResourceRead:
+		return s.Has(scopeResources)
 	}
-	return c.s != "" && (s.Has(scopeTools) || s.Has(c.s))
+	return false
 }
 
 // CoversAll reports whether an access token with this scope may be narrowed to
@@ -97,74 +110,4 @@ func (s Scope) Meet(t Scope) Scope {
 		}
 	}
 	return Scope{strings.Join(both, " ")}
-}
-
-// CallScope is the one scope of a call token. It is made only by the functions
-// below, from a checked name, so that a name can never smuggle a second scope.
-type CallScope struct{ s string }
-
-// SessionScope is for what is no call of a tool: initialize, lists, streams.
-func SessionScope() CallScope { return CallScope{scopeSession} }
-
-// ToolScope is for exactly one tool. It returns ErrBadToolName.
-func ToolScope(name string) (CallScope, error) {
-	if !ValidToolName(name) {
-		return CallScope{}, ErrBadToolName
-	}
-	return CallScope{toolPrefix + name}, nil
-}
-
-// ParseToolScope reads the wire form, tool:NAME. It returns ErrBadToolName.
-func ParseToolScope(s string) (CallScope, error) {
-	name, ok := strings.CutPrefix(s, toolPrefix)
-	if !ok {
-		return CallScope{}, ErrBadToolName
-	}
-	return ToolScope(name)
-}
-
-// ParseCallScope reads the wire form of either kind. It returns ErrBadScope.
-func ParseCallScope(s string) (CallScope, error) {
-	if s == scopeSession {
-		return SessionScope(), nil
-	}
-	if c, err := ParseToolScope(s); err == nil {
-		return c, nil
-	}
-	return CallScope{}, ErrBadScope
-}
-
-// Details is the type of the authorization_details that a call token of the scope has.
-func (c CallScope) Details() string {
-	if c.s == scopeSession {
-		return DetailsSession
-	}
-	return DetailsToolCall
-}
-
-// String returns the wire form.
-func (c CallScope) String() string { return c.s }
-
-// Tool returns the tool's name, empty for a session.
-func (c CallScope) Tool() string {
-	name, _ := strings.CutPrefix(c.s, toolPrefix)
-	if c.s == scopeSession {
-		return ""
-	}
-	return name
-}
-
-// ValidToolName reports whether a tool of that name can be exposed at all.
-func ValidToolName(name string) bool {
-	if name == "" || len(name) > 128 {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-' || c == '/'
-		if !ok {
-			return false
-		}
-	}
-	return true
 }

@@ -74,7 +74,11 @@ func TestIntersect(t *testing.T) {
 }
 
 func TestCovers(t *testing.T) {
-	read, session := toolScope(t, "read"), token.SessionScope()
+	read, session, resource := toolScope(t, "read"), token.SessionScope(), token.ResourceScope()
+	prompt, err := token.PromptScope("read")
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name  string
 		scope string
@@ -87,6 +91,13 @@ func TestCovers(t *testing.T) {
 		{"other kinds cover no tool", "mcp:resources mcp:prompts mcp:session", read, false},
 		{"a wildcard covers nothing", "tool:* mcp:* * tool:", read, false},
 		{"nothing covers no tool", "", read, false},
+		{"mcp:prompts covers a prompt", "mcp:prompts", prompt, true},
+		{"mcp:resources covers a resource", "mcp:resources", resource, true},
+		{"tools cover no prompt", "mcp:tools tool:read mcp:resources", prompt, false},
+		{"tools cover no resource", "mcp:tools tool:read tool:resource mcp:prompts", resource, false},
+		{"the scope of a call token covers no prompt", "prompt:read", prompt, false},
+		{"the scope of a call token covers no resource", "resource", resource, false},
+		{"the scope of a call token covers no session", "resource prompt:read", session, false},
 		{"each kind covers a session", "mcp:prompts", session, true},
 		{"a tool covers a session", "tool:read", session, true},
 		{"mcp:session, which no access token has, covers no session", "mcp:session", session, false},
@@ -113,6 +124,12 @@ func TestToolNameCannotSmuggleAScope(t *testing.T) {
 		if s, err := token.ToolScope(name); !errors.Is(err, token.ErrBadToolName) || s != (token.CallScope{}) {
 			t.Errorf("ToolScope(%q) = %q, %v, want %v", name, s, err, token.ErrBadToolName)
 		}
+		if s, err := token.PromptScope(name); !errors.Is(err, token.ErrBadPromptName) || s != (token.CallScope{}) {
+			t.Errorf("PromptScope(%q) = %q, %v, want %v", name, s, err, token.ErrBadPromptName)
+		}
+		if s, err := token.ParseCallScope("prompt:" + name); !errors.Is(err, token.ErrBadScope) || s != (token.CallScope{}) {
+			t.Errorf("ParseCallScope(prompt:%q) = %q, %v, want %v", name, s, err, token.ErrBadScope)
+		}
 		if s, err := token.ParseToolScope("tool:" + name); !errors.Is(err, token.ErrBadToolName) || s != (token.CallScope{}) {
 			t.Errorf("ParseToolScope(tool:%q) = %q, %v, want %v", name, s, err, token.ErrBadToolName)
 		}
@@ -133,5 +150,67 @@ func TestToolScope(t *testing.T) {
 	}
 	if s := token.SessionScope(); s.Tool() != "" || s.String() != "mcp:session" {
 		t.Errorf("SessionScope = %q for tool %q", s, s.Tool())
+	}
+}
+
+func TestParseCallScope(t *testing.T) {
+	for _, tt := range []struct{ in, tool, prompt, details string }{
+		{"tool:read", "read", "", "mcp_tool_call"},
+		{"tool:resource", "resource", "", "mcp_tool_call"},
+		{"prompt:read", "", "read", "mcp_prompt_get"},
+		{"prompt:a.b/c-D_9", "", "a.b/c-D_9", "mcp_prompt_get"},
+		{"resource", "", "", "mcp_resource_read"},
+		{"mcp:session", "", "", "mcp_session"},
+	} {
+		c, err := token.ParseCallScope(tt.in)
+		if err != nil || c.String() != tt.in || c.Tool() != tt.tool || c.Prompt() != tt.prompt || c.Details() != tt.details {
+			t.Errorf("ParseCallScope(%q) = %q, %v, of tool %q, prompt %q, details %q", tt.in, c, err, c.Tool(), c.Prompt(), c.Details())
+		}
+	}
+	for _, s := range []string{"", "tool:", "prompt:", "resource:", "resource:file:///a", "resources", "Resource", "PROMPT:x", "mcp:tools", "mcp:prompts", "resource mcp:session", "prompt:a tool:b", " resource"} {
+		if c, err := token.ParseCallScope(s); !errors.Is(err, token.ErrBadScope) || c != (token.CallScope{}) || c.Details() != "" {
+			t.Errorf("ParseCallScope(%q) = %q, %v, want %v", s, c, err, token.ErrBadScope)
+		}
+	}
+}
+
+// TestDetailsOfAnotherCallFitNoScope: each kind of call has its own members, and none of
+// another's.
+func TestDetailsOfAnotherCallFitNoScope(t *testing.T) {
+	prompt, err := token.PromptScope("read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := map[token.CallScope]token.Details{
+		toolScope(t, "read"):  {Type: "mcp_tool_call", Server: "mail", Tool: "read", ArgumentsDigest: "a", DefinitionDigest: "d", PolicyDigest: "p"},
+		prompt:                {Type: "mcp_prompt_get", Server: "mail", Prompt: "read", ArgumentsDigest: "a", PolicyDigest: "p"},
+		token.ResourceScope(): {Type: "mcp_resource_read", Server: "mail", Resource: "file:///a", PolicyDigest: "p"},
+		token.SessionScope():  {Type: "mcp_session", Server: "mail", PolicyDigest: "p"},
+	}
+	for scope, d := range good {
+		for other, details := range good {
+			if scope.Fits(details) != (scope == other) {
+				t.Errorf("%s fits %+v: %v", scope, details, scope != other)
+			}
+		}
+		for name, change := range map[string]func(*token.Details){
+			"no server":            func(d *token.Details) { d.Server = "" },
+			"no type":              func(d *token.Details) { d.Type = "" },
+			"another tool":         func(d *token.Details) { d.Tool = "other" },
+			"another prompt":       func(d *token.Details) { d.Prompt = "other" },
+			"what is no URI":       func(d *token.Details) { d.Resource = "a\x00" },
+			"a URI that is long":   func(d *token.Details) { d.Resource = strings.Repeat("a", 4<<10+1) },
+			"a URI, not UTF-8":     func(d *token.Details) { d.Resource = "a\xff" },
+			"digests of its other": func(d *token.Details) { d.ArgumentsDigest = map[bool]string{true: "x"}[scope == token.ResourceScope()] },
+		} {
+			bad := d
+			change(&bad)
+			if scope.Fits(bad) && bad != d {
+				t.Errorf("%s fits details with %s: %+v", scope, name, bad)
+			}
+		}
+	}
+	if (token.CallScope{}).Fits(token.Details{Server: "mail"}) {
+		t.Error("no scope fits details")
 	}
 }

@@ -129,11 +129,8 @@ func (v *Verifier) ParseTool(ctx context.Context, raw, audience string, proof Co
 	if len(t.c.Details) == 0 || len(t.c.Ancestors) == 0 {
 		return Tool{}, fmt.Errorf("%w: another token where a client's tool token belongs", ErrType)
 	}
-	if err := checkDetails(t.c); err != nil {
+	if err := checkTool(t.c); err != nil {
 		return Tool{}, err
-	}
-	if t.c.Details[0].Type != DetailsToolCall {
-		return Tool{}, fmt.Errorf("%w: a session's token where a tool token belongs", ErrType)
 	}
 	if !t.c.Confirmation.ProvenBy(proof) {
 		return Tool{}, ErrUnproven
@@ -174,17 +171,22 @@ func checkDetails(c claims) error {
 	if len(c.Details) != 1 || c.Details[0].Server == "" || c.Expiry-c.IssuedAt > int64(MaxCallLifetime/time.Second) { // in seconds: as a Duration it may overflow
 		return fmt.Errorf("%w: call token with several details, no server or too long a life", ErrMalformed)
 	}
-	switch d := c.Details[0]; d.Type {
-	case DetailsSession:
-		if c.Scope == scopeSession && d.Tool == "" {
-			return nil
-		}
-	case DetailsToolCall:
-		if s, err := ParseToolScope(c.Scope); err == nil && s.Tool() == d.Tool && d.ArgumentsDigest != "" {
-			return nil
-		}
+	if scope, err := ParseCallScope(c.Scope); err != nil || !scope.Fits(c.Details[0]) {
+		return fmt.Errorf("%w: scope and authorization_details disagree", ErrMalformed)
 	}
-	return fmt.Errorf("%w: scope and authorization_details disagree", ErrMalformed)
+	return nil
+}
+
+// checkTool holds a client's token to one call of one tool: nothing else can be
+// presented to the gateway.
+func checkTool(c claims) error {
+	if err := checkDetails(c); err != nil {
+		return err
+	}
+	if c.Details[0].Type != DetailsToolCall {
+		return fmt.Errorf("%w: another call's token where a tool token belongs", ErrType)
+	}
+	return nil
 }
 
 func (v *Verifier) verify(ctx context.Context, raw, audience string) (Verified, error) {

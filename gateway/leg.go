@@ -1,0 +1,315 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/token"
+)
+
+// Bounds of the sessions that the gateway keeps with an upstream for callers of the
+// stateless era.
+const (
+	sharedIdle     = 10 * time.Minute
+	maxShared      = 10_000 // of one upstream
+	maxSharedOwner = 32     // of one subject
+)
+
+// leg is the way of a message to an upstream: in a session that is the client's own, in
+// one that the gateway keeps, or without any.
+type leg struct {
+	stateless bool
+	session   string // the upstream's id; empty if it keeps none
+	version   string
+	shared    *sharedSession // nil unless the gateway keeps it: then ids of messages are the gateway's
+}
+
+func (l leg) apply(h http.Header) {
+	if l.session != "" {
+		h["Mcp-Session-Id"] = []string{l.session}
+	}
+	if l.version != "" {
+		h["Mcp-Protocol-Version"] = []string{l.version}
+	}
+}
+
+// own is the leg of a session of the client's own.
+func (s session) own() leg { return leg{session: s.Upstream, version: s.Version} }
+
+// leg finds the way for this message.
+func (p *passage) leg(ctx context.Context, call token.Call) (leg, *rpcError) {
+	if !p.stateless && !p.session.Translated {
+		return p.session.own(), nil
+	}
+	e, err := p.g.era(ctx, p.up)
+	if err != nil {
+		return leg{}, upstreamError(err)
+	}
+	if e.stateless {
+		return leg{stateless: true, version: statelessVersions[0]}, nil
+	}
+	s, err := p.g.sharedSession(ctx, p, call)
+	if err != nil {
+		return leg{}, upstreamError(err)
+	}
+	return leg{session: s.id, version: s.version, shared: s}, nil
+}
+
+// era is how an upstream wants to be spoken to. It is a property of the server, learnt
+// once by asking (MCP 2026-07-28, versioning, backward compatibility).
+type era struct {
+	stateless bool
+	discover  jsontext.Value // what it answered to server/discover
+}
+
+type eraOf struct {
+	flight singleflight.Group
+	known  atomic.Pointer[era]
+}
+
+// forget has the next message ask again: an upstream was replaced.
+func (e *eraOf) forget() { e.known.Store(nil) }
+
+func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
+	if e := up.era.known.Load(); e != nil {
+		return e, nil
+	}
+	v, err, _ := up.era.flight.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		defer cancel()
+		e, err := g.probe(ctx, up)
+		if err == nil {
+			up.era.known.Store(e)
+		}
+		return e, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*era), nil
+}
+
+// probe asks with a token of the gateway's own. What nobody can conclude from is an
+// error, and is not remembered.
+func (g *Gateway) probe(ctx context.Context, up *upstream) (*era, error) {
+	call, err := g.ownCall(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	id := jsontext.Value(`"wicketgate-discover"`)
+	params := object{}.with(member{"_meta", statelessMeta(nil, nil, nil)})
+	resp, err := g.post(ctx, up, call, leg{stateless: true, version: statelessVersions[0]}, outgoing{body: envelope(id, "server/discover", params), method: "server/discover"})
+	if err != nil {
+		return nil, err
+	}
+	defer drain(resp)
+	switch c := resp.StatusCode; {
+	case c == http.StatusUnauthorized || c == http.StatusForbidden || c == http.StatusRequestTimeout || c == http.StatusTooManyRequests || c >= 500:
+		return nil, fmt.Errorf("server/discover: %w", statusError(c))
+	case c != http.StatusOK:
+		return &era{}, nil
+	}
+	a, err := readAnswer(resp, id)
+	if err != nil {
+		return nil, fmt.Errorf("server/discover: %w", err)
+	}
+	if a.result == nil || !speaksStateless(a.result) {
+		return &era{}, nil
+	}
+	return &era{stateless: true, discover: a.result.Clone()}, nil
+}
+
+func speaksStateless(discover jsontext.Value) bool {
+	o, err := readObject(discover)
+	if err != nil {
+		return false
+	}
+	found := false
+	return elements(o.get("supportedVersions"), func(v jsontext.Value) error {
+		found = found || slices.Contains(statelessVersions, text(v))
+		return nil
+	}) == nil && found
+}
+
+// ownCall is a call token of the gateway's own, for what it asks of its own accord.
+func (g *Gateway) ownCall(ctx context.Context, up *upstream) (token.Call, error) {
+	own, err := g.cfg.Own(ctx, up.Upstream)
+	if err != nil {
+		return token.Call{}, fmt.Errorf("token of the gateway's own: %w", err)
+	}
+	return g.callToken(ctx, own, g.sessionSpec(up))
+}
+
+func (g *Gateway) sessionSpec(up *upstream) token.CallSpec {
+	return token.CallSpec{Scope: token.SessionScope(), Audience: up.Audience.String(), Presenter: g.cfg.ClientID,
+		Details: token.Details{Server: up.Name, PolicyDigest: g.cfg.PDP.Digest()}}
+}
+
+// statelessMeta is the _meta of a request of the stateless era: ours, with what else the
+// client had in its own.
+func statelessMeta(theirs object, client, capabilities jsontext.Value) jsontext.Value {
+	if client == nil {
+		client = ownInfo
+	}
+	if capabilities == nil {
+		capabilities = jsontext.Value("{}")
+	}
+	return theirs.with(member{metaVersion, quote(statelessVersions[0])}, member{metaClient, client}, member{metaCapabilities, capabilities})
+}
+
+// ownInfo is the gateway as an MCP client.
+var ownInfo = jsontext.Value(`{"name":"wicketgate","version":"1"}`)
+
+// sharedKey is whose a session is that the gateway keeps: nobody shares one with another.
+type sharedKey struct {
+	subject identity.Subject
+	client  identity.ClientID
+	txn     string
+}
+
+// sharedSession is a session with an upstream of the session era that serves the messages
+// of a caller of the stateless era.
+type sharedSession struct {
+	id, version string
+	result      jsontext.Value // of initialize
+	last        atomic.Int64   // id of the newest message
+	used        atomic.Int64   // Unix seconds
+}
+
+// next is an id that no other message of the session has.
+func (s *sharedSession) next() jsontext.Value {
+	return quote("wg-" + strconv.FormatInt(s.last.Add(1), 10))
+}
+
+type sharedSessions struct {
+	flight singleflight.Group
+	mu     sync.Mutex // guards what follows
+	known  map[sharedKey]*sharedSession
+}
+
+// sharedSession returns the caller's, and opens it where there is none.
+func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call) (*sharedSession, error) {
+	k := sharedKey{p.Subject(), p.ClientID(), p.Txn()}
+	all, now := &p.up.shared, g.cfg.Now().Unix()
+	if s := all.get(k, now); s != nil {
+		return s, nil
+	}
+	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn
+	v, err, _ := all.flight.Do(name, func() (any, error) {
+		if s := all.get(k, now); s != nil {
+			return s, nil
+		}
+		if p.tool != nil { // good for one call, which initialize is not
+			return nil, &rpcError{Code: codeInvalidRequest, Message: "send a request with the access token first: this server keeps sessions", reason: "session_missing"}
+		}
+		if err := all.room(k, now); err != nil {
+			return nil, err
+		}
+		return g.openShared(context.WithoutCancel(ctx), p, k)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*sharedSession), nil
+}
+
+func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sharedSession, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	call, err := g.callToken(ctx, p.access, g.sessionSpec(p.up))
+	if err != nil {
+		return nil, err
+	}
+	info := p.clientInfo()
+	if info == nil {
+		info = ownInfo
+	}
+	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: info})
+	if failure != nil {
+		return nil, failure
+	}
+	if err := g.initialized(ctx, p.up, call, opened.leg()); err != nil {
+		return nil, err
+	}
+	s := &sharedSession{id: opened.session, version: opened.version, result: opened.result}
+	p.up.shared.put(k, s, g.cfg.Now().Unix())
+	return s, nil
+}
+
+// initialized completes the handshake.
+func (g *Gateway) initialized(ctx context.Context, up *upstream, call token.Call, l leg) error {
+	resp, err := g.post(ctx, up, call, l, outgoing{body: []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`)})
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("upstream answered HTTP %d to notifications/initialized", resp.StatusCode)
+	}
+	return nil
+}
+
+var errTooManySessions = errors.New("too many sessions with this server: use one grant, or wait until some are idle")
+
+func (s *sharedSessions) get(k sharedKey, now int64) *sharedSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.known[k]
+	if found == nil {
+		return nil
+	}
+	found.used.Store(now)
+	return found
+}
+
+// room makes room for one more by forgetting those that have been idle, which the
+// upstream ends by itself.
+func (s *sharedSessions) room(k sharedKey, now int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owned := 0
+	for other, v := range s.known {
+		switch {
+		case now-v.used.Load() > int64(sharedIdle/time.Second):
+			delete(s.known, other)
+		case other.subject == k.subject:
+			owned++
+		}
+	}
+	if owned >= maxSharedOwner || len(s.known) >= maxShared {
+		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}
+	}
+	return nil
+}
+
+func (s *sharedSessions) put(k sharedKey, v *sharedSession, now int64) {
+	v.used.Store(now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.known = map[sharedKey]*sharedSession{}
+	}
+	s.known[k] = v
+}
+
+// drop forgets a session that the upstream has ended.
+func (s *sharedSessions) drop(gone *sharedSession) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, v := range s.known {
+		if v == gone {
+			delete(s.known, k)
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// Ticks gives the time, every d, until it is stopped.
+type Ticks func(d time.Duration) (tick <-chan time.Time, stop func())
+
+func realTicks(d time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}
+
+// beat is how often a stream looks whether it may go on.
+const beat = time.Second
+
+// read is what came of reading one event.
+type read struct {
+	ev  sse
+	err error
+}
+
+// pump hands the events of a stream to on until that says it is done, the stream ends, or
+// it may not go on: see mayGoOn. Nothing is buffered: an upstream waits for the client.
+func (p *passage) pump(ctx context.Context, body io.Closer, from *events, on func(sse) (done bool, err error)) error {
+	ch, done := make(chan read), make(chan struct{})
+	p.later(func() {
+		for {
+			ev, err := from.next()
+			select {
+			case ch <- read{ev, err}:
+			case <-done:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	defer func() { // the reader ends with the body
+		close(done)
+		_ = body.Close()
+	}()
+	tick, stop := p.g.cfg.Ticks(beat)
+	defer stop()
+	quiet := p.g.cfg.Now()
+	for {
+		var err error
+		finished := false
+		select {
+		case r := <-ch:
+			if r.err != nil {
+				return r.err
+			}
+			quiet = p.g.cfg.Now()
+			finished, err = on(r.ev)
+		case <-tick:
+			if err = p.mayGoOn(); err == nil && p.g.cfg.Now().Sub(quiet) >= keepAlive {
+				quiet, err = p.g.cfg.Now(), p.alive()
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil || finished {
+			return err
+		}
+	}
+}
+
+// errEnded is returned where a stream may not go on; passage.ended says why.
+var errEnded = errors.New("the stream was ended")
+
+// mayGoOn ends streams with what let them begin: a revocation, a freeze, and for the long
+// ones the end of the access token. A call that was allowed may outlive its token.
+func (p *passage) mayGoOn() error {
+	if err := p.g.cfg.Verifier.Alive(p.Verified); err != nil {
+		p.ended = &rpcError{Code: codeDenied, Message: tokenProblem(err), reason: tokenReason(err), cause: err}
+		return errEnded
+	}
+	if p.ended = p.thawed(); p.ended != nil {
+		return errEnded
+	}
+	if p.long && !p.g.cfg.Now().Before(p.Expiry()) {
+		p.ended = &rpcError{Code: codeDenied, Message: "the access token has expired: open the stream again with a new one", reason: "token_expired"}
+		return errEnded
+	}
+	if p.beat != nil {
+		return p.beat()
+	}
+	return nil
+}
+
+// alive keeps the client's connection from being closed for its silence, once there is an
+// event stream to it.
+func (p *passage) alive() error {
+	if !p.out.open {
+		p.out.begin()
+	}
+	if err := p.out.comment(); errors.Is(err, errSlow) || err != nil && (p.stateless || p.long) {
+		return err
+	}
+	return nil
+}
+
+// later runs f beside, and has the passage wait for it at its end.
+func (p *passage) later(f func()) { p.beside.Go(f) }
+
+// Notifications of an upstream that clients may get: with the answer to a request, and
+// otherwise.
+var (
+	withAnswer = []string{"notifications/progress", "notifications/message"}
+	unasked    = []string{"notifications/progress", "notifications/message", "notifications/cancelled", "notifications/elicitation/complete",
+		"notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed", "notifications/resources/updated"}
+)
+
+// notification is a notification of the upstream's as the client gets it; nil: it does not.
+func (p *passage) notification(ctx context.Context, m peer, sent outgoing) []byte {
+	known := unasked
+	if p.stateless {
+		known = withAnswer
+	}
+	params, err := readObject(orEmpty(m.params))
+	if err != nil || !slices.Contains(known, m.method) || !p.mayHear(m.method, params) {
+		p.g.cfg.Log.DebugContext(ctx, "notification not passed on", "server", p.up.Name, "method", truncate(m.method))
+		return nil
+	}
+	if m.method == "notifications/progress" && sent.progress != nil {
+		if string(params.get("progressToken")) != string(sent.id) {
+			return nil // of nobody's request, or of another one of this session
+		}
+		return envelope(nil, m.method, params.with(member{"progressToken", sent.progress}))
+	}
+	redacted, _, err := p.redact(orEmpty(m.params))
+	if err != nil {
+		p.g.cfg.Log.WarnContext(ctx, "notification not passed on", "server", p.up.Name, "method", m.method, "error", err)
+		return nil
+	}
+	if m.params != nil && !same(redacted, m.params) {
+		return envelope(nil, m.method, redacted)
+	}
+	return m.raw
+}
+
+// mayHear holds the news of a resource to what policy says of reading it.
+func (p *passage) mayHear(method string, params object) bool {
+	if method != "notifications/resources/updated" {
+		return true
+	}
+	return p.decideOn(policies.Request{Action: policies.ActionReadResource, Resource: text(params.get("uri"))}).Allowed()
+}
+
+func orEmpty(v jsontext.Value) jsontext.Value {
+	if v == nil {
+		return jsontext.Value("{}")
+	}
+	return v
+}
+
+// Requests of a server that a client of the session era may get.
+var askable = []string{"ping", "sampling/createMessage", "elicitation/create", "roots/list"}
+
+// askedOf is a request of the upstream's as the client gets it, with an id of ours: only
+// the client that was asked can answer it, in this session. Nil: it was answered here.
+func (p *passage) askedOf(ctx context.Context, call token.Call, l leg, m peer) ([]byte, error) {
+	if p.stateless || p.session.Translated || !slices.Contains(askable, m.method) {
+		return nil, p.answerFor(ctx, call, l, m)
+	}
+	id, err := seal(p.g, kindAsked, asked{owner: p.owner(sessionLifetime), Session: l.session, ID: m.id})
+	if err != nil {
+		return nil, err
+	}
+	return envelope(quote(id), m.method, m.params), nil
+}
+
+// answerFor tells the upstream that nobody can be asked.
+func (p *passage) answerFor(ctx context.Context, call token.Call, l leg, m peer) error {
+	body := rpcBody(m.id, nil, &rpcError{Code: codeNoMethod, Message: "the client cannot be asked this"})
+	if m.method == "ping" {
+		body = rpcBody(m.id, jsontext.Value("{}"), nil)
+	}
+	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: body})
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	if resp.StatusCode/100 != 2 {
+		return statusError(resp.StatusCode)
+	}
+	return nil
+}
+
+// answered passes on the client's answer to a request of the upstream's.
+func (p *passage) answered() *rpcError {
+	handle := text(p.msg.id)
+	q, ok := unseal[asked](p.g, kindAsked, handle)
+	if !ok || !q.of(p.up.Name, p.Verified, p.g.cfg.Now()) || q.Session != p.session.Upstream {
+		return &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open with that id", status: http.StatusBadRequest, reason: "unexpected_response"}
+	}
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	body := p.msg.withID(q.ID)
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.accepted(ctx, call, body)
+	})
+}
+
+// redact takes out of what the upstream says what nobody is to get.
+func (p *passage) redact(v jsontext.Value) (jsontext.Value, int, error) {
+	if p.up.Redactor == nil || v == nil {
+		return v, 0, nil
+	}
+	return p.up.Redactor.JSON(v)
+}

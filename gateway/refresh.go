@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+)
+
+// maxPages bounds how long a list the gateway reads for itself.
+const maxPages = 100
+
+// refresh has the gateway list the definitions itself when it has not seen them
+// lately, so that a call is held to what the upstream has now.
+func (p *passage) refresh() error {
+	c := p.up.catalog
+	if c.fresh() {
+		return nil
+	}
+	_, err, _ := c.flight.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+		defer cancel()
+		if p.tool != nil { // it is good for one call, which this is not
+			return nil, p.g.Discover(ctx, p.up.Name)
+		}
+		q := p.aside("tools/list")
+		return nil, q.recorded(ctx, "the definitions are older than a minute", q.relist)
+	})
+	return err
+}
+
+func (p *passage) relist(ctx context.Context) error {
+	call, err := p.g.callToken(ctx, p.access, p.g.sessionSpec(p.up))
+	if err != nil {
+		return err
+	}
+	l, failure := p.leg(ctx, call)
+	if failure != nil {
+		return failure
+	}
+	return p.relistOn(ctx, call, l)
+}
+
+func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
+	cursor := ""
+	for range maxPages {
+		next, err := p.relistPage(ctx, call, l, cursor)
+		if err != nil {
+			return err
+		}
+		if cursor = next; cursor == "" {
+			p.up.catalog.markListed()
+			return nil
+		}
+	}
+	return fmt.Errorf("more than %d pages of tools", maxPages)
+}
+
+func (p *passage) relistPage(ctx context.Context, call token.Call, l leg, cursor string) (next string, err error) {
+	result, err := p.ask(ctx, call, l, "tools/list", cursor)
+	if err != nil {
+		return "", err
+	}
+	return text(result.get("nextCursor")), elements(result.get("tools"), func(definition jsontext.Value) error {
+		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
+			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
+		}
+		return nil
+	})
+}
+
+// ask sends a request that lists, of the gateway's own accord, and returns the result.
+func (p *passage) ask(ctx context.Context, call token.Call, l leg, method, cursor string) (object, error) {
+	id, params := jsontext.Value(`"wicketgate"`), object{}
+	if l.shared != nil {
+		id = l.shared.next()
+	}
+	if cursor != "" {
+		params = append(params, member{"cursor", quote(cursor)})
+	}
+	if l.stateless {
+		params = append(params, member{"_meta", statelessMeta(nil, nil, nil)})
+	}
+	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: envelope(id, method, params.with()), method: method})
+	if err != nil {
+		return nil, err
+	}
+	defer drain(resp)
+	if resp.StatusCode != 200 {
+		return nil, fmt.Errorf("%s: upstream answered HTTP %d", method, resp.StatusCode)
+	}
+	a, err := readAnswer(resp, id)
+	if err != nil {
+		return nil, err
+	}
+	if a.result == nil {
+		return nil, errors.New(method + ": upstream answered an error")
+	}
+	return readObject(a.result)
+}

@@ -1,0 +1,343 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+)
+
+// finisher is step 9: it looks at a result and may replace it; nil keeps it.
+type finisher func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError)
+
+// dialogue is a request of the client on its way to an upstream, and the answer on its
+// way back.
+type dialogue struct {
+	p      *passage
+	call   token.Call
+	leg    leg
+	sent   outgoing
+	finish finisher
+
+	numbered bool // events had ids, from which the client can resume
+	gone     bool // the client does not listen any more, and its request goes on (session era)
+}
+
+// relay sends the client's message and passes on the answer.
+func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
+	d := &dialogue{p: p, call: call, finish: finish}
+	resp, failure := d.send(ctx)
+	if failure != nil {
+		return outcome{}, failure
+	}
+	return d.receive(ctx, resp)
+}
+
+// send posts the message. A session that the gateway keeps and the upstream has ended is
+// opened again: 404 says that nothing was done.
+func (d *dialogue) send(ctx context.Context) (*http.Response, *rpcError) {
+	for again := true; ; again = false {
+		var failure *rpcError
+		if d.leg, failure = d.p.leg(ctx, d.call); failure != nil {
+			return nil, failure
+		}
+		d.sent = d.p.dress(d.leg)
+		resp, err := d.p.g.post(ctx, d.p.up, d.call, d.leg, d.sent)
+		if err != nil {
+			return nil, upstreamError(err)
+		}
+		if resp.StatusCode != http.StatusNotFound || d.leg.shared == nil || !again {
+			return resp, nil
+		}
+		drain(resp)
+		d.p.up.shared.drop(d.leg.shared)
+	}
+}
+
+func (d *dialogue) receive(ctx context.Context, resp *http.Response) (outcome, *rpcError) {
+	if resp.StatusCode != http.StatusOK {
+		return d.refused(resp)
+	}
+	if mediaType(resp) == "text/event-stream" {
+		return d.stream(ctx, resp)
+	}
+	defer drain(resp)
+	a, err := readAnswer(resp, d.sent.id)
+	if err != nil {
+		return outcome{}, answerError(err)
+	}
+	return d.finished(ctx, a)
+}
+
+// refused is an answer with an HTTP error. A server of the stateless era says in its body
+// what is wrong with a request; what else there is is the upstream's own trouble.
+func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
+	defer drain(resp)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return outcome{}, statusError(resp.StatusCode)
+	}
+	m, err := parsePeer(body)
+	said := err == nil && m.fault != nil && (bytes.Equal(m.id, d.sent.id) || m.id.Kind() == 'n')
+	if !said || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusNotFound {
+		if d.leg.stateless {
+			d.p.up.era.forget()
+			return outcome{}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d", resp.StatusCode))
+		}
+		return outcome{}, statusError(resp.StatusCode)
+	}
+	out, failure := d.fault(m)
+	if d.p.stateless && failure == nil {
+		answer := out.answer
+		out.answer = func() { d.p.out.status = resp.StatusCode; answer() }
+	}
+	return out, failure
+}
+
+// readAnswer reads the answer to the request with the id, from a JSON body or an event
+// stream on which nothing else counts.
+func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
+	switch mediaType(resp) {
+	case "application/json":
+		raw, err := readAll(http.MaxBytesReader(nil, resp.Body, maxResponse), resp.ContentLength)
+		if err != nil {
+			return peer{}, err
+		}
+		m, err := parsePeer(raw)
+		if err == nil {
+			err = m.to(id)
+		}
+		return m, err
+	case "text/event-stream":
+		for events := newEvents(http.MaxBytesReader(nil, resp.Body, maxResponse)); ; {
+			ev, err := events.next()
+			if err != nil {
+				return peer{}, fmt.Errorf("%w: %w", errNoFinal, err)
+			}
+			if m, err := parsePeer(ev.data); len(ev.data) > 0 && (err != nil || m.answer()) {
+				if err == nil {
+					err = m.to(id)
+				}
+				return m, err
+			}
+		}
+	}
+	return peer{}, fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type")))
+}
+
+// stream reads the events of the answer. The first is waited for here: it often is the
+// answer.
+func (d *dialogue) stream(ctx context.Context, resp *http.Response) (outcome, *rpcError) {
+	p, events := d.p, newEvents(resp.Body)
+	var a peer
+	on := func(ev sse) (done bool, err error) {
+		a, done, err = d.event(ctx, ev)
+		return done, err
+	}
+	ev, err := events.next()
+	done := false
+	if err == nil {
+		done, err = on(ev)
+	}
+	if err == nil && !done {
+		err = p.pump(ctx, resp.Body, events, on)
+	} else {
+		p.later(func() { drain(resp) })
+	}
+	switch {
+	case err == nil:
+		return d.finished(ctx, a)
+	case errors.Is(err, io.ErrUnexpectedEOF) && d.numbered:
+		return outcome{status: "to_be_resumed", answer: func() {}}, nil
+	case errors.Is(err, errSlow):
+		d.cancel()
+		return outcome{}, &rpcError{Code: codeInternal, Message: "the client does not take its answer", reason: "client_too_slow", cause: err}
+	case p.ended != nil:
+		d.cancel()
+		return outcome{}, p.ended
+	case ctx.Err() != nil:
+		d.cancel()
+	}
+	return outcome{}, answerError(err)
+}
+
+// event takes one event of the upstream's stream.
+func (d *dialogue) event(ctx context.Context, ev sse) (a peer, done bool, err error) {
+	if len(ev.data) == 0 {
+		if d.leg.shared != nil || d.leg.stateless {
+			return a, false, nil
+		}
+		return a, false, d.pass(ev, nil)
+	}
+	m, err := parsePeer(ev.data)
+	switch {
+	case err != nil:
+		return m, false, err
+	case m.answer():
+		d.resumeAt(ev) // before the answer, in case it is lost
+		return m, true, m.to(d.sent.id)
+	case m.notification():
+		raw := d.p.notification(ctx, m, d.sent)
+		if raw == nil {
+			return m, false, nil
+		}
+		return m, false, d.pass(ev, raw)
+	}
+	raw, err := d.p.askedOf(ctx, d.call, d.leg, m)
+	if err != nil || raw == nil {
+		return m, false, err
+	}
+	return m, false, d.pass(ev, raw)
+}
+
+// resumeAt notes the id of the event with the answer.
+func (d *dialogue) resumeAt(ev sse) {
+	if id := d.eventID(ev); id != "" {
+		d.p.out.last = id
+	}
+}
+
+// pass sends an event on to the client. One that has gone ends nothing in the session era.
+func (d *dialogue) pass(ev sse, raw []byte) error {
+	if d.gone {
+		return nil
+	}
+	err := d.p.out.event(sse{id: d.eventID(ev), data: raw, retry: ev.retry, prime: raw == nil})
+	if err != nil && !errors.Is(err, errSlow) && !d.p.stateless {
+		d.gone = true
+		return nil
+	}
+	return err
+}
+
+// eventID is an id of ours for an event of the upstream's.
+func (d *dialogue) eventID(ev sse) string {
+	if ev.id == "" || d.leg.shared != nil || d.leg.stateless {
+		return ""
+	}
+	name, _ := d.p.msg.named()
+	id, err := seal(d.p.g, kindEvent, event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id})
+	if err != nil {
+		return ""
+	}
+	d.numbered = true
+	return id
+}
+
+// cancel tells an upstream of the session era to stop; one of the stateless era knows by
+// the end of its stream.
+func (d *dialogue) cancel() {
+	if d.leg.stateless || d.sent.id == nil {
+		return
+	}
+	p := d.p
+	p.later(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), 10*time.Second)
+		defer cancel()
+		params := object{}.with(member{"requestId", d.sent.id}, member{"reason", quote("the client has gone")})
+		resp, err := p.g.post(ctx, p.up, d.call, d.leg, outgoing{body: envelope(nil, "notifications/cancelled", params)})
+		if err == nil {
+			drain(resp)
+		}
+	})
+}
+
+// finished is the answer, looked at.
+func (d *dialogue) finished(ctx context.Context, a peer) (outcome, *rpcError) {
+	if a.fault != nil {
+		return d.fault(a)
+	}
+	result, err := readObject(a.result)
+	if err != nil {
+		return outcome{}, errUnavailable("upstream_malformed", err)
+	}
+	finish := d.finish
+	if text(result.get("resultType")) == inputRequired {
+		finish = d.p.inputRequired
+	}
+	replaced, out, failure := finish(ctx, result)
+	if failure != nil {
+		return outcome{}, failure
+	}
+	final := a.result
+	if replaced != nil {
+		final = replaced
+	}
+	if final, out.redactions, err = d.p.redact(final); err != nil {
+		return outcome{}, errRedacted(err)
+	}
+	if d.p.stateless {
+		final = completed(final)
+	}
+	raw := a.raw
+	if !same(final, a.result) || !bytes.Equal(d.sent.id, d.p.msg.id) {
+		raw = rpcBody(d.p.msg.id, final, nil)
+	}
+	out.resultDigest, out.answer = digest(raw), func() { d.p.out.final(raw) }
+	return out, nil
+}
+
+// same reports whether nothing replaced the value that was read.
+func same(a, b jsontext.Value) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// completed says what an answer of the session era does not (MCP 2026-07-28, basic,
+// resultType).
+func completed(result jsontext.Value) jsontext.Value {
+	o, err := readObject(result)
+	if err != nil || o.get("resultType") != nil {
+		return result
+	}
+	return o.with(member{"resultType", quote("complete")})
+}
+
+// Codes that one era has and the other must not see.
+const (
+	codeNoResource = -32002 // resource not found, session era
+	codeURLNeeded  = -32042 // URL elicitation required, 2025-11-25
+)
+
+// fault is an error of the upstream's, passed on.
+func (d *dialogue) fault(a peer) (outcome, *rpcError) {
+	fault, redactions, err := d.p.redact(a.fault)
+	if err != nil {
+		return outcome{}, errRedacted(err)
+	}
+	o, err := readObject(fault)
+	code, isNumber := number(o.get("code"))
+	if err != nil || !isNumber {
+		return outcome{}, errUnavailable("upstream_malformed", errors.Join(err, errNotRPC))
+	}
+	if other := codeFor(code, d.p.stateless); other != code {
+		fault = o.with(member{"code", fmt.Append(nil, other)})
+	}
+	raw := a.raw
+	if !same(fault, a.fault) || !bytes.Equal(a.id, d.p.msg.id) {
+		raw = rpcFault(d.p.msg.id, fault)
+	}
+	return outcome{status: "error_from_upstream", resultDigest: digest(raw), redactions: redactions, answer: func() { d.p.out.final(raw) }}, nil
+}
+
+// codeFor is what a code of an upstream's is called for the client.
+func codeFor(code int, stateless bool) int {
+	switch {
+	case stateless && code == codeNoResource:
+		return codeInvalidParams
+	case stateless && code == codeURLNeeded:
+		return codeInternal
+	}
+	return code
+}
+
+func digest(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
