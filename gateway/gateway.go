@@ -104,6 +104,7 @@ type Redactor interface {
 type Config struct {
 	ClientID      identity.ClientID // the gateway's own, client_id of call tokens
 	Upstreams     []Upstream
+	All           oauth.Resource // of the endpoint over all servers; zero: there is none
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
@@ -132,7 +133,12 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	upstreams map[string]*upstream
+	names     []string  // of them, sorted
+	all       *upstream // stands for all of them
 	sessions  sessionTokens
+	waiting   waiting
+	parked    parkingLot
+	ended     endedSessions
 }
 
 type upstream struct {
@@ -159,11 +165,16 @@ func New(cfg Config) (*Gateway, error) {
 		}
 		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name)}
 	}
+	g.names = names(g.upstreams)
+	g.all = &upstream{Upstream: Upstream{Name: everyServer, Resource: cfg.All}}
 	return g, nil
 }
 
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.
 func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
+	if !g.cfg.All.IsZero() && len(g.names) > 0 {
+		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serveAll))))
+	}
 	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serve))))
 }
 

@@ -58,12 +58,15 @@ func (p *passage) initialize() *rpcError {
 	if p.tool != nil || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
+	if !slices.Contains(sessionVersions, params.version) {
+		params.version = sessionVersions[0]
+	}
+	if p.every() {
+		return p.initializeEvery(params)
+	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
-	}
-	if !slices.Contains(sessionVersions, params.version) {
-		params.version = sessionVersions[0]
 	}
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
 		return p.openSession(ctx, call, params)
@@ -74,8 +77,12 @@ func (p *passage) initialize() *rpcError {
 func (p *passage) openSession(ctx context.Context, call token.Call, params initializeParams) (outcome, *rpcError) {
 	opened, failure := p.handshake(ctx, call, params)
 	s := session{owner: p.owner(sessionLifetime), Upstream: opened.session, Version: opened.version}
-	if failure != nil && opened.refused { // perhaps a server of the stateless era, which has no sessions
-		if opened, failure = p.translated(ctx, params); failure == nil {
+	// A server of the stateless era has no sessions; one of both eras that keeps none for
+	// us can ask the client for input in the stateless era only.
+	asks := failure == nil && opened.session == "" && string(params.capabilities) != "{}"
+	if failure != nil && opened.refused || asks {
+		if other, ok := p.translated(ctx, params); ok {
+			opened, failure = other, nil
 			s = session{owner: p.owner(sessionLifetime), Version: opened.version, Translated: true, Capabilities: bounded(params.capabilities), Info: bounded(params.client)}
 		}
 	}
@@ -138,25 +145,21 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 
 // translated answers initialize for a server of the stateless era, from what that says of
 // itself.
-func (p *passage) translated(ctx context.Context, params initializeParams) (opened, *rpcError) {
-	p.up.era.forget()
+func (p *passage) translated(ctx context.Context, params initializeParams) (opened, bool) {
 	e, err := p.g.era(ctx, p.up)
-	if err != nil {
-		return opened{}, upstreamError(err)
-	}
-	if !e.stateless {
-		return opened{}, errUnavailable("upstream_failed", errors.New("the upstream takes neither initialize nor server/discover"))
+	if err != nil || !e.stateless {
+		return opened{}, false
 	}
 	o, err := readObject(e.discover)
 	if err != nil {
-		return opened{}, errUnavailable("upstream_malformed", err)
+		return opened{}, false
 	}
 	offered, err := narrowCapabilities(o.get("capabilities"), "subscribe", "logging")
 	if err != nil {
-		return opened{}, errUnavailable("upstream_malformed", err)
+		return opened{}, false
 	}
 	return opened{version: params.version, result: object{}.with(member{"protocolVersion", quote(params.version)}, member{"capabilities", offered},
-		member{"serverInfo", serverInfo(o)}, member{"instructions", o.get("instructions")})}, nil
+		member{"serverInfo", serverInfo(o)}, member{"instructions", o.get("instructions")})}, true
 }
 
 var unknownServer = jsontext.Value(`{"name":"unknown","version":"0"}`)

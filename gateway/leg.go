@@ -63,6 +63,8 @@ func (p *passage) leg(ctx context.Context, call token.Call) (leg, *rpcError) {
 	if err != nil {
 		return leg{}, upstreamError(err)
 	}
+	s.open.Add(1)
+	context.AfterFunc(ctx, func() { s.open.Add(-1) }) // the message has been answered
 	return leg{session: s.id, version: s.version, shared: s}, nil
 }
 
@@ -173,9 +175,10 @@ var ownInfo = jsontext.Value(`{"name":"wicketgate","version":"1"}`)
 
 // sharedKey is whose a session is that the gateway keeps: nobody shares one with another.
 type sharedKey struct {
-	subject identity.Subject
-	client  identity.ClientID
-	txn     string
+	subject      identity.Subject
+	client       identity.ClientID
+	txn          string
+	capabilities string // what the upstream may ask for
 }
 
 // sharedSession is a session with an upstream of the session era that serves the messages
@@ -185,6 +188,8 @@ type sharedSession struct {
 	result      jsontext.Value // of initialize
 	last        atomic.Int64   // id of the newest message
 	used        atomic.Int64   // Unix seconds
+	open        atomic.Int64   // messages and streams that are on their way
+	hub         hub
 }
 
 // next is an id that no other message of the session has.
@@ -200,12 +205,15 @@ type sharedSessions struct {
 
 // sharedSession returns the caller's, and opens it where there is none.
 func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call) (*sharedSession, error) {
-	k := sharedKey{p.Subject(), p.ClientID(), p.Txn()}
+	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
+	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
+		k.txn = ""
+	}
 	all, now := &p.up.shared, g.cfg.Now().Unix()
 	if s := all.get(k, now); s != nil {
 		return s, nil
 	}
-	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn
+	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities
 	v, err, _ := all.flight.Do(name, func() (any, error) {
 		if s := all.get(k, now); s != nil {
 			return s, nil
@@ -224,6 +232,20 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 	return v.(*sharedSession), nil
 }
 
+// offers is what the client of the stateless era can be asked for, as an upstream of the
+// session era is told.
+func (p *passage) offers() string {
+	theirs := p.meta.capabilities
+	if p.session.Translated {
+		theirs = p.session.Capabilities
+	}
+	kept, err := clientCapabilities(orEmpty(theirs))
+	if err != nil || len(kept) > maxKept {
+		return "{}"
+	}
+	return string(kept)
+}
+
 func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sharedSession, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -235,7 +257,7 @@ func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sha
 	if info == nil {
 		info = ownInfo
 	}
-	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: info})
+	opened, failure := p.handshake(ctx, call, initializeParams{version: sessionVersions[0], client: info, capabilities: jsontext.Value(k.capabilities)})
 	if failure != nil {
 		return nil, failure
 	}
@@ -273,19 +295,28 @@ func (s *sharedSessions) get(k sharedKey, now int64) *sharedSession {
 	return found
 }
 
-// room makes room for one more by forgetting those that have been idle, which the
-// upstream ends by itself.
+// room makes room for one more by forgetting those that have been idle, or of this
+// subject's the one that was idle the longest.
 func (s *sharedSessions) room(k sharedKey, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	owned := 0
+	owned, oldest := 0, sharedKey{}
 	for other, v := range s.known {
 		switch {
+		case v.open.Load() > 0:
 		case now-v.used.Load() > int64(sharedIdle/time.Second):
 			delete(s.known, other)
-		case other.subject == k.subject:
+			continue
+		case other.subject == k.subject && (s.known[oldest] == nil || v.used.Load() < s.known[oldest].used.Load()):
+			oldest = other
+		}
+		if other.subject == k.subject {
 			owned++
 		}
+	}
+	if owned >= maxSharedOwner && s.known[oldest] != nil {
+		delete(s.known, oldest)
+		owned--
 	}
 	if owned >= maxSharedOwner || len(s.known) >= maxShared {
 		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}

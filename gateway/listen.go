@@ -27,23 +27,23 @@ func (p *passage) listen() {
 		return
 	}
 	from, err := p.lastEvent()
+	if err == nil {
+		err = p.open(from)
+	}
 	if err != nil {
 		p.fail(err)
-		return
+	}
+}
+
+func (p *passage) open(from event) *rpcError {
+	if p.session.Translated {
+		return p.performHere(func(ctx context.Context) (outcome, *rpcError) { return p.ownNews(ctx, object{}) })
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
-		p.fail(errDenied(d))
-		return
+		return errDenied(d)
 	}
-	if err := p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		if p.session.Translated {
-			return p.ownNews(ctx, object{})
-		}
-		return p.hear(ctx, call, from)
-	}); err != nil {
-		p.fail(err)
-	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from) })
 }
 
 func (p *passage) mayListen() *rpcError {
@@ -66,7 +66,7 @@ func (p *passage) lastEvent() (event, *rpcError) {
 		return event{}, nil
 	}
 	e, ok := unseal[event](p.g, kindEvent, handle)
-	if !ok || !e.of(p.up.Name, p.Verified, p.g.cfg.Now()) || e.Session != p.session.Upstream || p.session.Translated {
+	if !ok || !e.of(p.endpoint, p.Verified, p.g.cfg.Now()) || e.Session != p.session.Upstream || p.session.Translated {
 		return event{}, &rpcError{Code: codeInvalidRequest, Message: "Last-Event-ID is not one of this session", status: http.StatusBadRequest, reason: "event_not_the_callers"}
 	}
 	return e, nil
@@ -90,7 +90,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	case mediaType(resp) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
-	d := &dialogue{p: p, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
+	d := &dialogue{p: p, ctx: ctx, cut: func() {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
 	if from.Method != "" {
 		if failure := d.resumed(from); failure != nil {
 			return outcome{}, failure
@@ -101,7 +101,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
 	p.announce(object{})
-	return d.endless(p.pump(ctx, resp.Body, newEvents(resp.Body), func(ev sse) (bool, error) { return d.heard(ctx, ev) }))
+	return d.endless(p.follow(ctx, resp.Body, newEvents(resp.Body), func(ev sse) (bool, error) { return d.heard(ev) }))
 }
 
 // resumed makes ready for the answer that may come: it is looked at as it would have been.
@@ -128,18 +128,18 @@ func (d *dialogue) resumed(from event) *rpcError {
 }
 
 // heard takes one event of such a stream.
-func (d *dialogue) heard(ctx context.Context, ev sse) (done bool, err error) {
+func (d *dialogue) heard(ev sse) (done bool, err error) {
 	if len(ev.data) > 0 {
 		if m, err := parsePeer(ev.data); err == nil && m.answer() {
-			return d.late(ctx, ev, m)
+			return d.late(ev, m)
 		}
 	}
-	_, _, err = d.event(ctx, ev)
+	_, _, err = d.event(ev)
 	return false, err
 }
 
 // late is the answer to the request whose stream was resumed, and to no other.
-func (d *dialogue) late(ctx context.Context, ev sse, m peer) (done bool, err error) {
+func (d *dialogue) late(ev sse, m peer) (done bool, err error) {
 	if d.finish == nil {
 		return false, errAnother
 	}
@@ -147,7 +147,7 @@ func (d *dialogue) late(ctx context.Context, ev sse, m peer) (done bool, err err
 		return false, err
 	}
 	d.resumeAt(ev)
-	out, failure := d.finished(ctx, m)
+	out, failure := d.finished(m)
 	if failure != nil {
 		return true, failure
 	}
@@ -197,7 +197,7 @@ const (
 // announce has the stream tell of what changes here: another policy changes every list,
 // an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
-	policy, approved := p.g.cfg.PDP.Digest(), p.up.catalog.version()
+	policy, approved := p.g.cfg.PDP.Digest(), p.version()
 	say := func(methods ...string) error {
 		for _, m := range methods {
 			if !wants(only, m) {
@@ -215,10 +215,10 @@ func (p *passage) announce(meta object, only ...string) {
 	}
 	p.beat = func() error {
 		if now := p.g.cfg.PDP.Digest(); now != policy {
-			policy, approved = now, p.up.catalog.version()
+			policy, approved = now, p.version()
 			return say(newsTools, newsPrompts, newsResources)
 		}
-		if now := p.up.catalog.version(); now != approved {
+		if now := p.version(); now != approved {
 			approved = now
 			return say(newsTools)
 		}
@@ -248,5 +248,5 @@ func (p *passage) ownNews(ctx context.Context, meta object, only ...string) (out
 	silence, never := io.Pipe()
 	defer never.Close()
 	d := &dialogue{p: p}
-	return d.endless(p.pump(ctx, silence, newEvents(silence), func(sse) (bool, error) { return false, nil }))
+	return d.endless(p.follow(ctx, silence, newEvents(silence), func(sse) (bool, error) { return false, nil }))
 }

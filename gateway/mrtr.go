@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
@@ -25,8 +24,9 @@ var mayAskForInput = []string{"tools/call", "prompts/get", "resources/read"}
 // caller can send back, with the same request, for a while.
 type state struct {
 	owner
-	State   string `json:"st"`
-	Request string `json:"rq"` // digest of method and params
+	State   string `json:"st,omitempty"`
+	Request string `json:"rq"`          // digest of method and params
+	Parked  string `json:"p,omitempty"` // a dialogue that waits in this process, instead of a state of the upstream's
 }
 
 var errNotAsked = errors.New("the upstream asks for input that the client has not offered, or in answer to a request where it must not")
@@ -35,9 +35,6 @@ var errNotAsked = errors.New("the upstream asks for input that the client has no
 func (p *passage) inputRequired(_ context.Context, result object) (jsontext.Value, outcome, *rpcError) {
 	if !slices.Contains(mayAskForInput, p.msg.method) {
 		return nil, outcome{}, errUnavailable("upstream_malformed", errNotAsked)
-	}
-	if !p.stateless {
-		return nil, outcome{}, &rpcError{Code: codeDenied, Message: "the server asks for input in a way that came with MCP 2026-07-28: use a client that speaks it", reason: "input_untranslatable"}
 	}
 	if err := p.offered(result.get("inputRequests")); err != nil {
 		return nil, outcome{}, errUnavailable("upstream_malformed", err)
@@ -62,17 +59,8 @@ func (p *passage) offered(requests jsontext.Value) error {
 	if requests == nil {
 		return nil
 	}
-	offers, err := readObject(p.meta.capabilities)
-	if err != nil {
-		return err
-	}
-	needs := map[string]string{"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 	return members(requests, func(_ string, v jsontext.Value) error {
-		o, err := readObject(v)
-		if err != nil {
-			return err
-		}
-		if need := needs[text(o.get("method"))]; need == "" || offers.get(need) == nil {
+		if !offers(p.meta.capabilities, stringOf(v, "method")) {
 			return errNotAsked
 		}
 		return nil
@@ -83,7 +71,7 @@ func (p *passage) offered(requests jsontext.Value) error {
 func (p *passage) requestDigest() (string, error) {
 	name, _ := p.msg.named()
 	arguments := orEmpty(p.msg.params.get("arguments"))
-	return token.Digest(object{}.with(member{"method", quote(p.msg.method)}, member{"name", quote(name)}, member{"arguments", arguments}))
+	return token.Digest(object{}.with(member{"server", quote(p.up.Name)}, member{"method", quote(p.msg.method)}, member{"name", quote(name)}, member{"arguments", arguments}))
 }
 
 // openState puts the upstream's own state back into a retry.
@@ -92,14 +80,18 @@ func (p *passage) openState() *rpcError {
 	if sealed == nil || !p.stateless {
 		return nil
 	}
-	refused := &rpcError{Code: codeInvalidParams, Message: "requestState is not the one of this request, or has expired: send the request without it", status: http.StatusBadRequest, reason: "state_not_the_callers"}
+	refused := &rpcError{Code: codeInvalidParams, Message: "requestState is not the one of this request, or has expired: send the request without it", reason: "state_not_the_callers"}
 	s, ok := unseal[state](p.g, kindState, text(sealed))
-	if !ok || !s.of(p.up.Name, p.Verified, p.g.cfg.Now()) {
+	if !ok || !s.of(p.endpoint, p.Verified, p.g.cfg.Now()) {
 		return refused
 	}
 	if request, err := p.requestDigest(); err != nil || request != s.Request {
 		return refused
 	}
-	p.input = object{{"requestState", quote(s.State)}}
+	if s.Parked == "" {
+		p.input = object{{"requestState", quote(s.State)}}
+		return nil
+	}
+	p.parked = s.Parked
 	return nil
 }

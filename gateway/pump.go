@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -31,16 +30,23 @@ type read struct {
 	err error
 }
 
-// pump hands the events of a stream to on until that says it is done, the stream ends, or
-// it may not go on: see mayGoOn. Nothing is buffered: an upstream waits for the client.
-func (p *passage) pump(ctx context.Context, body io.Closer, from *events, on func(sse) (done bool, err error)) error {
-	ch, done := make(chan read), make(chan struct{})
-	p.later(func() {
+// reader reads the events of a stream, one at a time as they are asked for, until it is
+// stopped: nothing is buffered, and an upstream waits for the client.
+type reader struct {
+	body io.Closer
+	ch   chan read
+	done chan struct{}
+	wg   sync.WaitGroup
+}
+
+func startReader(body io.Closer, from *events) *reader {
+	r := &reader{body: body, ch: make(chan read), done: make(chan struct{})}
+	r.wg.Go(func() {
 		for {
 			ev, err := from.next()
 			select {
-			case ch <- read{ev, err}:
-			case <-done:
+			case r.ch <- read{ev, err}:
+			case <-r.done:
 				return
 			}
 			if err != nil {
@@ -48,10 +54,18 @@ func (p *passage) pump(ctx context.Context, body io.Closer, from *events, on fun
 			}
 		}
 	})
-	defer func() { // the reader ends with the body
-		close(done)
-		_ = body.Close()
-	}()
+	return r
+}
+
+func (r *reader) stop() {
+	close(r.done)
+	_ = r.body.Close()
+	r.wg.Wait()
+}
+
+// pump hands the events of a stream to on until that says it is done, the stream ends, or
+// it may not go on: see mayGoOn.
+func (p *passage) pump(ctx context.Context, from *reader, on func(sse) (done bool, err error)) error {
 	tick, stop := p.g.cfg.Ticks(beat)
 	defer stop()
 	quiet := p.g.cfg.Now()
@@ -59,7 +73,7 @@ func (p *passage) pump(ctx context.Context, body io.Closer, from *events, on fun
 		var err error
 		finished := false
 		select {
-		case r := <-ch:
+		case r := <-from.ch:
 			if r.err != nil {
 				return r.err
 			}
@@ -76,6 +90,13 @@ func (p *passage) pump(ctx context.Context, body io.Closer, from *events, on fun
 			return err
 		}
 	}
+}
+
+// follow is pump for a stream that ends with it.
+func (p *passage) follow(ctx context.Context, body io.ReadCloser, from *events, on func(sse) (done bool, err error)) error {
+	r := startReader(body, from)
+	defer r.stop()
+	return p.pump(ctx, r, on)
 }
 
 // errEnded is returned where a stream may not go on; passage.ended says why.
@@ -125,14 +146,14 @@ var (
 )
 
 // notification is a notification of the upstream's as the client gets it; nil: it does not.
-func (p *passage) notification(ctx context.Context, m peer, sent outgoing) []byte {
+func (p *passage) notification(m peer, sent outgoing) []byte {
 	known := unasked
 	if p.stateless {
 		known = withAnswer
 	}
 	params, err := readObject(orEmpty(m.params))
 	if err != nil || !slices.Contains(known, m.method) || !p.mayHear(m.method, params) {
-		p.g.cfg.Log.DebugContext(ctx, "notification not passed on", "server", p.up.Name, "method", truncate(m.method))
+		p.g.cfg.Log.DebugContext(p.r.Context(), "notification not passed on", "server", p.up.Name, "method", truncate(m.method))
 		return nil
 	}
 	if m.method == "notifications/progress" && sent.progress != nil {
@@ -143,7 +164,7 @@ func (p *passage) notification(ctx context.Context, m peer, sent outgoing) []byt
 	}
 	redacted, _, err := p.redact(orEmpty(m.params))
 	if err != nil {
-		p.g.cfg.Log.WarnContext(ctx, "notification not passed on", "server", p.up.Name, "method", m.method, "error", err)
+		p.g.cfg.Log.WarnContext(p.r.Context(), "notification not passed on", "server", p.up.Name, "method", m.method, "error", err)
 		return nil
 	}
 	if m.params != nil && !same(redacted, m.params) {
@@ -165,56 +186,6 @@ func orEmpty(v jsontext.Value) jsontext.Value {
 		return jsontext.Value("{}")
 	}
 	return v
-}
-
-// Requests of a server that a client of the session era may get.
-var askable = []string{"ping", "sampling/createMessage", "elicitation/create", "roots/list"}
-
-// askedOf is a request of the upstream's as the client gets it, with an id of ours: only
-// the client that was asked can answer it, in this session. Nil: it was answered here.
-func (p *passage) askedOf(ctx context.Context, call token.Call, l leg, m peer) ([]byte, error) {
-	if p.stateless || p.session.Translated || !slices.Contains(askable, m.method) {
-		return nil, p.answerFor(ctx, call, l, m)
-	}
-	id, err := seal(p.g, kindAsked, asked{owner: p.owner(sessionLifetime), Session: l.session, ID: m.id})
-	if err != nil {
-		return nil, err
-	}
-	return envelope(quote(id), m.method, m.params), nil
-}
-
-// answerFor tells the upstream that nobody can be asked.
-func (p *passage) answerFor(ctx context.Context, call token.Call, l leg, m peer) error {
-	body := rpcBody(m.id, nil, &rpcError{Code: codeNoMethod, Message: "the client cannot be asked this"})
-	if m.method == "ping" {
-		body = rpcBody(m.id, jsontext.Value("{}"), nil)
-	}
-	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: body})
-	if err != nil {
-		return err
-	}
-	drain(resp)
-	if resp.StatusCode/100 != 2 {
-		return statusError(resp.StatusCode)
-	}
-	return nil
-}
-
-// answered passes on the client's answer to a request of the upstream's.
-func (p *passage) answered() *rpcError {
-	handle := text(p.msg.id)
-	q, ok := unseal[asked](p.g, kindAsked, handle)
-	if !ok || !q.of(p.up.Name, p.Verified, p.g.cfg.Now()) || q.Session != p.session.Upstream {
-		return &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open with that id", status: http.StatusBadRequest, reason: "unexpected_response"}
-	}
-	d := p.decide(policies.ActionSession, "", nil)
-	if !d.Allowed() {
-		return errDenied(d)
-	}
-	body := p.msg.withID(q.ID)
-	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.accepted(ctx, call, body)
-	})
 }
 
 // redact takes out of what the upstream says what nobody is to get.

@@ -28,30 +28,56 @@ type dialogue struct {
 	sent   outgoing
 	finish finisher
 
-	numbered bool // events had ids, from which the client can resume
-	gone     bool // the client does not listen any more, and its request goes on (session era)
+	ctx     context.Context // of the request to the upstream
+	cut     func()          // ends it
+	release func() bool     // has the message's end not end it
+
+	reader   *reader // of the upstream's stream, once it has said something before the answer
+	from     *events // the same, before
+	body     io.ReadCloser
+	pending  *peer // what the upstream has asked, and a parked dialogue waits for
+	rounds   int   // how often the client was asked for input for it
+	numbered bool  // events had ids, from which the client can resume
+	gone     bool  // the client does not listen any more, and its request goes on (session era)
 }
 
 // relay sends the client's message and passes on the answer.
 func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
+	if p.parked != "" {
+		return p.resumeParked(ctx, call, finish)
+	}
 	d := &dialogue{p: p, call: call, finish: finish}
-	resp, failure := d.send(ctx)
+	d.detach(ctx)
+	resp, failure := d.send()
 	if failure != nil {
+		d.cut()
 		return outcome{}, failure
 	}
-	return d.receive(ctx, resp)
+	return d.receive(resp)
 }
+
+// detach gives the dialogue a context of its own, which ends with that of the message
+// unless the dialogue is parked.
+func (d *dialogue) detach(ctx context.Context) {
+	d.ctx, d.cut = context.WithTimeout(context.WithoutCancel(ctx), callTimeout+parkedFor)
+	d.attach(ctx)
+}
+
+func (d *dialogue) attach(ctx context.Context) { d.release = context.AfterFunc(ctx, d.cut) }
 
 // send posts the message. A session that the gateway keeps and the upstream has ended is
 // opened again: 404 says that nothing was done.
-func (d *dialogue) send(ctx context.Context) (*http.Response, *rpcError) {
+func (d *dialogue) send() (*http.Response, *rpcError) {
 	for again := true; ; again = false {
 		var failure *rpcError
-		if d.leg, failure = d.p.leg(ctx, d.call); failure != nil {
+		if d.leg, failure = d.p.leg(d.ctx, d.call); failure != nil {
 			return nil, failure
 		}
 		d.sent = d.p.dress(d.leg)
-		resp, err := d.p.g.post(ctx, d.p.up, d.call, d.leg, d.sent)
+		if d.rounds > 0 { // a retry is another request (MCP 2026-07-28, MRTR)
+			d.sent = d.retried(d.sent)
+		}
+		resp, err := d.p.g.post(d.ctx, d.p.up, d.call, d.leg, d.sent)
 		if err != nil {
 			return nil, upstreamError(err)
 		}
@@ -63,19 +89,19 @@ func (d *dialogue) send(ctx context.Context) (*http.Response, *rpcError) {
 	}
 }
 
-func (d *dialogue) receive(ctx context.Context, resp *http.Response) (outcome, *rpcError) {
+func (d *dialogue) receive(resp *http.Response) (outcome, *rpcError) {
 	if resp.StatusCode != http.StatusOK {
 		return d.refused(resp)
 	}
 	if mediaType(resp) == "text/event-stream" {
-		return d.stream(ctx, resp)
+		return d.stream(resp)
 	}
-	defer drain(resp)
 	a, err := readAnswer(resp, d.sent.id)
+	drain(resp)
 	if err != nil {
 		return outcome{}, answerError(err)
 	}
-	return d.finished(ctx, a)
+	return d.finished(a)
 }
 
 // refused is an answer with an HTTP error. A server of the stateless era says in its body
@@ -95,12 +121,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 		}
 		return outcome{}, statusError(resp.StatusCode)
 	}
-	out, failure := d.fault(m)
-	if d.p.stateless && failure == nil {
-		answer := out.answer
-		out.answer = func() { d.p.out.status = resp.StatusCode; answer() }
-	}
-	return out, failure
+	return d.fault(m)
 }
 
 // readAnswer reads the answer to the request with the id, from a JSON body or an event
@@ -136,42 +157,69 @@ func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
 
 // stream reads the events of the answer. The first is waited for here: it often is the
 // answer.
-func (d *dialogue) stream(ctx context.Context, resp *http.Response) (outcome, *rpcError) {
-	p, events := d.p, newEvents(resp.Body)
-	var a peer
-	on := func(ev sse) (done bool, err error) {
-		a, done, err = d.event(ctx, ev)
-		return done, err
+func (d *dialogue) stream(resp *http.Response) (outcome, *rpcError) {
+	d.body, d.from = resp.Body, newEvents(resp.Body)
+	ev, err := d.from.next()
+	if err != nil {
+		_ = resp.Body.Close()
+		return d.broken(err)
 	}
-	ev, err := events.next()
-	done := false
-	if err == nil {
-		done, err = on(ev)
-	}
-	if err == nil && !done {
-		err = p.pump(ctx, resp.Body, events, on)
-	} else {
-		p.later(func() { drain(resp) })
-	}
+	a, done, err := d.event(ev)
 	switch {
+	case errors.Is(err, errParked):
+		return d.park()
+	case err == nil && done:
+		d.p.later(func() { drain(resp) })
+		return d.finished(a)
 	case err == nil:
-		return d.finished(ctx, a)
+		return d.follow()
+	}
+	_ = resp.Body.Close()
+	return d.broken(err)
+}
+
+// follow reads on until the answer.
+func (d *dialogue) follow() (outcome, *rpcError) {
+	if d.reader == nil {
+		d.reader = startReader(d.body, d.from)
+	}
+	var a peer
+	err := d.p.pump(d.ctx, d.reader, func(ev sse) (done bool, err error) {
+		a, done, err = d.event(ev)
+		return done, err
+	})
+	if errors.Is(err, errParked) {
+		return d.park()
+	}
+	d.reader.stop()
+	d.reader = nil
+	if err != nil {
+		return d.broken(err)
+	}
+	return d.finished(a)
+}
+
+// broken is a stream that ended before the answer.
+func (d *dialogue) broken(err error) (outcome, *rpcError) {
+	failure := answerError(err)
+	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && d.numbered:
 		return outcome{status: "to_be_resumed", answer: func() {}}, nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return outcome{}, answerError(fmt.Errorf("%w: %w", errNoFinal, err))
 	case errors.Is(err, errSlow):
-		d.cancel()
-		return outcome{}, &rpcError{Code: codeInternal, Message: "the client does not take its answer", reason: "client_too_slow", cause: err}
-	case p.ended != nil:
-		d.cancel()
-		return outcome{}, p.ended
-	case ctx.Err() != nil:
-		d.cancel()
+		failure = &rpcError{Code: codeInternal, Message: "the client does not take its answer", reason: "client_too_slow", cause: err}
+	case errors.Is(err, errEnded):
+		failure = d.p.ended
+	case d.ctx.Err() == nil:
+		return outcome{}, failure
 	}
-	return outcome{}, answerError(err)
+	d.cancel()
+	return outcome{}, failure
 }
 
 // event takes one event of the upstream's stream.
-func (d *dialogue) event(ctx context.Context, ev sse) (a peer, done bool, err error) {
+func (d *dialogue) event(ev sse) (a peer, done bool, err error) {
 	if len(ev.data) == 0 {
 		if d.leg.shared != nil || d.leg.stateless {
 			return a, false, nil
@@ -186,17 +234,13 @@ func (d *dialogue) event(ctx context.Context, ev sse) (a peer, done bool, err er
 		d.resumeAt(ev) // before the answer, in case it is lost
 		return m, true, m.to(d.sent.id)
 	case m.notification():
-		raw := d.p.notification(ctx, m, d.sent)
+		raw := d.p.notification(m, d.sent)
 		if raw == nil {
 			return m, false, nil
 		}
 		return m, false, d.pass(ev, raw)
 	}
-	raw, err := d.p.askedOf(ctx, d.call, d.leg, m)
-	if err != nil || raw == nil {
-		return m, false, err
-	}
-	return m, false, d.pass(ev, raw)
+	return m, false, d.asked(ev, m)
 }
 
 // resumeAt notes the id of the event with the answer.
@@ -244,15 +288,41 @@ func (d *dialogue) cancel() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), 10*time.Second)
 		defer cancel()
 		params := object{}.with(member{"requestId", d.sent.id}, member{"reason", quote("the client has gone")})
-		resp, err := p.g.post(ctx, p.up, d.call, d.leg, outgoing{body: envelope(nil, "notifications/cancelled", params)})
-		if err == nil {
-			drain(resp)
+		if err := p.tell(ctx, d.leg, envelope(nil, "notifications/cancelled", params)); err != nil {
+			p.g.cfg.Log.WarnContext(ctx, "cancel at the upstream", "server", p.up.Name, "error", err)
 		}
 	})
 }
 
+// tell posts what has no answer.
+func (p *passage) tell(ctx context.Context, l leg, body []byte) error {
+	call, err := p.sessionCall(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: body})
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	if resp.StatusCode/100 != 2 {
+		return statusError(resp.StatusCode)
+	}
+	return nil
+}
+
+// sessionCall is a call token for what belongs to a session, rather than to one call.
+func (p *passage) sessionCall(ctx context.Context) (token.Call, error) {
+	if p.tool != nil {
+		return token.Call{}, errOneCall
+	}
+	return p.g.callToken(ctx, p.access, p.g.sessionSpec(p.up))
+}
+
+var errOneCall = errors.New("a tool token is good for one call, and for no session around it")
+
 // finished is the answer, looked at.
-func (d *dialogue) finished(ctx context.Context, a peer) (outcome, *rpcError) {
+func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 	if a.fault != nil {
 		return d.fault(a)
 	}
@@ -262,9 +332,12 @@ func (d *dialogue) finished(ctx context.Context, a peer) (outcome, *rpcError) {
 	}
 	finish := d.finish
 	if text(result.get("resultType")) == inputRequired {
+		if !d.p.stateless {
+			return d.askClient(result)
+		}
 		finish = d.p.inputRequired
 	}
-	replaced, out, failure := finish(ctx, result)
+	replaced, out, failure := finish(d.ctx, result)
 	if failure != nil {
 		return outcome{}, failure
 	}
@@ -323,6 +396,9 @@ func (d *dialogue) fault(a peer) (outcome, *rpcError) {
 	if !same(fault, a.fault) || !bytes.Equal(a.id, d.p.msg.id) {
 		raw = rpcFault(d.p.msg.id, fault)
 	}
+	if d.p.stateless {
+		d.p.out.status = statusOf(code)
+	}
 	return outcome{status: "error_from_upstream", resultDigest: digest(raw), redactions: redactions, answer: func() { d.p.out.final(raw) }}, nil
 }
 
@@ -335,6 +411,17 @@ func codeFor(code int, stateless bool) int {
 		return codeInternal
 	}
 	return code
+}
+
+// statusOf is the HTTP status of an error of the stateless era.
+func statusOf(code int) int {
+	switch code {
+	case codeHeaderMismatch, codeCapability, codeVersion:
+		return http.StatusBadRequest
+	case codeNoMethod:
+		return http.StatusNotFound
+	}
+	return http.StatusOK
 }
 
 func digest(raw []byte) string {

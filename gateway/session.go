@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -39,14 +41,14 @@ const (
 // owner is whose a handle is. It is sealed into the handle itself, so that every replica
 // can serve it and nobody else can use it.
 type owner struct {
-	Server  string            `json:"s"` // empty: of the endpoint over all servers
+	Server  string            `json:"s"` // whose endpoint; everyServer for that over all
 	Subject identity.Subject  `json:"sub"`
 	Client  identity.ClientID `json:"c"`
 	Expires int64             `json:"e"` // Unix seconds
 }
 
 func (p *passage) owner(lifetime time.Duration) owner {
-	return owner{Server: p.up.Name, Subject: p.Subject(), Client: p.ClientID(), Expires: p.g.cfg.Now().Add(lifetime).Unix()}
+	return owner{Server: p.endpoint, Subject: p.Subject(), Client: p.ClientID(), Expires: p.g.cfg.Now().Add(lifetime).Unix()}
 }
 
 func (o owner) of(server string, t token.Verified, now time.Time) bool {
@@ -118,4 +120,36 @@ func (g *Gateway) openSession(handle, server string, t token.Verified) (session,
 		return session{}, false
 	}
 	return s, true
+}
+
+// maxEnded bounds what endedSessions remembers.
+const maxEnded = 100_000
+
+// endedSessions are those that a client has ended and no upstream knows of, in this
+// process. Another replica takes them for open until they expire: they hold nothing.
+type endedSessions struct {
+	mu    sync.Mutex                  // guards known
+	known map[[sha256.Size]byte]int64 // when each expires by itself, Unix seconds
+}
+
+func (e *endedSessions) add(handle string, expires, now int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known == nil || len(e.known) >= maxEnded {
+		kept := map[[sha256.Size]byte]int64{}
+		for k, until := range e.known {
+			if until > now && len(kept) < maxEnded/2 {
+				kept[k] = until
+			}
+		}
+		e.known = kept
+	}
+	e.known[sha256.Sum256([]byte(handle))] = expires
+}
+
+func (e *endedSessions) has(handle string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, ok := e.known[sha256.Sum256([]byte(handle))]
+	return ok
 }

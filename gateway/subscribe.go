@@ -110,8 +110,7 @@ func (p *passage) subscriptionMeta() object { return object{{metaSubscription, p
 // subscribeTo opens the upstream's stream where there is one.
 func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s subscription) (outcome, *rpcError) {
 	if !l.stateless {
-		s.resources = nil // not translated: the acknowledgement says so
-		return p.ownSubscription(ctx, s)
+		return p.subscribeShared(ctx, l, s)
 	}
 	d := &dialogue{p: p, call: call, leg: l}
 	p.input = object{{"notifications", s.filter()}}
@@ -133,7 +132,7 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
 	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
-	return d.endless(p.pump(ctx, resp.Body, events, func(ev sse) (bool, error) { return false, p.news(ctx, ev, s) }))
+	return d.endless(p.follow(ctx, resp.Body, events, func(ev sse) (bool, error) { return false, p.news(ctx, ev, s) }))
 }
 
 // honoured reads the upstream's acknowledgement: of the resources, those that it agreed to.
@@ -181,18 +180,5 @@ func (p *passage) news(ctx context.Context, ev sse, s subscription) error {
 		p.ended = &rpcError{Message: "the server ended the subscription", reason: "ended_by_server"}
 		return errEnded
 	}
-	params, err := readObject(orEmpty(m.params))
-	if err != nil {
-		return err
-	}
-	wanted := slices.Contains(s.lists, m.method)
-	if m.method == resourceUpdated {
-		uri := text(params.get("uri"))
-		wanted = slices.Contains(s.resources, uri) && p.mayRead(policies.Request{Resource: uri})
-	}
-	if !wanted {
-		return nil
-	}
-	kept := params.with(member{"_meta", p.subscriptionMeta().with()})
-	return p.out.event(sse{data: envelope(nil, m.method, kept)})
+	return p.newsOf(m, s)
 }

@@ -2,7 +2,7 @@ package wicketgate.access_test
 
 import data.wicketgate.access
 
-users := {"alice": {"reader": true}, "bob": {"reader": true, "operator": true}, "eve": {"gone": true}, "mallory": {"loose": true}}
+users := {"alice": {"reader": true}, "bob": {"reader": true, "operator": true}, "eve": {"gone": true}, "mallory": {"loose": true}, "lena": {"librarian": true}}
 
 clients := {"agent": {"operator": true}, "spiffe://a/x/y": {"reader": true}}
 
@@ -20,6 +20,14 @@ roles := {
 		"when": {"department": ["finance"], "level": [1, "2"], "staff": [true]},
 		"servers": {"bank": {"tools": {"pay": {"rule": "payer/pay"}}}},
 	},
+	"librarian": {"when": {}, "servers": {
+		"docs": {
+			"resources": {"config://app": {"rule": "librarian/app"}, "file:///docs/*": {"rule": "librarian/docs"}},
+			"prompts": {"sum": {"rule": "librarian/sum"}},
+			"tools": {"find": {"rule": "librarian/find"}},
+		},
+		"all": {"every_resource": {"rule": "librarian/*"}, "every_prompt": {"rule": "librarian/*p"}},
+	}},
 	"loose": {"servers": {"mail": {"tools": {"read": {"rule": "loose/read"}}}}},
 }
 
@@ -119,6 +127,36 @@ test_text_is_not_a_boolean if pay({"department": "finance", "level": 1, "staff":
 test_object_is_not_a_list if pay({"department": {"a": "finance"}, "level": 1, "staff": true}) == denied("no_role")
 
 test_no_claims if pay({}) == denied("no_role")
+
+read(server, uri, prefixes) := ask({"kind": "user", "name": "lena", "action": "resources/read", "server": server, "resource": uri, "resource_prefixes": prefixes})
+
+get(server, prompt) := ask({"kind": "user", "name": "lena", "action": "prompts/get", "server": server, "prompt": prompt})
+
+test_resource if read("docs", "config://app", []) == allowed("librarian/app")
+
+test_resource_below_a_prefix if read("docs", "file:///docs/a", ["file:///docs/*"]) == allowed("librarian/docs")
+
+test_resource_below_another_prefix if read("docs", "file:///other/a", ["file:///other/*"]) == denied("not_granted")
+
+test_resource_that_matches_no_prefix if read("docs", "file:///docs/../a", []) == denied("not_granted")
+
+test_prefixes_that_are_no_list if read("docs", "file:///docs/a", "file:///docs/*") == denied("not_granted")
+
+test_template_is_not_the_empty_resource if read("docs", "", []) == denied("not_granted")
+
+test_every_resource if read("all", "x", []) == allowed("librarian/*")
+
+test_prompt if get("docs", "sum") == allowed("librarian/sum")
+
+test_other_prompt if get("docs", "find") == denied("not_granted")
+
+test_every_prompt if get("all", "x") == allowed("librarian/*p")
+
+test_prompt_is_no_tool if decide("user", "lena", "docs", "sum") == denied("not_granted")
+
+test_every_prompt_is_no_tool if decide("user", "lena", "all", "x") == denied("not_granted")
+
+test_tool_beside_them if decide("user", "lena", "docs", "find") == allowed("librarian/find")
 
 test_session if access.decision == allowed("session") with input as {"action": "session"}
 

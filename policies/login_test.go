@@ -249,7 +249,7 @@ func TestConditionsAndGroupsChangeTheDigest(t *testing.T) {
 }
 
 // TestDocumentedPolicies loads every example of docs/write-policy.md; those about
-// groups and workloads are the ones whose decisions are in testdata.
+// groups, workloads and resources are the ones whose decisions are in testdata.
 func TestDocumentedPolicies(t *testing.T) {
 	b, err := os.ReadFile("../docs/write-policy.md")
 	if err != nil {
@@ -262,7 +262,7 @@ func TestDocumentedPolicies(t *testing.T) {
 			examples = append(examples, doc)
 		}
 	}
-	for _, file := range []string{"testdata/groups.txtar", "testdata/workloads.txtar"} {
+	for _, file := range []string{"testdata/groups.txtar", "testdata/workloads.txtar", "testdata/resources.txtar"} {
 		a, err := txtar.ParseFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -192,7 +192,7 @@ func (c configCheck) policy(ctx context.Context) {
 	}
 	for _, s := range c.s.Servers {
 		if !pdp.Names(s.Name) {
-			c.note("no role in %s names server %s: nobody may call its tools", h.Access, s.Name)
+			c.note("no role in %s names server %s: nobody may use it", h.Access, s.Name)
 		}
 	}
 }

@@ -1,0 +1,268 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/policies"
+)
+
+// maxUnheard is how many pieces of news wait for a subscriber at most. One that is
+// further behind is ended, so that it knows that it has missed something.
+const maxUnheard = 64
+
+// hub spreads what a session that the gateway keeps says unasked over the subscriptions
+// of its caller: the session has one such stream, and the caller may have several.
+type hub struct {
+	mu        sync.Mutex // guards what follows
+	listeners map[*listener]bool
+	stop      func()         // ends the stream and waits for it; nil: there is none
+	resources map[string]int // how many subscriptions each URI has
+}
+
+// listener is one subscription. Its channel is closed where it has fallen behind or the
+// upstream's stream has ended.
+type listener struct {
+	news chan peer
+	gone bool
+}
+
+func (h *hub) add(l *listener, start func() (stop func())) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.listeners == nil {
+		h.listeners, h.resources = map[*listener]bool{}, map[string]int{}
+	}
+	h.listeners[l] = true
+	if h.stop == nil {
+		h.stop = start()
+	}
+}
+
+func (h *hub) remove(l *listener) {
+	h.mu.Lock()
+	delete(h.listeners, l)
+	stop := h.stop
+	if len(h.listeners) > 0 || stop == nil {
+		h.mu.Unlock()
+		return
+	}
+	h.stop = nil
+	h.mu.Unlock()
+	stop()
+}
+
+// spread hands one piece of news to everybody.
+func (h *hub) spread(m peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for l := range h.listeners {
+		select {
+		case l.news <- m:
+		default:
+			h.end(l)
+		}
+	}
+}
+
+// end closes a listener. The caller holds h.mu.
+func (h *hub) end(l *listener) {
+	if !l.gone {
+		l.gone = true
+		close(l.news)
+	}
+	delete(h.listeners, l)
+}
+
+// close ends all of them: the upstream's stream has ended.
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for l := range h.listeners {
+		h.end(l)
+	}
+}
+
+// count adds to the subscriptions of a URI, and reports whether there are any.
+func (h *hub) count(uri string, by int) (before, after bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.resources[uri]
+	if h.resources[uri] = n + by; n+by == 0 {
+		delete(h.resources, uri)
+	}
+	return n > 0, n+by > 0
+}
+
+// subscribeShared is subscriptions/listen at an upstream of the session era.
+func (p *passage) subscribeShared(ctx context.Context, l leg, s subscription) (outcome, *rpcError) {
+	h, me := &l.shared.hub, &listener{news: make(chan peer, maxUnheard)}
+	h.add(me, func() func() { return p.startHub(l) })
+	defer h.remove(me)
+	honoured, err := p.subscribeResources(ctx, l, s.resources)
+	defer p.unsubscribeResources(l, honoured)
+	if err != nil {
+		return outcome{}, upstreamError(err)
+	}
+	s.resources = honoured
+	if err := p.acknowledge(s); err != nil {
+		return outcome{status: "ended", answer: func() {}}, nil
+	}
+	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
+	return (&dialogue{p: p}).endless(p.hearNews(ctx, me, s))
+}
+
+// hearNews passes on the news until the subscription ends.
+func (p *passage) hearNews(ctx context.Context, me *listener, s subscription) error {
+	tick, stop := p.g.cfg.Ticks(beat)
+	defer stop()
+	quiet := p.g.cfg.Now()
+	for {
+		var err error
+		select {
+		case m, ok := <-me.news:
+			if !ok {
+				return errors.New("the upstream's stream ended, or the client is too far behind")
+			}
+			quiet, err = p.g.cfg.Now(), p.newsOf(m, s)
+		case <-tick:
+			if err = p.mayGoOn(); err == nil && p.g.cfg.Now().Sub(quiet) >= keepAlive {
+				quiet, err = p.g.cfg.Now(), p.out.comment()
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// startHub opens the session's stream, and returns what ends it.
+func (p *passage) startHub(l leg) func() {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(p.r.Context()))
+	var wg sync.WaitGroup
+	q, h := p.aside("GET"), &l.shared.hub
+	wg.Go(func() {
+		if err := q.readHub(ctx, l, h); err != nil && ctx.Err() == nil {
+			q.g.cfg.Log.WarnContext(ctx, "stream of the upstream ended", "server", q.up.Name, "error", err)
+			h.close()
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// readHub reads the session's stream. An upstream that has none is no error: what the
+// gateway has to tell itself is told.
+func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
+	call, err := p.sessionCall(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := p.g.get(ctx, p.up, call, l, "")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusMethodNotAllowed {
+		return nil
+	}
+	if resp.StatusCode != http.StatusOK || mediaType(resp) != "text/event-stream" {
+		return statusError(resp.StatusCode)
+	}
+	for events := newEvents(resp.Body); ; {
+		ev, err := events.next()
+		if err != nil {
+			return err
+		}
+		if len(ev.data) == 0 {
+			continue
+		}
+		m, err := parsePeer(ev.data)
+		if err != nil {
+			return err
+		}
+		if m.notification() {
+			h.spread(m)
+		}
+	}
+}
+
+// subscribeResources subscribes to what nobody has subscribed to yet, and returns what the
+// upstream agreed to.
+func (p *passage) subscribeResources(ctx context.Context, l leg, uris []string) ([]string, error) {
+	var honoured []string
+	for _, uri := range uris {
+		had, _ := l.shared.hub.count(uri, +1)
+		if !had {
+			ok, err := p.askResource(ctx, l, "resources/subscribe", uri)
+			if err != nil || !ok {
+				l.shared.hub.count(uri, -1)
+			}
+			if err != nil {
+				return honoured, err
+			}
+			if !ok {
+				continue
+			}
+		}
+		honoured = append(honoured, uri)
+	}
+	return honoured, nil
+}
+
+func (p *passage) unsubscribeResources(l leg, uris []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	defer cancel()
+	for _, uri := range slices.Compact(uris) {
+		if _, left := l.shared.hub.count(uri, -1); left {
+			continue
+		}
+		if _, err := p.askResource(ctx, l, "resources/unsubscribe", uri); err != nil {
+			p.g.cfg.Log.WarnContext(ctx, "unsubscribe at the upstream", "server", p.up.Name, "error", err)
+			return
+		}
+	}
+}
+
+// askResource reports whether the upstream did it.
+func (p *passage) askResource(ctx context.Context, l leg, method, uri string) (bool, error) {
+	call, err := p.sessionCall(ctx)
+	if err != nil {
+		return false, err
+	}
+	id := l.shared.next()
+	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: envelope(id, method, object{}.with(member{"uri", quote(uri)}))})
+	if err != nil {
+		return false, err
+	}
+	defer drain(resp)
+	if resp.StatusCode != http.StatusOK {
+		return false, statusError(resp.StatusCode)
+	}
+	a, err := readAnswer(resp, id)
+	return err == nil && a.result != nil, err
+}
+
+// newsOf passes on one notification, if it was asked for and policy allows it.
+func (p *passage) newsOf(m peer, s subscription) error {
+	params, err := readObject(orEmpty(m.params))
+	if err != nil {
+		return err
+	}
+	wanted := slices.Contains(s.lists, m.method)
+	if m.method == resourceUpdated {
+		uri := text(params.get("uri"))
+		wanted = slices.Contains(s.resources, uri) && p.mayRead(policies.Request{Resource: uri})
+	}
+	if !wanted {
+		return nil
+	}
+	kept := params.with(member{"_meta", p.subscriptionMeta().with()})
+	return p.out.event(sse{data: envelope(nil, m.method, jsontext.Value(kept))})
+}

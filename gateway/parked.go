@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/token"
+)
+
+// Bounds of the dialogues that wait for a client to come again.
+const (
+	parkedFor = 10 * time.Minute // and no longer
+	maxParked = 1000
+)
+
+// errParked is returned where an upstream of the session era asks a client of the
+// stateless era, who gets an answer that asks for input instead, and comes again.
+var errParked = errors.New("the dialogue waits for the client")
+
+// parkingLot has the dialogues that wait, in this process: their upstream does, too.
+type parkingLot struct {
+	mu   sync.Mutex // guards what follows
+	open map[string]*dialogue
+}
+
+func (l *parkingLot) put(d *dialogue) (string, bool) {
+	name := rand.Text()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[string]*dialogue{}
+	}
+	if len(l.open) >= maxParked {
+		return "", false
+	}
+	l.open[name] = d
+	context.AfterFunc(d.ctx, func() { // nobody came, or the call lasted too long
+		if d := l.take(name); d != nil {
+			d.abandon()
+		}
+	})
+	return name, true
+}
+
+func (l *parkingLot) take(name string) *dialogue {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.open[name]
+	delete(l.open, name)
+	return d
+}
+
+// park answers with what the upstream asks for, and keeps the upstream waiting.
+func (d *dialogue) park() (outcome, *rpcError) {
+	p := d.p
+	request, err := p.requestDigest()
+	if err != nil {
+		return outcome{}, errUnavailable("state_unsealable", err)
+	}
+	if !d.release() { // the client has gone meanwhile
+		d.abandon()
+		return outcome{}, errUnavailable("client_gone", d.ctx.Err())
+	}
+	name, ok := p.g.parked.put(d)
+	if !ok {
+		d.abandon()
+		return outcome{}, errUnavailable("too_many_waiting", errors.New("too many calls wait for their clients"))
+	}
+	sealed, err := seal(p.g, kindState, state{owner: p.owner(parkedFor), Request: request, Parked: name})
+	if err != nil {
+		return outcome{}, errUnavailable("state_unsealable", err)
+	}
+	asks := object{}.with(member{"method", quote(d.pending.method)}, member{"params", d.pending.params})
+	result := object{}.with(member{"resultType", quote(inputRequired)}, member{"inputRequests", object{}.with(member{inputKey, asks})}, member{"requestState", quote(sealed)})
+	redacted, n, err := p.redact(result)
+	if err != nil {
+		return outcome{}, errRedacted(err)
+	}
+	raw := rpcBody(p.msg.id, redacted, nil)
+	return outcome{status: inputRequired, resultDigest: digest(raw), redactions: n, answer: func() { p.out.final(raw) }}, nil
+}
+
+// inputKey is the name of the one thing that is asked at a time.
+const inputKey = "input"
+
+// abandon ends the upstream's request.
+func (d *dialogue) abandon() {
+	d.cut()
+	if d.reader != nil {
+		d.reader.stop()
+		return
+	}
+	_ = d.body.Close()
+}
+
+// resumeParked goes on with a dialogue for the client that has come again.
+func (p *passage) resumeParked(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
+	d := p.g.parked.take(p.parked)
+	if d == nil {
+		return outcome{}, &rpcError{Code: codeInvalidParams, Message: "the call does not wait any more, or not here: send the request without requestState", reason: "not_parked"}
+	}
+	d.p, d.call, d.finish, d.sent.progress = p, call, finish, p.meta.progress
+	d.attach(ctx)
+	responses, err := readObject(orEmpty(p.msg.params.get("inputResponses")))
+	if err != nil {
+		d.abandon()
+		return outcome{}, &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), reason: "malformed", cause: err}
+	}
+	given := responses.get(inputKey)
+	if given.Kind() != '{' { // what is missing is asked for again
+		return d.park()
+	}
+	body := object{}.with(member{"jsonrpc", quote("2.0")}, member{"id", d.pending.id}, member{"result", jsontext.Value(given)})
+	d.pending = nil
+	if err := p.tell(d.ctx, d.leg, body); err != nil {
+		d.abandon()
+		return outcome{}, upstreamError(err)
+	}
+	return d.follow()
+}
