@@ -69,6 +69,8 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
+	"golang.org/x/time":                      {"gateway"},
+	"github.com/sony/gobreaker":              {"gateway"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

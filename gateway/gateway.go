@@ -15,12 +15,14 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +40,6 @@ import (
 const (
 	maxRequest  = 512 << 10 // bytes of a client's message
 	maxResponse = 4 << 20   // bytes of an upstream's message
-	callTimeout = 2 * time.Minute
 )
 
 // Verifier checks the tokens of callers. *token.Verifier is one.
@@ -89,6 +90,12 @@ type Upstream struct {
 	// Redactor takes out of what the upstream says what nobody is to get; may be nil.
 	Redactor Redactor
 
+	// Timeout is how long a call may take; 0: 2 minutes.
+	Timeout time.Duration
+
+	// Budget of each subject at this server.
+	Budget Budget
+
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
 }
@@ -126,6 +133,11 @@ type Config struct {
 	Log   *slog.Logger
 	Now   func() time.Time
 	Ticks Ticks // nil: those of the machine
+
+	Observe    func(Called)  // is told of every message, and must not block; nil: nobody is
+	SlowClient time.Duration // for which a client may take nothing of its answer; 0: 30 seconds
+	Pause      time.Duration // for which a server that does not answer is left alone; 0: 10 seconds
+	MaxStreams int64         // without an end, open at once in this process; 0: 10,000
 }
 
 // Gateway is the PEP. It is safe for concurrent use.
@@ -136,6 +148,9 @@ type Gateway struct {
 	waiting   waiting
 	parked    parkingLot
 	ended     endedSessions
+	life      *life
+	streams   atomic.Int64 // without an end, that are open
+	kept      atomic.Int64 // sessions with upstreams
 }
 
 type upstream struct {
@@ -143,6 +158,11 @@ type upstream struct {
 	catalog *catalog
 	era     eraOf
 	shared  sharedSessions
+	health  health
+	budget  *budget
+
+	streams        atomic.Int64 // without an end, that are open
+	sent, received atomic.Int64 // bytes
 }
 
 var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -152,7 +172,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Ticks == nil {
 		cfg.Ticks = realTicks
 	}
-	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
+	cfg.SlowClient, cfg.Pause, cfg.MaxStreams = cmp.Or(cfg.SlowClient, slowClient), cmp.Or(cfg.Pause, circuitPause), cmp.Or(cfg.MaxStreams, maxStreams)
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), life: newLife()}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
@@ -160,7 +181,9 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name)}
+		u.Timeout = cmp.Or(u.Timeout, callTimeout)
+		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name), shared: sharedSessions{kept: &g.kept},
+			health: newHealth(u.Name, cfg.Pause, g.changed), budget: newBudget(u.Budget, cfg.Now)}
 	}
 	return g, nil
 }
@@ -172,6 +195,11 @@ func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.
 
 // serve admits the caller and hands over by method.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
+	if !g.life.begin() {
+		writeRPC(w, nil, nil, errStopping)
+		return
+	}
+	defer g.life.running.Done()
 	up := g.upstreams[r.PathValue("server")]
 	if up == nil {
 		g.refuse(r, audit.Event{Action: "admit", Reason: "unknown_server"})

@@ -22,8 +22,8 @@ import (
 // stateless era.
 const (
 	sharedIdle     = 10 * time.Minute
-	maxShared      = 10_000 // of one upstream
-	maxSharedOwner = 32     // of one subject
+	maxShared      = 10_000 // of this process
+	maxSharedOwner = 32     // of one subject at one upstream
 )
 
 // leg is the way of a message to an upstream: in a session that is the client's own, in
@@ -86,7 +86,7 @@ func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
 		return e, nil
 	}
 	v, err, _ := up.era.flight.Do("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		ctx, cancel := g.lasting(ctx, up)
 		defer cancel()
 		e, err := g.probe(ctx, up)
 		if err == nil {
@@ -195,6 +195,7 @@ func (s *sharedSession) next() jsontext.Value {
 }
 
 type sharedSessions struct {
+	kept   *atomic.Int64 // how many there are of all upstreams
 	flight singleflight.Group
 	mu     sync.Mutex // guards what follows
 	known  map[sharedKey]*sharedSession
@@ -215,10 +216,10 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		if p.tool != nil { // good for one call, which initialize is not
 			return nil, &rpcError{Code: codeInvalidRequest, Message: "send a request with the access token first: this server keeps sessions", reason: "session_missing"}
 		}
-		if err := all.room(k, now); err != nil {
+		if err := all.room(k); err != nil {
 			return nil, err
 		}
-		return g.openShared(context.WithoutCancel(ctx), p, k)
+		return g.openShared(ctx, p, k)
 	})
 	if err != nil {
 		return nil, err
@@ -241,7 +242,7 @@ func (p *passage) offers() string {
 }
 
 func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sharedSession, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := g.lasting(ctx, p.up)
 	defer cancel()
 	call, err := g.callToken(ctx, p.access, g.sessionSpec(p.up))
 	if err != nil {
@@ -289,21 +290,17 @@ func (s *sharedSessions) get(k sharedKey, now int64) *sharedSession {
 	return found
 }
 
-// room makes room for one more by forgetting those that have been idle, which the
-// upstream ends by itself.
-func (s *sharedSessions) room(k sharedKey, now int64) error {
+// room reports whether there is room for one more. EndIdle makes it.
+func (s *sharedSessions) room(k sharedKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	owned := 0
-	for other, v := range s.known {
-		switch {
-		case now-v.used.Load() > int64(sharedIdle/time.Second):
-			delete(s.known, other)
-		case other.subject == k.subject:
+	for other := range s.known {
+		if other.subject == k.subject {
 			owned++
 		}
 	}
-	if owned >= maxSharedOwner || len(s.known) >= maxShared {
+	if owned >= maxSharedOwner || s.kept.Load() >= maxShared {
 		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}
 	}
 	return nil
@@ -316,6 +313,9 @@ func (s *sharedSessions) put(k sharedKey, v *sharedSession, now int64) {
 	if s.known == nil {
 		s.known = map[sharedKey]*sharedSession{}
 	}
+	if s.known[k] == nil {
+		s.kept.Add(1)
+	}
 	s.known[k] = v
 }
 
@@ -325,7 +325,7 @@ func (s *sharedSessions) drop(gone *sharedSession) {
 	defer s.mu.Unlock()
 	for k, v := range s.known {
 		if v == gone {
-			delete(s.known, k)
+			s.delete(k)
 		}
 	}
 }

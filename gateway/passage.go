@@ -45,11 +45,12 @@ type passage struct {
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
+	slot   *slot        // what it counts for; nil until it was allowed
 	beside *sync.WaitGroup
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w}, beside: &sync.WaitGroup{}}
+	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w, patience: g.cfg.SlowClient}, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
 		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
@@ -283,6 +284,11 @@ type outcome struct {
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
 // of it. Without the first record nothing happens.
 func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
+	var over *rpcError
+	if p.slot, over = p.enter(); over != nil {
+		return over
+	}
+	defer func() { p.slot.release() }() // by then a call that is parked has it
 	e := p.event
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, rand.Text(), "allow", string(d.Reason), d.Rule
 	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
@@ -290,7 +296,7 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 	}
 	start := p.g.cfg.Now()
 	ctx, cancel := p.context()
-	out, failure := p.exchangeAndDo(ctx, spec, do)
+	out, failure := p.exchangeAndDo(withSlot(ctx, p.slot), spec, do)
 	defer p.beside.Wait()
 	defer cancel()
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
@@ -299,6 +305,7 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
+	p.observe(e.Status, failure, e.Duration)
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
 		if failure == nil { // it has happened; nobody may take it for success that left no trace
@@ -318,11 +325,11 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 func (p *passage) context() (context.Context, context.CancelFunc) {
 	switch {
 	case p.long:
-		return context.WithCancel(p.r.Context())
+		return p.g.life.within(p.r.Context())
 	case p.stateless:
-		return context.WithTimeout(p.r.Context(), callTimeout)
+		return p.g.bounded(p.r.Context(), p.up)
 	}
-	return context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	return p.g.lasting(p.r.Context(), p.up)
 }
 
 func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
@@ -359,6 +366,7 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 func (p *passage) fail(e *rpcError) {
 	ev := p.event
 	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	p.observe("", e, 0)
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
