@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,7 @@ func TestSubjectCannotHoldEveryStream(t *testing.T) {
 			}
 			leave()
 			for w.gateway.Stats()[0].Streams > 0 { // until the gateway has noticed
+				runtime.Gosched()
 			}
 			ctx, leave = context.WithCancel(t.Context())
 			defer leave()
