@@ -111,6 +111,8 @@ type Redactor interface {
 type Config struct {
 	ClientID      identity.ClientID // the gateway's own, client_id of call tokens
 	Upstreams     []Upstream
+	All           oauth.Resource // of the endpoint over all servers; zero: there is none
+	AllBudget     Budget         // of each subject there
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
@@ -144,6 +146,8 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	upstreams map[string]*upstream
+	names     []string  // of them, sorted
+	all       *upstream // stands for all of them
 	sessions  sessionTokens
 	waiting   waiting
 	parked    parkingLot
@@ -181,25 +185,29 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		u.Timeout = cmp.Or(u.Timeout, callTimeout)
-		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name), shared: sharedSessions{kept: &g.kept},
-			health: newHealth(u.Name, cfg.Pause, g.changed), budget: newBudget(u.Budget, cfg.Now)}
+		g.upstreams[u.Name] = g.newUpstream(u)
 	}
+	g.names = names(g.upstreams)
+	g.all = g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
 	return g, nil
+}
+
+func (g *Gateway) newUpstream(u Upstream) *upstream {
+	u.Timeout = cmp.Or(u.Timeout, callTimeout)
+	return &upstream{Upstream: u, catalog: newCatalog(g.cfg, u.Name), shared: sharedSessions{kept: &g.kept},
+		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}
 }
 
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.
 func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
-	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serve))))
+	if !g.cfg.All.IsZero() && len(g.names) > 0 {
+		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, g.alive(g.serveAll))))
+	}
+	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, g.alive(g.serve))))
 }
 
 // serve admits the caller and hands over by method.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
-	if !g.life.begin() {
-		writeRPC(w, nil, nil, errStopping)
-		return
-	}
-	defer g.life.running.Done()
 	up := g.upstreams[r.PathValue("server")]
 	if up == nil {
 		g.refuse(r, audit.Event{Action: "admit", Reason: "unknown_server"})

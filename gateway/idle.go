@@ -21,7 +21,7 @@ const (
 // used for a while. It is to be called now and then.
 func (g *Gateway) EndIdle(ctx context.Context) error {
 	for _, up := range g.upstreams {
-		g.endSessions(ctx, up, up.shared.takeIdle(g.cfg.Now(), sharedIdle+up.Timeout))
+		g.endSessions(ctx, up, up.shared.takeIdle(g.cfg.Now().Unix()))
 	}
 	return nil
 }
@@ -61,12 +61,32 @@ func (g *Gateway) endEach(ctx context.Context, up *upstream, call token.Call, se
 	return all.Wait()
 }
 
-// takeIdle forgets the sessions that were not used for that long and that nobody listens
-// to, and returns them. Nothing in them can be open: that has its own, shorter end.
-func (s *sharedSessions) takeIdle(now time.Time, idle time.Duration) []*sharedSession {
-	return s.take(func(v *sharedSession) bool {
-		return now.Unix()-v.used.Load() > int64(idle/time.Second) && !v.hub.heard()
-	})
+// maxGone bounds the sessions that wait to be ended; more are left to the upstream.
+const maxGone = 1000
+
+// forget is for a session that nobody is to get any more, and the upstream still has. The
+// caller holds s.mu.
+func (s *sharedSessions) forget(k sharedKey) {
+	if len(s.gone) < maxGone {
+		s.gone = append(s.gone, s.known[k])
+	}
+	s.delete(k)
+}
+
+// delete is the one way out of known. The caller holds s.mu.
+func (s *sharedSessions) delete(k sharedKey) {
+	delete(s.known, k)
+	s.kept.Add(-1)
+}
+
+// idle reports whether nothing is on its way in the session, nor was lately.
+func (s *sharedSession) idle(now int64) bool {
+	return s.open.Load() == 0 && now-s.used.Load() > int64(sharedIdle/time.Second)
+}
+
+// takeIdle returns the sessions that are forgotten, now or before.
+func (s *sharedSessions) takeIdle(now int64) []*sharedSession {
+	return s.take(func(v *sharedSession) bool { return v.idle(now) })
 }
 
 func (s *sharedSessions) takeAll() []*sharedSession {
@@ -76,6 +96,7 @@ func (s *sharedSessions) takeAll() []*sharedSession {
 func (s *sharedSessions) take(which func(*sharedSession) bool) (taken []*sharedSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	taken, s.gone = s.gone, nil
 	for k, v := range s.known {
 		if which(v) {
 			taken = append(taken, v)
@@ -83,19 +104,6 @@ func (s *sharedSessions) take(which func(*sharedSession) bool) (taken []*sharedS
 		}
 	}
 	return taken
-}
-
-// delete is the one way out of known. The caller holds s.mu.
-func (s *sharedSessions) delete(k sharedKey) {
-	delete(s.known, k)
-	s.kept.Add(-1)
-}
-
-// heard reports whether anybody listens.
-func (h *hub) heard() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.listeners) > 0
 }
 
 func (s *sharedSessions) len() int {

@@ -63,6 +63,8 @@ func (p *passage) leg(ctx context.Context, call token.Call) (leg, *rpcError) {
 	if err != nil {
 		return leg{}, upstreamError(err)
 	}
+	s.open.Add(1)
+	context.AfterFunc(ctx, func() { s.open.Add(-1) }) // the message has been answered
 	return leg{session: s.id, version: s.version, shared: s}, nil
 }
 
@@ -186,6 +188,7 @@ type sharedSession struct {
 	result      jsontext.Value // of initialize
 	last        atomic.Int64   // id of the newest message
 	used        atomic.Int64   // Unix seconds
+	open        atomic.Int64   // messages and streams that are on their way
 	hub         hub
 }
 
@@ -199,11 +202,15 @@ type sharedSessions struct {
 	flight singleflight.Group
 	mu     sync.Mutex // guards what follows
 	known  map[sharedKey]*sharedSession
+	gone   []*sharedSession // forgotten, and not ended at the upstream yet
 }
 
 // sharedSession returns the caller's, and opens it where there is none.
 func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call) (*sharedSession, error) {
 	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
+	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
+		k.txn = ""
+	}
 	all, now := &p.up.shared, g.cfg.Now().Unix()
 	if s := all.get(k, now); s != nil {
 		return s, nil
@@ -216,7 +223,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		if p.tool != nil { // good for one call, which initialize is not
 			return nil, &rpcError{Code: codeInvalidRequest, Message: "send a request with the access token first: this server keeps sessions", reason: "session_missing"}
 		}
-		if err := all.room(k); err != nil {
+		if err := all.room(k, now); err != nil {
 			return nil, err
 		}
 		return g.openShared(ctx, p, k)
@@ -290,15 +297,28 @@ func (s *sharedSessions) get(k sharedKey, now int64) *sharedSession {
 	return found
 }
 
-// room reports whether there is room for one more. EndIdle makes it.
-func (s *sharedSessions) room(k sharedKey) error {
+// room makes room for one more by forgetting those that have been idle, or of this
+// subject's the one that was idle the longest.
+func (s *sharedSessions) room(k sharedKey, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	owned := 0
-	for other := range s.known {
+	owned, oldest := 0, sharedKey{}
+	for other, v := range s.known {
+		switch {
+		case v.open.Load() > 0:
+		case now-v.used.Load() > int64(sharedIdle/time.Second):
+			s.forget(other)
+			continue
+		case other.subject == k.subject && (s.known[oldest] == nil || v.used.Load() < s.known[oldest].used.Load()):
+			oldest = other
+		}
 		if other.subject == k.subject {
 			owned++
 		}
+	}
+	if owned >= maxSharedOwner && s.known[oldest] != nil {
+		s.forget(oldest)
+		owned--
 	}
 	if owned >= maxSharedOwner || s.kept.Load() >= maxShared {
 		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}

@@ -36,6 +36,18 @@ func (l *life) begin() bool {
 	return true
 }
 
+// alive serves as long as the gateway does.
+func (g *Gateway) alive(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !g.life.begin() {
+			writeRPC(w, nil, nil, errStopping)
+			return
+		}
+		defer g.life.running.Done()
+		serve(w, r)
+	}
+}
+
 // wait lets no more begin, and waits for those that run.
 func (l *life) wait(ctx context.Context) error {
 	l.mu.Lock()

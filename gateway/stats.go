@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -14,7 +15,7 @@ type Called struct {
 	Took   time.Duration // zero for what was refused, and for streams that have no end
 }
 
-// Stats is the state of one server.
+// Stats is the state of one server, or of the endpoint over all (*).
 type Stats struct {
 	Server         string
 	Circuit        string // closed, open or half-open
@@ -25,8 +26,12 @@ type Stats struct {
 
 // Stats returns how the servers are, by name.
 func (g *Gateway) Stats() []Stats {
+	ups := slices.Collect(maps.Values(g.upstreams))
+	if !g.cfg.All.IsZero() {
+		ups = append(ups, g.all)
+	}
 	var all []Stats
-	for _, up := range g.upstreams {
+	for _, up := range ups {
 		all = append(all, Stats{Server: up.Name, Circuit: up.health.circuit.State().String(), Streams: int(up.streams.Load()), Sessions: up.shared.len(),
 			Sent: up.sent.Load(), Received: up.received.Load()})
 	}

@@ -170,7 +170,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	}
 	if cfg.Role.enforces() {
 		var err error
-		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
+		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
 			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: transport(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
 		if err != nil {
@@ -213,7 +213,7 @@ func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
 
 // buildAuthz makes the authorization server, and returns its exchange.
 func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exchanger, error) {
-	resources, servers := registry(cfg.Upstreams)
+	resources, servers := registry(cfg)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: h.ring, Now: time.Now, Revocations: h.revocations})
 	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return h.authz.IsClient(ctx, id) })
 	if err != nil {
@@ -272,14 +272,26 @@ func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
 
 // registry is the protected resources of the upstreams: the public one that
 // clients ask for, and the internal one that only the exchanger may aim at.
-func registry(upstreams []gateway.Upstream) (oauth.Resources, map[oauth.Resource]string) {
+func registry(cfg houseConfig) (oauth.Resources, map[oauth.Resource]string) {
 	var public, internal []oauth.Resource
 	servers := map[oauth.Resource]string{}
-	for _, u := range upstreams {
+	if all := everyServer(cfg); !all.IsZero() {
+		public = append(public, all)
+	}
+	for _, u := range cfg.Upstreams {
 		public, internal = append(public, u.Resource), append(internal, u.Audience)
 		servers[u.Resource] = u.Name
 	}
 	return oauth.NewResources(public, internal), servers
+}
+
+// everyServer is the resource of the endpoint over all servers.
+func everyServer(cfg houseConfig) oauth.Resource {
+	all, err := oauth.ParseResource(cfg.Issuer + "/mcp")
+	if err != nil || len(cfg.Upstreams) == 0 {
+		return oauth.Resource{}
+	}
+	return all
 }
 
 // downstream is where tokens may be exchanged to, by public resource.
