@@ -72,6 +72,8 @@ var only = map[string][]string{
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
 	"golang.org/x/text":                      {"internal/inspect", "internal/redact"},
+	"golang.org/x/time":                      {"gateway"},
+	"github.com/sony/gobreaker":              {"gateway"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

@@ -83,8 +83,10 @@ func (p *passage) pump(ctx context.Context, from *reader, on func(sse) (done boo
 			if err = p.mayGoOn(); err == nil && p.g.cfg.Now().Sub(quiet) >= keepAlive {
 				quiet, err = p.g.cfg.Now(), p.alive()
 			}
+		case <-p.stopping():
+			p.ended, err = errStopping, errEnded
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = context.Cause(ctx)
 		}
 		if err != nil || finished {
 			return err
