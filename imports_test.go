@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/audit":    {"internal/identity"},
 	"internal/keys":     {"internal/token"},
 	"internal/web":      {"internal/oauth"},
+	"internal/inline":   {},
 	"internal/schema":   {},
 	"internal/inspect":  {},
 	"internal/redact":   {},

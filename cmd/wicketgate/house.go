@@ -18,6 +18,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/inline"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
@@ -172,7 +173,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		var err error
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
 			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
-			Sealer: h.ring.Sealer("mcp session"), Transport: transport(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
+			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
 		if err != nil {
 			return err
 		}
@@ -317,6 +318,14 @@ func transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy, t.DisableCompression = nil, true
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256
+	return t
+}
+
+// inline is transport for upstreams that are called in the clear: on loopback or through
+// a sidecar, where handing each call over to the goroutines of a connection is dear.
+func (h *house) inline() http.RoundTripper {
+	t := inline.New(transport())
+	h.closers = append(h.closers, func() error { t.CloseIdleConnections(); return nil })
 	return t
 }
 
