@@ -54,6 +54,7 @@ var allowed = map[string][]string{
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
 
 	"internal/spiffetest": {},
+	"internal/stdio":      {},
 }
 
 // only names the packages that may import each of these, or what is below it.
