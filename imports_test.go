@@ -54,7 +54,8 @@ var allowed = map[string][]string{
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
 
 	"internal/spiffetest": {},
-	"internal/stdio":      {},
+	"internal/sandbox":    {},
+	"internal/stdio":      {"internal/sandbox"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -70,6 +71,7 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
+	"github.com/landlock-lsm/go-landlock":    {"internal/sandbox"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the
