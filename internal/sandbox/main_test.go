@@ -74,7 +74,7 @@ var acts = map[string]func(argument string) error{
 				return err
 			}
 		}
-		select {}
+		return syscall.Pause()
 	},
 	"spin": func(string) error {
 		for {

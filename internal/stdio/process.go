@@ -69,7 +69,12 @@ func (t *Transport) start(s *session) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
-	p := &process{cmd: t.command(home, ends), grace: t.cfg.Grace, stdin: ends.in, input: make(chan []byte, 16), exited: make(chan struct{})}
+	cmd, err := t.command(home, ends)
+	if err != nil {
+		ends.close()
+		return nil, errors.Join(err, os.RemoveAll(home))
+	}
+	p := &process{cmd: cmd, grace: t.cfg.Grace, stdin: ends.in, input: make(chan []byte, 16), exited: make(chan struct{})}
 	s.process = p
 	started := make(chan error)
 	go func() {
@@ -85,15 +90,29 @@ func (t *Transport) start(s *session) (*process, error) {
 	return p, <-started
 }
 
-func (t *Transport) command(home string, ends *pipes) *exec.Cmd {
+func (t *Transport) command(home string, ends *pipes) (*exec.Cmd, error) {
 	cmd := exec.Command(t.program, t.cfg.Command[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if t.cfg.Sandbox != nil {
+		var err error
+		if cmd, err = t.cfg.Sandbox.Command(home, t.program, t.cfg.Command[1:]...); err != nil {
+			return nil, err
+		}
+	}
 	if cmd.Dir = t.cfg.Dir; cmd.Dir == "" {
 		cmd.Dir = home
 	}
 	cmd.Env = environment(home, t.cfg.Env)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ends.childIn, ends.childOut, ends.childErr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd
+	return cmd, nil
+}
+
+// watchUse kills a process that takes too much, until ctx is done.
+func (s *session) watchUse(ctx context.Context) {
+	s.t.cfg.Sandbox.Watch(ctx, s.process.cmd.Process.Pid, func(why string) {
+		s.log.Warn("stdio server takes too much and is killed", "why", why)
+		s.process.signal(syscall.SIGKILL)
+	})
 }
 
 // environment is all that a server inherits: our own has secrets in it.
@@ -124,6 +143,11 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 	})
 	readers.Go(func() { logLines(ends.err, s.log, t.cfg.Now) })
 	readers.Go(p.write)
+	watching, stopWatching := context.WithCancel(context.Background())
+	defer stopWatching()
+	if t.cfg.Sandbox != nil {
+		readers.Go(func() { s.watchUse(watching) })
+	}
 	started <- nil
 	state := p.wait()
 	s.log.Debug("stdio server exited", "state", state)
@@ -133,6 +157,7 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 		_ = f.SetReadDeadline(time.Now().Add(p.grace))
 	}
 	close(p.exited)
+	stopWatching()
 	readers.Wait()
 	return nil
 }

@@ -10,22 +10,38 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 const serverVariable = "WICKETGATE_TEST_STDIO_SERVER"
 
 // TestMain is the MCP server of the tests, too: a process of its own.
 func TestMain(m *testing.M) {
+	if mine, err := sandbox.Run(os.Args); mine {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	switch os.Getenv(serverVariable) {
 	case "":
 		os.Exit(m.Run())
 	case "sleeper":
-		select {}
+		sleep()
 	case "dumb":
 		fmt.Println("I speak no JSON")
 		os.Exit(3)
 	default:
 		serveLines()
+	}
+}
+
+// sleep does nothing, until it is killed.
+func sleep() {
+	for {
+		_ = syscall.Pause()
 	}
 }
 
@@ -137,13 +153,27 @@ func serveProcess(l line) {
 			fmt.Fprintln(os.Stderr, "line", i, strings.Repeat("y", 2000))
 		}
 		answer(l.ID, `"done"`)
+	case "read":
+		_, err := os.ReadFile(l.Params.Text)
+		answer(l.ID, fmt.Sprintf("%q", fmt.Sprint(err)))
+	case "many":
+		for range 100 {
+			c := exec.Command("/proc/self/exe")
+			c.Env = []string{serverVariable + "=sleeper"}
+			if err := c.Start(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				break
+			}
+		}
+		sleep()
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		answer(l.ID, `"I stay"`)
-		select {}
-	case "child":
+		sleep()
+	case "child": // in a session of its own, where no signal to the group of its parent finds it
 		c := exec.Command("/proc/self/exe")
-		c.Env, c.Stdout = []string{serverVariable + "=sleeper"}, os.Stdout
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: l.Params.Text != ""}
+		c.Env, c.Stdout = []string{serverVariable + "=sleeper", "MARK=" + l.Params.Text}, os.Stdout
 		if err := c.Start(); err != nil {
 			answer(l.ID, `"failed"`)
 			return

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 // Limits.
@@ -38,6 +40,9 @@ type Config struct {
 	Command []string // program and arguments; no shell reads it
 	Env     []string // NAME=VALUE, besides PATH, HOME, LANG and TMPDIR; nothing else is inherited
 	Dir     string   // working directory; empty: the process's own temporary one
+
+	// Sandbox confines the processes; nil: nothing does.
+	Sandbox *sandbox.Sandbox
 
 	Idle  time.Duration // a session in which nothing happens ends; 0: 10 minutes
 	Life  time.Duration // every session ends; 0: 12 hours

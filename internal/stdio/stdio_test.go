@@ -284,6 +284,34 @@ func TestAStubbornServerIsKilledWithItsChildren(t *testing.T) {
 	}
 }
 
+// TestWhatAServerLeavesBehindIsKilled: it ends by itself, and its child does not.
+func TestWhatAServerLeavesBehindIsKilled(t *testing.T) {
+	w := newWorld(t, nil)
+	s := w.open()
+	var pid int
+	if _, err := fmt.Sscanf(w.ask(s, `{"jsonrpc":"2.0","id":1,"method":"child"}`), `{"jsonrpc":"2.0","id":1,"result":%d}`, &pid); err != nil {
+		t.Fatal(err)
+	}
+	w.status("POST", s, `{"jsonrpc":"2.0","id":2,"method":"exit"}`)
+	w.Wait()
+	if err := syscall.Kill(pid, 0); err == nil && !zombie(pid) {
+		t.Errorf("the child %d lives", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// TestAClientThatHasGoneKeepsNoSession: its request is open still.
+func TestAClientThatHasGoneKeepsNoSession(t *testing.T) {
+	w := newWorld(t, func(c *stdio.Config) { c.Idle = time.Minute })
+	s := w.open()
+	resp, _ := w.hold(t.Context(), s, "1")
+	_ = resp.Body.Close()
+	w.pass(time.Minute)
+	if got := w.status("POST", s, `{"jsonrpc":"2.0","id":2,"method":"pid"}`); got != http.StatusNotFound {
+		t.Errorf("HTTP %d, want 404", got)
+	}
+}
+
 // zombie: dead, and nobody has asked how.
 func zombie(pid int) bool {
 	b, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
