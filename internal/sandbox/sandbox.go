@@ -29,7 +29,7 @@ type Spec struct {
 	Write   []string // as Read, and to write to
 	Connect []uint16 // TCP ports, on any host; 53 allows datagrams (UDP) too
 
-	Memory   int64         // bytes; 0: no limit, as for the others
+	Memory   int64         // bytes of one process, and of all together as far as Watch sees; 0: no limit, as for the others
 	CPU      time.Duration // CPU time of one process, in whole seconds
 	Tasks    int           // processes and threads
 	FileSize int64         // bytes of a file that it writes

@@ -281,7 +281,6 @@ func TestGaps(t *testing.T) {
 		{"nothing", sandbox.Support{}, sandbox.Spec{}, "the network is not limited"},
 		{"ports without Landlock's", sandbox.Support{Landlock: 3, Filter: true, Namespaces: true}, sandbox.Spec{Connect: []uint16{443}}, "not limited to ports"},
 		{"DNS", sandbox.Support{Landlock: 7, Filter: true, Namespaces: true}, sandbox.Spec{Connect: []uint16{53}}, "not limited to port 53"},
-		{"memory", sandbox.Support{Landlock: 7, Filter: true, Namespaces: true}, sandbox.Spec{Memory: 1}, "watched for all"},
 		{"tasks without namespaces", sandbox.Support{Landlock: 7, Filter: true}, sandbox.Spec{Tasks: 1}, "processes is watched"},
 	} {
 		s, err := sandbox.New(c.spec, c.on)

@@ -62,7 +62,6 @@ func (s Support) gaps(spec Spec) []string {
 	add(!s.Filter, "Unix sockets are not limited (no seccomp)")
 	add(!noNetwork && (s.Landlock < abiNet || !s.Filter), "connections are not limited to ports (no Landlock ABI %d, or no seccomp)", abiNet)
 	add(slices.Contains(spec.Connect, 53), "datagrams (UDP) are not limited to port 53")
-	add(spec.Memory > 0, "memory is limited for each process, and watched for all of them together (no cgroup)")
 	add(spec.Tasks > 0 && (s.root || !s.Namespaces), "the number of processes is watched, not limited (it runs as root, or there are no user namespaces)")
 	return out
 }
