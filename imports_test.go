@@ -57,6 +57,8 @@ var allowed = map[string][]string{
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
 
 	"internal/spiffetest": {},
+	"internal/sandbox":    {},
+	"internal/stdio":      {"internal/sandbox"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -75,6 +77,7 @@ var only = map[string][]string{
 	"golang.org/x/text":                      {"internal/inspect", "internal/redact"},
 	"golang.org/x/time":                      {"gateway"},
 	"github.com/sony/gobreaker":              {"gateway"},
+	"github.com/landlock-lsm/go-landlock":    {"internal/sandbox"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

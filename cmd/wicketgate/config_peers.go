@@ -27,6 +27,10 @@ func (c configCheck) servers(origin *url.URL) {
 			c.refuse(at+".name", "server %s is there twice: give each a name of its own", s.Name)
 		}
 		names[s.Name] = true
+		if c.isCommand(at, s) {
+			c.serverCommand(at, s)
+			continue
+		}
 		if !c.serverURL(at, s, origin) {
 			continue
 		}

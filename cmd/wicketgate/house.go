@@ -71,6 +71,8 @@ type houseConfig struct {
 	ServerIDs       map[string]identity.SPIFFEID // of servers that are spoken to by mutual TLS
 	Ages            ages
 
+	Commands map[string]commandServer // those of Upstreams that are commands, by name
+
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
 
@@ -170,8 +172,11 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		exchanger, own = local, h.own
 	}
 	if cfg.Role.enforces() {
-		var err error
-		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
+		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
+		if err != nil {
+			return err
+		}
+		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
 			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
 		if err != nil {

@@ -14,9 +14,18 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 func main() {
+	if mine, err := sandbox.Run(os.Args); mine { // a stdio server, to be confined before it runs
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "wicketgate:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	tuneGC()
 	os.Exit(run(untilSignal(), os.Args[1:], os.Stdout, os.Stderr))
 }
