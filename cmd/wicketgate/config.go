@@ -264,6 +264,10 @@ type AuditConfig struct {
 	// with store.postgres, and the same after a restart.
 	Name string `yaml:"name" pattern:"^[A-Za-z0-9_.-]{1,64}$"`
 
+	// What of the arguments of calls is written down beside their digest. redacted: all,
+	// without what servers[].redact names, and secrets never; at most 16 KiB a call.
+	Arguments string `yaml:"arguments" enum:"none,redacted" default:"none"`
+
 	// fsync each group of lines: survives a power cut, and costs milliseconds a call.
 	// false survives kill -9.
 	Sync bool `yaml:"sync" default:"false"`
@@ -314,6 +318,10 @@ type ServerConfig struct {
 
 	// What is taken out of its answers: off, mask or deny for each class.
 	Redact RedactConfig `yaml:"redact"`
+
+	// Tools of whose arguments those pass, too, that their definition does not name. A tool
+	// that is not named here takes no parameter that it does not name, at any level.
+	OpenTools []string `yaml:"open_tools"`
 
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.

@@ -49,14 +49,19 @@ func (c configCheck) servers(origin *url.URL) {
 		}
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained,
-				Redactor: c.redactor(at, s.Redact)})
+			c.s.house.Upstreams = append(c.s.house.Upstreams, c.ofEvery(at, s, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience}))
 			c.serverID(at, s)
 		}
 	}
 	if len(c.s.Servers) == 0 {
 		c.note("no server is configured: there is nothing to call")
 	}
+}
+
+// ofEvery completes a server with what does not depend on where it is.
+func (c configCheck) ofEvery(at string, s ServerConfig, u gateway.Upstream) gateway.Upstream {
+	u.SenderConstrained, u.OpenTools, u.Redactor = s.SenderConstrained, s.OpenTools, c.redactor(at, s.Redact)
+	return u
 }
 
 // serverURL checks where a server is.

@@ -51,6 +51,7 @@ type houseConfig struct {
 	Algorithm     string // of token keys; empty: that of the current one
 	AuditName     string // of the audit log among those in the store
 	AuditSync     bool   // fsync the audit log
+	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
 	Upstreams     []gateway.Upstream
@@ -177,7 +178,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
+			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
 		if err != nil {
 			return err
