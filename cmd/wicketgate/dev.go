@@ -96,7 +96,8 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 	mail := demomail.New(demomail.Config{Resource: d.mail, Issuer: d.house.Issuer, Log: log, Verifier: token.NewVerifier(token.VerifierConfig{
 		Issuer: d.house.Issuer, Keys: remote.NewKeys(d.house.Issuer+metadata.PathJWKS, nil, time.Now), Now: time.Now})})
 	return runSites(ctx, sitesConfig{Log: log, Finish: 10 * time.Second, Headers: 10 * time.Second, Idle: 2 * time.Minute,
-		Sites: [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
+		Sites:  [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
+		Ending: h.drain,
 		Ready: func(ctx context.Context) {
 			discover(ctx, h, d.house, log)
 			d.announce(stdout, h.pdp)
@@ -188,7 +189,7 @@ func parseUpstream(flag, issuer string) (gateway.Upstream, error) {
 	if err != nil {
 		return gateway.Upstream{}, fmt.Errorf("--upstream %s: %w", name, err)
 	}
-	return gateway.Upstream{Name: name, Resource: public, URL: raw, Audience: internal}, nil
+	return gateway.Upstream{Name: name, Resource: public, URL: raw, Audience: internal, Budget: defaultBudget}, nil
 }
 
 // listenLoopback refuses every address that another machine could reach: in
