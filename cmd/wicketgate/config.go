@@ -311,6 +311,14 @@ type ServerConfig struct {
 	// own is that one. Needs spiffe.workload_api, and an https url.
 	SPIFFEID string `yaml:"spiffe_id"`
 
+	// How long a call may take, from its call token to the end of its answer. Streams that
+	// have no end (GET, subscriptions/listen) must open in that time.
+	Timeout duration `yaml:"timeout" default:"2m" min:"1s" max:"1h"`
+
+	// What one subject may have of this server at a time, in each process. What is more is
+	// refused with HTTP 429.
+	Budget BudgetConfig `yaml:"budget"`
+
 	// Refuse access tokens that are bound to no key of the client, so that a stolen one is
 	// of no use: only DPoP (RFC 9449) and certificates (RFC 8705) get in. Many MCP clients
 	// can do neither.
