@@ -164,7 +164,7 @@ func serveProcess(l line) {
 			c.Env = []string{serverVariable + "=sleeper"}
 			if err := c.Start(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
-				break
+				os.Exit(5)
 			}
 		}
 		sleep()
