@@ -33,22 +33,28 @@ func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg
 	if err != nil {
 		return nil, err
 	}
-	req.Header = http.Header{
-		"Content-Type":  {"application/json"},
-		"Accept":        {"application/json, text/event-stream"},
-		"Authorization": {"Bearer " + call.Bearer()},
+	req.Header = m.header(l)
+	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	return g.transport(up).RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+}
+
+// header is every header of the message, but for who sends it: nothing of the client's.
+func (m outgoing) header(l leg) http.Header {
+	h := http.Header{
+		"Content-Type": {"application/json"},
+		"Accept":       {"application/json, text/event-stream"},
 	}
-	l.apply(req.Header)
+	l.apply(h)
 	if l.stateless {
-		req.Header["Mcp-Method"] = []string{m.method}
+		h["Mcp-Method"] = []string{m.method}
 		if m.name != "" {
-			req.Header["Mcp-Name"] = []string{encodeHeader(m.name)}
+			h["Mcp-Name"] = []string{encodeHeader(m.name)}
 		}
 		if m.mirror != nil {
-			m.mirror(req.Header)
+			m.mirror(h)
 		}
 	}
-	return g.transport(up).RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+	return h
 }
 
 // dress makes of the client's message the one for the upstream: the very bytes that were
