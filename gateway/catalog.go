@@ -50,10 +50,12 @@ func (c *catalog) get(name string) *tool {
 	return c.tools[name]
 }
 
-func (c *catalog) fresh() bool {
+func (c *catalog) fresh() bool { return c.listedWithin(definitionsFresh) }
+
+func (c *catalog) listedWithin(d time.Duration) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return !c.listed.IsZero() && c.cfg.Now().Sub(c.listed) < definitionsFresh
+	return !c.listed.IsZero() && c.cfg.Now().Sub(c.listed) < d
 }
 
 func (c *catalog) markListed() {
