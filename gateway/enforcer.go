@@ -80,8 +80,14 @@ func (unpinned) AddPin(_ context.Context, p Pin) (Pin, error) {
 	return p, nil
 }
 
-// ServeHTTP admits the caller and hands over by method.
-func (e *Enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// Register adds the resource to mux, and an answer for every other path. sameSite refuses
+// pages.
+func (e *Enforcer) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
+	mux.Handle("/", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(e.serve))))
+}
+
+// serve admits the caller and hands over by method.
+func (e *Enforcer) serve(w http.ResponseWriter, r *http.Request) {
 	if orRoot(r.URL.EscapedPath()) != e.path {
 		_ = web.WriteJSON(w, http.StatusNotFound, &oauth.Error{Code: oauth.InvalidRequest, Description: "there is nothing here"})
 		return
@@ -91,7 +97,6 @@ func (e *Enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.challenge(w, r, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 	h := newHop(e, w, r, call)
 	switch r.Method {
 	case http.MethodPost:

@@ -10,9 +10,9 @@ import (
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
-// sinceMargin is by how much the issuer's clock may be ahead of ours (package token takes
+// SinceMargin is by how much the issuer's clock may be ahead of ours (package token takes
 // as much).
-const sinceMargin = 5 * time.Second
+const SinceMargin = 5 * time.Second
 
 // relistAfter is the least time between two readings of the definitions.
 const relistAfter = time.Second
@@ -36,7 +36,7 @@ func (h *hop) check() *rpcError {
 	if d.Type == token.DetailsSession {
 		return h.checkSession()
 	}
-	if h.once = true; !h.cfg.Since.IsZero() && !h.call.IssuedAt().After(h.cfg.Since.Add(sinceMargin)) {
+	if h.once = true; !h.cfg.Since.IsZero() && !h.call.IssuedAt().After(h.cfg.Since.Add(SinceMargin)) {
 		return &rpcError{Code: codeDenied, Message: "the call token may have been used before this process started: exchange a new one", status: http.StatusForbidden, reason: "token_before_start"}
 	}
 	if h.msg.response || h.msg.id == nil {

@@ -47,7 +47,9 @@ func newEnforcer(t *testing.T, change ...func(*gateway.EnforcerConfig)) *beside 
 		c(&cfg)
 	}
 	m := web.Middleware{Hosts: []string{srv.Listener.Addr().String()}, Log: slog.New(slog.DiscardHandler)}
-	w.handler = m.Wrap(m.SameSite(must(gateway.NewEnforcer(cfg))(t)))
+	mux := http.NewServeMux()
+	must(gateway.NewEnforcer(cfg))(t).Register(mux, m.SameSite)
+	w.handler = m.Wrap(mux)
 	srv.Config.Handler = w.handler
 	srv.Start()
 	t.Cleanup(srv.Close)
