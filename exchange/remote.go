@@ -26,6 +26,9 @@ type Gateways struct {
 	// Upstreams is the public resource of each, which the token of a caller must be for.
 	Upstreams map[oauth.Resource]oauth.Resource
 
+	// All is the endpoint over all servers, which it may be for instead; may be zero.
+	All oauth.Resource
+
 	// Spend makes a tool token count once, over all gateways: it reports false for one
 	// that was spent before, and fails when it cannot tell.
 	Spend func(ctx context.Context, jti string, until time.Time) (bool, error)
@@ -116,7 +119,11 @@ func (e *Exchanger) parseGateway(ctx context.Context, r oauth.TokenRequest, upst
 	if err := e.thawed(q.server); err != nil {
 		return q, err
 	}
-	if err := e.vouched(ctx, r.Form.Get("subject_token"), public.String(), &q); err != nil {
+	err := e.vouched(ctx, r.Form.Get("subject_token"), public.String(), &q)
+	if all := e.cfg.Gateways.All; errors.Is(err, token.ErrAudience) && !all.IsZero() {
+		err = e.vouched(ctx, r.Form.Get("subject_token"), all.String(), &q)
+	}
+	if err != nil {
 		return q, rejected(&oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: err})
 	}
 	of := q.verified()
@@ -129,7 +136,6 @@ func (e *Exchanger) parseGateway(ctx context.Context, r oauth.TokenRequest, upst
 	if r.Form.Has("scope") || r.Form.Has("authorization_details") {
 		return q, &oauth.Error{Code: oauth.InvalidRequest, Description: "a tool token says itself what the call is"}
 	}
-	var err error
 	q.spec.Details = q.tool.Details()
 	q.spec.Scope, err = token.ParseCallScope(of.Scope().String())
 	return q, err

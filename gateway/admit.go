@@ -95,7 +95,15 @@ func (g *Gateway) insufficient(w http.ResponseWriter, r *http.Request, up *upstr
 }
 
 func (g *Gateway) metadataURL(up *upstream) string {
-	return g.cfg.Issuer + "/.well-known/oauth-protected-resource/mcp/" + up.Name
+	return g.cfg.Issuer + "/.well-known/oauth-protected-resource" + g.path(up)
+}
+
+// path is where the server's endpoint is.
+func (g *Gateway) path(up *upstream) string {
+	if up == g.all {
+		return "/mcp"
+	}
+	return "/mcp/" + up.Name
 }
 
 // tokenProblem says to a client what is wrong with its token.

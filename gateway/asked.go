@@ -36,6 +36,8 @@ func (d *dialogue) asked(ev sse, m peer) error {
 	case p.stateless && d.leg.shared != nil && offers(p.meta.capabilities, m.method) && slices.Contains(mayAskForInput, p.msg.method):
 		d.pending = &m
 		return errParked
+	case p.session.Translated && d.leg.shared != nil && offers(p.session.Capabilities, m.method):
+		return d.askFor(m)
 	case p.stateless || p.session.Translated || askable[m.method] == "":
 		return p.tell(d.ctx, d.leg, rpcBody(m.id, nil, &rpcError{Code: codeNoMethod, Message: "the client cannot be asked this"}))
 	}
@@ -46,25 +48,43 @@ func (d *dialogue) asked(ev sse, m peer) error {
 	return d.pass(ev, envelope(quote(id), m.method, m.params))
 }
 
+// askFor asks the client of a session that is kept over all servers, and tells the upstream.
+func (d *dialogue) askFor(m peer) error {
+	q, err := d.ask(member{inputKey, object{}.with(member{"method", quote(m.method)}, member{"params", m.params})})
+	if err != nil {
+		return err
+	}
+	defer d.p.g.waiting.remove(q.name)
+	answer := rpcBody(m.id, nil, &rpcError{Code: codeDenied, Message: errUnfulfilled.Error()})
+	if v, err := d.await(q); err == nil {
+		answer = rpcBody(m.id, v, nil)
+	} else if !errors.Is(err, errUnfulfilled) {
+		return err
+	}
+	return d.p.tell(d.ctx, d.leg, answer)
+}
+
 // answered passes on the client's answer to a request of the upstream's.
 func (p *passage) answered() *rpcError {
 	refused := &rpcError{Code: codeInvalidRequest, Message: "no request of the server is open with that id", status: http.StatusBadRequest, reason: "unexpected_response"}
 	q, ok := unseal[asked](p.g, kindAsked, text(p.msg.id))
-	if !ok || !q.of(p.up.Name, p.Verified, p.g.cfg.Now()) || q.Session != p.session.Upstream {
+	if !ok || !q.of(p.endpoint, p.Verified, p.g.cfg.Now()) || q.Session != p.session.Upstream {
 		return refused
+	}
+	if q.Waiting != "" {
+		return p.performHere(func(context.Context) (outcome, *rpcError) {
+			if !p.g.waiting.deliver(q.Waiting, p.msg.outcome) {
+				return outcome{}, refused
+			}
+			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
+		})
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
 	}
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		if q.Waiting == "" {
-			return p.accepted(ctx, call, p.msg.withID(q.ID))
-		}
-		if !p.g.waiting.deliver(q.Waiting, p.msg.outcome) {
-			return outcome{}, refused
-		}
-		return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
+		return p.accepted(ctx, call, p.msg.withID(q.ID))
 	})
 }
 

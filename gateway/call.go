@@ -57,7 +57,7 @@ func (p *passage) visible(c call) (*tool, *rpcError) {
 	if d := p.decide(policies.ActionCallTool, c.name, nil); !d.Allowed() {
 		return nil, errUnknownTool(string(d.Reason))
 	}
-	if !p.Scope().Covers(scope) {
+	if !p.coversTool(scope) {
 		return nil, p.stepUp(scope.String())
 	}
 	if err := p.refresh(); err != nil {

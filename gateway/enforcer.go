@@ -45,9 +45,9 @@ type EnforcerConfig struct {
 // It does NOT decide, exchange or translate, and it knows no revocation: what it takes
 // lives for 60 seconds. It is safe for concurrent use.
 type Enforcer struct {
-	cfg     EnforcerConfig
-	path    string // of the resource
-	catalog *catalog
+	cfg   EnforcerConfig
+	path  string // of the resource
+	tools definitions
 }
 
 // NewEnforcer makes an Enforcer.
@@ -56,8 +56,7 @@ func NewEnforcer(cfg EnforcerConfig) (*Enforcer, error) {
 	if err != nil {
 		return nil, err
 	}
-	definitions := Config{Pins: unpinned{}, Now: cfg.Now, Log: cfg.Log}
-	return &Enforcer{cfg: cfg, path: orRoot(u.EscapedPath()), catalog: newCatalog(definitions, "")}, nil
+	return &Enforcer{cfg: cfg, path: orRoot(u.EscapedPath()), tools: definitions{now: cfg.Now}}, nil
 }
 
 func orRoot(path string) string {
@@ -65,19 +64,6 @@ func orRoot(path string) string {
 		return "/"
 	}
 	return path
-}
-
-// unpinned approves what the server has now: which definition a call is for says its
-// token, and who issued that has pinned it.
-type unpinned struct{}
-
-// Pins implements Pins.
-func (unpinned) Pins(context.Context, string) ([]Pin, error) { return nil, nil }
-
-// AddPin implements Pins.
-func (unpinned) AddPin(_ context.Context, p Pin) (Pin, error) {
-	p.Approved = true
-	return p, nil
 }
 
 // Register adds the resource to mux, and an answer for every other path. sameSite refuses

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"context"
-	"crypto/rand"
 	"net/http"
 	"slices"
 	"time"
@@ -13,9 +11,6 @@ import (
 // SinceMargin is by how much the issuer's clock may be ahead of ours (package token takes
 // as much).
 const SinceMargin = 5 * time.Second
-
-// relistAfter is the least time between two readings of the definitions.
-const relistAfter = time.Second
 
 // Methods that a token for the session is good for. What is not here has a token of its
 // own, or does not pass. A gateway subscribes to resources for all of a session's callers.
@@ -106,41 +101,6 @@ func (h *hop) checkCall(d token.Details) *rpcError {
 	}
 	h.tool, h.mirror = t, func(to http.Header) { mirror(to, t.headers, c.arguments) }
 	return nil
-}
-
-// definition is the tool as the server has it now, if that is what the token is for.
-func (h *hop) definition(name, digest string) (*tool, *rpcError) {
-	c := h.catalog
-	t := c.get(name)
-	if same := t != nil && t.digest == digest; !c.fresh() || !same && !c.listedWithin(relistAfter) {
-		if err := h.relist(); err != nil {
-			return nil, errUnavailable("definitions_unavailable", err)
-		}
-		t = c.get(name)
-	}
-	switch {
-	case t == nil || t.digest != digest:
-		return nil, errAnotherCall("definition_changed")
-	case t.broken != nil:
-		return nil, errUnavailable("schema_unusable", t.broken)
-	}
-	return t, nil
-}
-
-// relist reads the definitions in the session of the call, where there is one: a server
-// may have others for others.
-func (h *hop) relist() error {
-	_, err, _ := h.catalog.flight.Do(h.leg.session, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.r.Context()), callTimeout)
-		defer cancel()
-		id := quote("wicketgate-enforce-" + rand.Text())
-		return nil, h.catalog.relist(ctx, func(cursor string) (object, error) {
-			return listOn(h.leg, id, "tools/list", cursor, func(m outgoing) (*http.Response, error) {
-				return h.send(ctx, h.call, http.MethodPost, m.body, m.header(h.leg))
-			})
-		})
-	})
-	return err
 }
 
 // way finds out the era, and the way to the server: in the session that the caller names,

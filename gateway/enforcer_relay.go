@@ -37,7 +37,7 @@ type hop struct {
 }
 
 func newHop(e *Enforcer, w http.ResponseWriter, r *http.Request, call token.Call) *hop {
-	h := &hop{Enforcer: e, w: w, r: r, call: call, out: &stream{w: w}, event: audit.Event{
+	h := &hop{Enforcer: e, w: w, r: r, call: call, out: &stream{w: w, patience: slowClient}, event: audit.Event{
 		Subject: call.Subject().String(), Client: call.ClientID().String(), Actors: call.Actors().Chain(), Txn: call.Txn(), TokenID: call.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Action: r.Method, Resource: e.cfg.Resource.String()}}
 	h.described()

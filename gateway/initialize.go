@@ -58,12 +58,15 @@ func (p *passage) initialize() *rpcError {
 	if p.tool != nil || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
+	if !slices.Contains(sessionVersions, params.version) {
+		params.version = sessionVersions[0]
+	}
+	if p.every() {
+		return p.initializeEvery(params)
+	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
-	}
-	if !slices.Contains(sessionVersions, params.version) {
-		params.version = sessionVersions[0]
 	}
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
 		return p.openSession(ctx, call, params)

@@ -85,7 +85,7 @@ func (p *passage) seesTool(ctx context.Context, definition jsontext.Value) bool 
 
 func (p *passage) mayCall(t *tool) bool {
 	scope, err := token.ToolScope(t.name)
-	return err == nil && t.broken == nil && p.Scope().Covers(scope) && p.decide(policies.ActionCallTool, t.name, nil).Allowed()
+	return err == nil && t.broken == nil && p.coversTool(scope) && p.decide(policies.ActionCallTool, t.name, nil).Allowed()
 }
 
 // stringOf is the string member of an entry.

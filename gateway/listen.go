@@ -27,23 +27,23 @@ func (p *passage) listen() {
 		return
 	}
 	from, err := p.lastEvent()
+	if err == nil {
+		err = p.open(from)
+	}
 	if err != nil {
 		p.fail(err)
-		return
+	}
+}
+
+func (p *passage) open(from event) *rpcError {
+	if p.session.Translated {
+		return p.performHere(func(ctx context.Context) (outcome, *rpcError) { return p.ownNews(ctx, object{}) })
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
-		p.fail(errDenied(d))
-		return
+		return errDenied(d)
 	}
-	if err := p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		if p.session.Translated {
-			return p.ownNews(ctx, object{})
-		}
-		return p.hear(ctx, call, from)
-	}); err != nil {
-		p.fail(err)
-	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from) })
 }
 
 func (p *passage) mayListen() *rpcError {
@@ -66,7 +66,7 @@ func (p *passage) lastEvent() (event, *rpcError) {
 		return event{}, nil
 	}
 	e, ok := unseal[event](p.g, kindEvent, handle)
-	if !ok || !e.of(p.up.Name, p.Verified, p.g.cfg.Now()) || e.Session != p.session.Upstream || p.session.Translated {
+	if !ok || !e.of(p.endpoint, p.Verified, p.g.cfg.Now()) || e.Session != p.session.Upstream || p.session.Translated {
 		return event{}, &rpcError{Code: codeInvalidRequest, Message: "Last-Event-ID is not one of this session", status: http.StatusBadRequest, reason: "event_not_the_callers"}
 	}
 	return e, nil
@@ -90,7 +90,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	case mediaType(resp) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
-	d := &dialogue{p: p, ctx: ctx, cut: func() {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
+	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
 	if from.Method != "" {
 		if failure := d.resumed(from); failure != nil {
 			return outcome{}, failure
@@ -184,7 +184,9 @@ func (g *Gateway) get(ctx context.Context, up *upstream, call token.Call, l leg,
 		req.Header["Last-Event-Id"] = []string{last}
 	}
 	l.apply(req.Header)
-	return g.transport(up).RoundTrip(req)
+	ctx, opened := g.opening(ctx, up)
+	defer opened()
+	return g.send(up, req.WithContext(ctx), true)
 }
 
 // Kinds of news that the gateway has itself.
@@ -197,7 +199,7 @@ const (
 // announce has the stream tell of what changes here: another policy changes every list,
 // an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
-	policy, approved := p.g.cfg.PDP.Digest(), p.up.catalog.version()
+	policy, approved := p.g.cfg.PDP.Digest(), p.version()
 	say := func(methods ...string) error {
 		for _, m := range methods {
 			if !wants(only, m) {
@@ -215,10 +217,10 @@ func (p *passage) announce(meta object, only ...string) {
 	}
 	p.beat = func() error {
 		if now := p.g.cfg.PDP.Digest(); now != policy {
-			policy, approved = now, p.up.catalog.version()
+			policy, approved = now, p.version()
 			return say(newsTools, newsPrompts, newsResources)
 		}
-		if now := p.up.catalog.version(); now != approved {
+		if now := p.version(); now != approved {
 			approved = now
 			return say(newsTools)
 		}

@@ -102,6 +102,17 @@ func (o object) with(that ...member) jsontext.Value {
 	return append(out, '}')
 }
 
+// set returns o with another value of the member, which it has.
+func (o object) set(name string, v jsontext.Value) object {
+	out := slices.Clone(o)
+	for i := range out {
+		if out[i].name == name {
+			out[i].value = v
+		}
+	}
+	return out
+}
+
 // quote is s as JSON.
 func quote(s string) jsontext.Value {
 	b, err := jsontext.AppendQuote(nil, s)

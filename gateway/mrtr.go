@@ -71,7 +71,7 @@ func (p *passage) offered(requests jsontext.Value) error {
 func (p *passage) requestDigest() (string, error) {
 	name, _ := p.msg.named()
 	arguments := orEmpty(p.msg.params.get("arguments"))
-	return token.Digest(object{}.with(member{"method", quote(p.msg.method)}, member{"name", quote(name)}, member{"arguments", arguments}))
+	return token.Digest(object{}.with(member{"server", quote(p.up.Name)}, member{"method", quote(p.msg.method)}, member{"name", quote(name)}, member{"arguments", arguments}))
 }
 
 // openState puts the upstream's own state back into a retry.
@@ -82,7 +82,7 @@ func (p *passage) openState() *rpcError {
 	}
 	refused := &rpcError{Code: codeInvalidParams, Message: "requestState is not the one of this request, or has expired: send the request without it", reason: "state_not_the_callers"}
 	s, ok := unseal[state](p.g, kindState, text(sealed))
-	if !ok || !s.of(p.up.Name, p.Verified, p.g.cfg.Now()) {
+	if !ok || !s.of(p.endpoint, p.Verified, p.g.cfg.Now()) {
 		return refused
 	}
 	if request, err := p.requestDigest(); err != nil || request != s.Request {

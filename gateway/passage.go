@@ -35,6 +35,7 @@ type passage struct {
 	msg       message
 	out       *stream
 	event     audit.Event // who, from where, what; each step adds what it finds
+	endpoint  string      // name of the server at whose URL the client is
 
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
@@ -45,11 +46,12 @@ type passage struct {
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
+	slot   *slot        // what it counts for; nil until it was allowed
 	beside *sync.WaitGroup
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w}, beside: &sync.WaitGroup{}}
+	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w, patience: g.cfg.SlowClient}, endpoint: up.Name, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
 		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
@@ -127,6 +129,9 @@ func (p *passage) serveStateless() *rpcError {
 	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {
 		return p.stepUp(oauth.ScopeTools)
 	}
+	if p.every() {
+		return p.serveEvery()
+	}
 	switch p.msg.method {
 	case "server/discover":
 		return p.discovery()
@@ -163,6 +168,9 @@ func (p *passage) serveSession() *rpcError {
 		return p.onlySession(p.setLevel)
 	case "resources/subscribe", "resources/unsubscribe":
 		return p.onlySession(p.read)
+	}
+	if p.every() {
+		return p.serveEvery()
 	}
 	return p.common()
 }
@@ -225,7 +233,7 @@ func (p *passage) resume() *rpcError {
 	if handle == "" {
 		return &rpcError{Code: codeInvalidRequest, Message: "Mcp-Session-Id is missing: send initialize first", status: http.StatusBadRequest, reason: "session_missing"}
 	}
-	s, ok := p.g.openSession(handle, p.up.Name, p.Verified)
+	s, ok := p.g.openSession(handle, p.endpoint, p.Verified)
 	if !ok {
 		return errNoSession("session_not_the_callers")
 	}
@@ -283,22 +291,35 @@ type outcome struct {
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
 // of it. Without the first record nothing happens.
 func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
+	return p.account(audit.Event{Call: rand.Text(), Reason: string(d.Reason), Rule: d.Rule}, func(ctx context.Context) (outcome, *rpcError) {
+		return p.exchangeAndDo(ctx, spec, do)
+	})
+}
+
+// account does something between the records of the intent and of the outcome.
+func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome, *rpcError)) *rpcError {
+	var over *rpcError
+	if p.slot, over = p.enter(); over != nil {
+		return over
+	}
+	defer func() { p.slot.release() }() // by then a call that is parked has it
 	e := p.event
-	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, rand.Text(), "allow", string(d.Reason), d.Rule
+	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
 	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
 		return errUnavailable("audit_unavailable", err)
 	}
 	start := p.g.cfg.Now()
 	ctx, cancel := p.context()
-	out, failure := p.exchangeAndDo(ctx, spec, do)
 	defer p.beside.Wait()
 	defer cancel()
+	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
 		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
+	p.observe(e.Status, failure, e.Duration)
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
 		if failure == nil { // it has happened; nobody may take it for success that left no trace
@@ -318,11 +339,11 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 func (p *passage) context() (context.Context, context.CancelFunc) {
 	switch {
 	case p.long:
-		return context.WithCancel(p.r.Context())
+		return p.g.life.within(p.r.Context())
 	case p.stateless:
-		return context.WithTimeout(p.r.Context(), callTimeout)
+		return p.g.bounded(p.r.Context(), p.up)
 	}
-	return context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	return p.g.lasting(p.r.Context(), p.up)
 }
 
 func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
@@ -359,6 +380,7 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 func (p *passage) fail(e *rpcError) {
 	ev := p.event
 	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	p.observe("", e, 0)
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
@@ -369,8 +391,17 @@ func (p *passage) fail(e *rpcError) {
 	writeRPC(p.w, p.msg.id, nil, e)
 }
 
+// coversTool reports whether the token may ask for the tool. Over all servers tool:NAME
+// would be the tool of each that has one of that name, so it does not count there.
+func (p *passage) coversTool(s token.CallScope) bool {
+	return p.Scope().Covers(s) && (p.endpoint != everyServer || p.Scope().Has(oauth.ScopeTools))
+}
+
 // stepUp asks for a scope that the token lacks.
 func (p *passage) stepUp(scope string) *rpcError {
+	if _, err := token.ParseToolScope(scope); err == nil && p.endpoint == everyServer {
+		scope = oauth.ScopeTools
+	}
 	return &rpcError{scope: scope, reason: "insufficient_scope"}
 }
 
@@ -386,14 +417,16 @@ func (p *passage) notify() *rpcError {
 	default:
 		return p.errNoMethod()
 	}
+	if p.session.Translated { // the stateless era has none of them
+		return p.performHere(func(context.Context) (outcome, *rpcError) {
+			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
+		})
+	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
 	}
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		if p.session.Translated { // the stateless era has none of them
-			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
-		}
 		return p.accepted(ctx, call, p.msg.raw)
 	})
 }
@@ -426,24 +459,29 @@ func (p *passage) end() {
 		p.fail(p.stepUp(oauth.ScopeTools))
 		return
 	}
-	d := p.decide(policies.ActionSession, "", nil)
-	if !d.Allowed() {
-		p.fail(errDenied(d))
-		return
-	}
-	if err := p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		if p.session.Upstream != "" {
-			if err := p.g.deleteSession(ctx, p.up, call, p.session.own()); err != nil {
-				return outcome{}, upstreamError(err)
-			}
-		}
-		if p.session.Upstream == "" {
-			p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
-		}
-		return outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}, nil
-	}); err != nil {
+	if err := p.endSession(); err != nil {
 		p.fail(err)
 	}
+}
+
+func (p *passage) endSession() *rpcError {
+	ended := outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}
+	if p.session.Upstream == "" {
+		return p.performHere(func(context.Context) (outcome, *rpcError) {
+			p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
+			return ended, nil
+		})
+	}
+	d := p.decide(policies.ActionSession, "", nil)
+	if !d.Allowed() {
+		return errDenied(d)
+	}
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		if err := p.g.deleteSession(ctx, p.up, call, p.session.own()); err != nil {
+			return outcome{}, upstreamError(err)
+		}
+		return ended, nil
+	})
 }
 
 // readAll reads r, which is bounded, into one piece of memory where its size was

@@ -59,7 +59,7 @@ func (g *Gateway) presented(w http.ResponseWriter, r *http.Request, up *upstream
 func (g *Gateway) urls(up *upstream) []string {
 	urls := []string{up.Resource.String()}
 	if g.cfg.MutualTLS != "" {
-		urls = append(urls, g.cfg.MutualTLS+"/mcp/"+up.Name)
+		urls = append(urls, g.cfg.MutualTLS+g.path(up))
 	}
 	return urls
 }

@@ -22,7 +22,7 @@ func (p *passage) refresh() error {
 		return nil
 	}
 	_, err, _ := c.flight.Do("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+		ctx, cancel := p.g.lasting(p.r.Context(), p.up)
 		defer cancel()
 		if p.tool != nil { // it is good for one call, which this is not
 			return nil, p.g.Discover(ctx, p.up.Name)
@@ -46,33 +46,34 @@ func (p *passage) relist(ctx context.Context) error {
 }
 
 func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
-	return p.up.catalog.relist(ctx, func(cursor string) (object, error) { return p.ask(ctx, call, l, "tools/list", cursor) })
+	page := func(cursor string) (object, error) { return p.ask(ctx, call, l, "tools/list", cursor) }
+	err := allTools(page, func(definition jsontext.Value) {
+		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
+			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
+		}
+	})
+	if err == nil {
+		p.up.catalog.markListed()
+	}
+	return err
 }
 
-// relist learns every page of the tools.
-func (c *catalog) relist(ctx context.Context, page func(cursor string) (object, error)) error {
+// allTools calls f for each definition of every page.
+func allTools(page func(cursor string) (object, error), f func(definition jsontext.Value)) error {
 	cursor := ""
 	for range maxPages {
 		result, err := page(cursor)
 		if err == nil {
-			err = elements(result.get("tools"), func(definition jsontext.Value) error { c.note(ctx, definition); return nil })
+			err = elements(result.get("tools"), func(definition jsontext.Value) error { f(definition); return nil })
 		}
 		if err != nil {
 			return err
 		}
 		if cursor = text(result.get("nextCursor")); cursor == "" {
-			c.markListed()
 			return nil
 		}
 	}
 	return fmt.Errorf("more than %d pages of tools", maxPages)
-}
-
-// note is learn, where a tool that is not served is only worth a line in the log.
-func (c *catalog) note(ctx context.Context, definition jsontext.Value) {
-	if _, err := c.learn(ctx, definition); err != nil {
-		c.cfg.Log.WarnContext(ctx, "tool not served", "server", c.server, "error", err)
-	}
 }
 
 // ask sends a request that lists, of the gateway's own accord, and returns the result.

@@ -41,14 +41,14 @@ const (
 // owner is whose a handle is. It is sealed into the handle itself, so that every replica
 // can serve it and nobody else can use it.
 type owner struct {
-	Server  string            `json:"s"` // empty: of the endpoint over all servers
+	Server  string            `json:"s"` // whose endpoint; everyServer for that over all
 	Subject identity.Subject  `json:"sub"`
 	Client  identity.ClientID `json:"c"`
 	Expires int64             `json:"e"` // Unix seconds
 }
 
 func (p *passage) owner(lifetime time.Duration) owner {
-	return owner{Server: p.up.Name, Subject: p.Subject(), Client: p.ClientID(), Expires: p.g.cfg.Now().Add(lifetime).Unix()}
+	return owner{Server: p.endpoint, Subject: p.Subject(), Client: p.ClientID(), Expires: p.g.cfg.Now().Add(lifetime).Unix()}
 }
 
 func (o owner) of(server string, t token.Verified, now time.Time) bool {
