@@ -121,17 +121,25 @@ func startInjector(t *testing.T, h *house, server string) string {
 	}
 	s := httptest.NewUnstartedServer(nil)
 	own := s.Listener.Addr().String()
-	s.Config.Handler = &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+	s.Config.Handler = proxy(t, func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
 		r.Out.Host = strings.Replace(r.In.Host, own, to.Host, 1)
 		if o := r.In.Header.Get("Origin"); o != "" {
 			r.Out.Header.Set("Origin", strings.Replace(o, own, to.Host, 1))
 		}
 		r.Out.Header.Set("Authorization", "Bearer "+token)
-	}}
+	})
 	s.Start()
 	t.Cleanup(s.Close)
 	return s.URL + "/mcp/" + server
+}
+
+// proxy has connections of its own: a test server that is closed closes those that are idle
+// in http.DefaultTransport, whoever is about to use them.
+func proxy(t *testing.T, rewrite func(*httputil.ProxyRequest)) http.Handler {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &httputil.ReverseProxy{FlushInterval: -1, Transport: transport, Rewrite: rewrite}
 }
 
 // startLax makes a server that reads bodies only of one that compares: it writes the headers
@@ -196,7 +204,7 @@ func startChanged(t *testing.T, server string, first func(w http.ResponseWriter,
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) }}
+	rest := proxy(t, func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -206,7 +214,7 @@ func startChanged(t *testing.T, server string, first func(w http.ResponseWriter,
 		var m modernMessage
 		_ = json.Unmarshal(body, &m) // what is no message is the server's to refuse
 		if !first(w, r, m) {
-			proxy.ServeHTTP(w, r)
+			rest.ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(s.Close)
