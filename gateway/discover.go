@@ -25,13 +25,21 @@ func (g *Gateway) Discover(ctx context.Context, server string) error {
 	if up == nil {
 		return fmt.Errorf("there is no server %q", server)
 	}
+	p, err := g.ownPassage(ctx, up, "discover")
+	if err != nil {
+		return err
+	}
+	return p.recorded(ctx, "the gateway reads definitions", p.discover)
+}
+
+// ownPassage is for what the gateway does without any client.
+func (g *Gateway) ownPassage(ctx context.Context, up *upstream, action string) (*passage, error) {
 	own, err := g.cfg.Own(ctx, up.Upstream)
 	if err != nil {
-		return fmt.Errorf("token of the gateway's own: %w", err)
+		return nil, fmt.Errorf("token of the gateway's own: %w", err)
 	}
-	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, beside: &sync.WaitGroup{}, event: audit.Event{
-		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: server, Action: "discover", PolicyDigest: g.cfg.PDP.Digest()}}
-	return p.recorded(ctx, "the gateway reads definitions", p.discover)
+	return &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, beside: &sync.WaitGroup{}, event: audit.Event{
+		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: up.Name, Action: action, PolicyDigest: g.cfg.PDP.Digest()}}, nil
 }
 
 // recorded does what the gateway does of its own accord, between an intent and an

@@ -15,20 +15,21 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"sync/atomic"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/policies"
@@ -38,7 +39,6 @@ import (
 const (
 	maxRequest  = 512 << 10 // bytes of a client's message
 	maxResponse = 4 << 20   // bytes of an upstream's message
-	callTimeout = 2 * time.Minute
 )
 
 // Verifier checks the tokens of callers. *token.Verifier is one.
@@ -86,18 +86,17 @@ type Upstream struct {
 	// Transport reaches it; nil: that of the Config.
 	Transport http.RoundTripper
 
-	// Redactor takes out of what the upstream says what nobody is to get; may be nil.
-	Redactor Redactor
+	// Timeout is how long a call may take; 0: 2 minutes.
+	Timeout time.Duration
+
+	// Budget of each subject at this server.
+	Budget Budget
 
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
-}
 
-// Redactor looks at what an upstream says: *redact.Redactor.
-type Redactor interface {
-	// JSON returns v without what is to be masked, and how much that was; v itself, the
-	// same bytes, if nothing. It returns an error where nothing of v may pass.
-	JSON(v jsontext.Value) (jsontext.Value, int, error)
+	// Redactor looks at what the server answers to a call; nil: nothing is redacted.
+	Redactor *redact.Redactor
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.
@@ -105,6 +104,7 @@ type Config struct {
 	ClientID      identity.ClientID // the gateway's own, client_id of call tokens
 	Upstreams     []Upstream
 	All           oauth.Resource // of the endpoint over all servers; zero: there is none
+	AllBudget     Budget         // of each subject there
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
@@ -127,6 +127,11 @@ type Config struct {
 	Log   *slog.Logger
 	Now   func() time.Time
 	Ticks Ticks // nil: those of the machine
+
+	Observe    func(Called)  // is told of every message, and must not block; nil: nobody is
+	SlowClient time.Duration // for which a client may take nothing of its answer; 0: 30 seconds
+	Pause      time.Duration // for which a server that does not answer is left alone; 0: 10 seconds
+	MaxStreams int64         // without an end, open at once in this process; 0: 10,000
 }
 
 // Gateway is the PEP. It is safe for concurrent use.
@@ -139,6 +144,10 @@ type Gateway struct {
 	waiting   waiting
 	parked    parkingLot
 	ended     endedSessions
+	pins      *PinView
+	life      *life
+	streams   atomic.Int64 // without an end, that are open
+	kept      atomic.Int64 // sessions with upstreams
 }
 
 type upstream struct {
@@ -146,6 +155,11 @@ type upstream struct {
 	catalog *catalog
 	era     eraOf
 	shared  sharedSessions
+	health  health
+	budget  *budget
+
+	streams        atomic.Int64 // without an end, that are open
+	sent, received atomic.Int64 // bytes
 }
 
 var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
@@ -155,7 +169,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Ticks == nil {
 		cfg.Ticks = realTicks
 	}
-	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens()}
+	cfg.SlowClient, cfg.Pause, cfg.MaxStreams = cmp.Or(cfg.SlowClient, slowClient), cmp.Or(cfg.Pause, circuitPause), cmp.Or(cfg.MaxStreams, maxStreams)
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), pins: newPinView(cfg), life: newLife()}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
@@ -163,19 +178,25 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = &upstream{Upstream: u, catalog: newCatalog(cfg, u.Name)}
+		g.upstreams[u.Name] = g.newUpstream(u)
 	}
 	g.names = names(g.upstreams)
-	g.all = &upstream{Upstream: Upstream{Name: everyServer, Resource: cfg.All}}
+	g.all = g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
 	return g, nil
+}
+
+func (g *Gateway) newUpstream(u Upstream) *upstream {
+	u.Timeout = cmp.Or(u.Timeout, callTimeout)
+	return &upstream{Upstream: u, catalog: newCatalog(g.cfg, g.pins, u.Name), shared: sharedSessions{kept: &g.kept},
+		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}
 }
 
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.
 func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
 	if !g.cfg.All.IsZero() && len(g.names) > 0 {
-		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serveAll))))
+		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, g.alive(g.serveAll))))
 	}
-	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, http.HandlerFunc(g.serve))))
+	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, g.alive(g.serve))))
 }
 
 // serve admits the caller and hands over by method.

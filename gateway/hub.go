@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -134,8 +132,10 @@ func (p *passage) hearNews(ctx context.Context, me *listener, s subscription) er
 			if err = p.mayGoOn(); err == nil && p.g.cfg.Now().Sub(quiet) >= keepAlive {
 				quiet, err = p.g.cfg.Now(), p.out.comment()
 			}
+		case <-p.stopping():
+			p.ended, err = errStopping, errEnded
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = context.Cause(ctx)
 		}
 		if err != nil {
 			return err
@@ -217,7 +217,7 @@ func (p *passage) subscribeResources(ctx context.Context, l leg, uris []string) 
 }
 
 func (p *passage) unsubscribeResources(l leg, uris []string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	ctx, cancel := p.g.lasting(p.r.Context(), p.up)
 	defer cancel()
 	for _, uri := range slices.Compact(uris) {
 		if _, left := l.shared.hub.count(uri, -1); left {
@@ -263,6 +263,9 @@ func (p *passage) newsOf(m peer, s subscription) error {
 	if !wanted {
 		return nil
 	}
-	kept := params.with(member{"_meta", p.subscriptionMeta().with()})
-	return p.out.event(sse{data: envelope(nil, m.method, jsontext.Value(kept))})
+	raw := envelope(nil, m.method, params.with(member{"_meta", p.subscriptionMeta().with()}))
+	if err := p.slot.spend(len(raw)); err != nil {
+		return err
+	}
+	return p.out.event(sse{data: raw})
 }

@@ -22,8 +22,8 @@ import (
 // stateless era.
 const (
 	sharedIdle     = 10 * time.Minute
-	maxShared      = 10_000 // of one upstream
-	maxSharedOwner = 32     // of one subject
+	maxShared      = 10_000 // of this process
+	maxSharedOwner = 32     // of one subject at one upstream
 )
 
 // leg is the way of a message to an upstream: in a session that is the client's own, in
@@ -88,7 +88,7 @@ func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
 		return e, nil
 	}
 	v, err, _ := up.era.flight.Do("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		ctx, cancel := g.lasting(ctx, up)
 		defer cancel()
 		e, err := g.probe(ctx, up)
 		if err == nil {
@@ -198,9 +198,11 @@ func (s *sharedSession) next() jsontext.Value {
 }
 
 type sharedSessions struct {
+	kept   *atomic.Int64 // how many there are of all upstreams
 	flight singleflight.Group
 	mu     sync.Mutex // guards what follows
 	known  map[sharedKey]*sharedSession
+	gone   []*sharedSession // forgotten, and not ended at the upstream yet
 }
 
 // sharedSession returns the caller's, and opens it where there is none.
@@ -224,7 +226,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		if err := all.room(k, now); err != nil {
 			return nil, err
 		}
-		return g.openShared(context.WithoutCancel(ctx), p, k)
+		return g.openShared(ctx, p, k)
 	})
 	if err != nil {
 		return nil, err
@@ -247,7 +249,7 @@ func (p *passage) offers() string {
 }
 
 func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sharedSession, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := g.lasting(ctx, p.up)
 	defer cancel()
 	call, err := g.callToken(ctx, p.access, g.sessionSpec(p.up))
 	if err != nil {
@@ -305,7 +307,7 @@ func (s *sharedSessions) room(k sharedKey, now int64) error {
 		switch {
 		case v.open.Load() > 0:
 		case now-v.used.Load() > int64(sharedIdle/time.Second):
-			delete(s.known, other)
+			s.forget(other)
 			continue
 		case other.subject == k.subject && (s.known[oldest] == nil || v.used.Load() < s.known[oldest].used.Load()):
 			oldest = other
@@ -315,10 +317,10 @@ func (s *sharedSessions) room(k sharedKey, now int64) error {
 		}
 	}
 	if owned >= maxSharedOwner && s.known[oldest] != nil {
-		delete(s.known, oldest)
+		s.forget(oldest)
 		owned--
 	}
-	if owned >= maxSharedOwner || len(s.known) >= maxShared {
+	if owned >= maxSharedOwner || s.kept.Load() >= maxShared {
 		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}
 	}
 	return nil
@@ -331,6 +333,9 @@ func (s *sharedSessions) put(k sharedKey, v *sharedSession, now int64) {
 	if s.known == nil {
 		s.known = map[sharedKey]*sharedSession{}
 	}
+	if s.known[k] == nil {
+		s.kept.Add(1)
+	}
 	s.known[k] = v
 }
 
@@ -340,7 +345,7 @@ func (s *sharedSessions) drop(gone *sharedSession) {
 	defer s.mu.Unlock()
 	for k, v := range s.known {
 		if v == gone {
-			delete(s.known, k)
+			s.delete(k)
 		}
 	}
 }

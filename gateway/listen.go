@@ -90,7 +90,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	case mediaType(resp) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
-	d := &dialogue{p: p, ctx: ctx, cut: func() {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
+	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
 	if from.Method != "" {
 		if failure := d.resumed(from); failure != nil {
 			return outcome{}, failure
@@ -184,7 +184,9 @@ func (g *Gateway) get(ctx context.Context, up *upstream, call token.Call, l leg,
 		req.Header["Last-Event-Id"] = []string{last}
 	}
 	l.apply(req.Header)
-	return g.transport(up).RoundTrip(req)
+	ctx, opened := g.opening(ctx, up)
+	defer opened()
+	return g.send(up, req.WithContext(ctx), true)
 }
 
 // Kinds of news that the gateway has itself.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +49,17 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 	return name, true
 }
 
+// abandonAll ends those that are left.
+func (l *parkingLot) abandonAll() {
+	l.mu.Lock()
+	left := slices.Collect(maps.Values(l.open))
+	clear(l.open)
+	l.mu.Unlock()
+	for _, d := range left {
+		d.abandon()
+	}
+}
+
 func (l *parkingLot) take(name string) *dialogue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,6 +79,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 		d.abandon()
 		return outcome{}, errUnavailable("client_gone", d.ctx.Err())
 	}
+	d.slot, p.slot = p.slot, nil
 	name, ok := p.g.parked.put(d)
 	if !ok {
 		d.abandon()
@@ -79,7 +93,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 	result := object{}.with(member{"resultType", quote(inputRequired)}, member{"inputRequests", object{}.with(member{inputKey, asks})}, member{"requestState", quote(sealed)})
 	redacted, n, err := p.redact(result)
 	if err != nil {
-		return outcome{}, errRedacted(err)
+		return outcome{}, errRedaction(err)
 	}
 	raw := rpcBody(p.msg.id, redacted, nil)
 	return outcome{status: inputRequired, resultDigest: digest(raw), redactions: n, answer: func() { p.out.final(raw) }}, nil
@@ -90,7 +104,8 @@ const inputKey = "input"
 
 // abandon ends the upstream's request.
 func (d *dialogue) abandon() {
-	d.cut()
+	d.cut(nil)
+	d.slot.release()
 	if d.reader != nil {
 		d.reader.stop()
 		return
@@ -104,6 +119,7 @@ func (p *passage) resumeParked(ctx context.Context, call token.Call, finish fini
 	if d == nil {
 		return outcome{}, &rpcError{Code: codeInvalidParams, Message: "the call does not wait any more, or not here: send the request without requestState", reason: "not_parked"}
 	}
+	d.slot.release() // this message has its own
 	d.p, d.call, d.finish, d.sent.progress = p, call, finish, p.meta.progress
 	d.attach(ctx)
 	responses, err := readObject(orEmpty(p.msg.params.get("inputResponses")))

@@ -46,11 +46,12 @@ type passage struct {
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
+	slot   *slot        // what it counts for; nil until it was allowed
 	beside *sync.WaitGroup
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
-	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w}, endpoint: up.Name, beside: &sync.WaitGroup{}}
+	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w, patience: g.cfg.SlowClient}, endpoint: up.Name, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
 		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
@@ -297,6 +298,11 @@ func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *
 
 // account does something between the records of the intent and of the outcome.
 func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome, *rpcError)) *rpcError {
+	var over *rpcError
+	if p.slot, over = p.enter(); over != nil {
+		return over
+	}
+	defer func() { p.slot.release() }() // by then a call that is parked has it
 	e := p.event
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
 	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
@@ -306,13 +312,14 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	ctx, cancel := p.context()
 	defer p.beside.Wait()
 	defer cancel()
-	out, failure := do(ctx)
+	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
 		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
+	p.observe(e.Status, failure, e.Duration)
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
 		if failure == nil { // it has happened; nobody may take it for success that left no trace
@@ -332,11 +339,11 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 func (p *passage) context() (context.Context, context.CancelFunc) {
 	switch {
 	case p.long:
-		return context.WithCancel(p.r.Context())
+		return p.g.life.within(p.r.Context())
 	case p.stateless:
-		return context.WithTimeout(p.r.Context(), callTimeout)
+		return p.g.bounded(p.r.Context(), p.up)
 	}
-	return context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+	return p.g.lasting(p.r.Context(), p.up)
 }
 
 func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do effect) (outcome, *rpcError) {
@@ -373,6 +380,7 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 func (p *passage) fail(e *rpcError) {
 	ev := p.event
 	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	p.observe("", e, 0)
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}

@@ -83,8 +83,10 @@ func (p *passage) pump(ctx context.Context, from *reader, on func(sse) (done boo
 			if err = p.mayGoOn(); err == nil && p.g.cfg.Now().Sub(quiet) >= keepAlive {
 				quiet, err = p.g.cfg.Now(), p.alive()
 			}
+		case <-p.stopping():
+			p.ended, err = errStopping, errEnded
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = context.Cause(ctx)
 		}
 		if err != nil || finished {
 			return err
@@ -186,12 +188,4 @@ func orEmpty(v jsontext.Value) jsontext.Value {
 		return jsontext.Value("{}")
 	}
 	return v
-}
-
-// redact takes out of what the upstream says what nobody is to get.
-func (p *passage) redact(v jsontext.Value) (jsontext.Value, int, error) {
-	if p.up.Redactor == nil || v == nil {
-		return v, 0, nil
-	}
-	return p.up.Redactor.JSON(v)
 }

@@ -21,7 +21,7 @@ func (p *passage) refresh() error {
 		return nil
 	}
 	_, err, _ := c.flight.Do("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), callTimeout)
+		ctx, cancel := p.g.lasting(p.r.Context(), p.up)
 		defer cancel()
 		if p.tool != nil { // it is good for one call, which this is not
 			return nil, p.g.Discover(ctx, p.up.Name)

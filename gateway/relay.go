@@ -29,8 +29,8 @@ type dialogue struct {
 	finish finisher
 
 	ctx     context.Context // of the request to the upstream
-	cut     func()          // ends it
-	release func() bool     // has the message's end not end it
+	cut     context.CancelCauseFunc
+	release func() bool // has the message's end not end it
 
 	reader   *reader // of the upstream's stream, once it has said something before the answer
 	from     *events // the same, before
@@ -38,6 +38,7 @@ type dialogue struct {
 	pending  *peer // what the upstream has asked, and a parked dialogue waits for
 	rounds   int   // how often the client was asked for input for it
 	numbered bool  // events had ids, from which the client can resume
+	slot     *slot // while it is parked: it still counts
 	gone     bool  // the client does not listen any more, and its request goes on (session era)
 }
 
@@ -50,7 +51,7 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 	d.detach(ctx)
 	resp, failure := d.send()
 	if failure != nil {
-		d.cut()
+		d.cut(nil)
 		return outcome{}, failure
 	}
 	return d.receive(resp)
@@ -59,11 +60,15 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 // detach gives the dialogue a context of its own, which ends with that of the message
 // unless the dialogue is parked.
 func (d *dialogue) detach(ctx context.Context) {
-	d.ctx, d.cut = context.WithTimeout(context.WithoutCancel(ctx), callTimeout+parkedFor)
+	limited, end := context.WithTimeout(context.WithoutCancel(ctx), d.p.up.Timeout+parkedFor)
+	own, cut := context.WithCancelCause(limited)
+	d.ctx, d.cut = own, func(why error) { cut(why); end() }
 	d.attach(ctx)
 }
 
-func (d *dialogue) attach(ctx context.Context) { d.release = context.AfterFunc(ctx, d.cut) }
+func (d *dialogue) attach(ctx context.Context) {
+	d.release = context.AfterFunc(ctx, func() { d.cut(context.Cause(ctx)) })
+}
 
 // send posts the message. A session that the gateway keeps and the upstream has ended is
 // opened again: 404 says that nothing was done.
@@ -211,6 +216,7 @@ func (d *dialogue) broken(err error) (outcome, *rpcError) {
 		failure = &rpcError{Code: codeInternal, Message: "the client does not take its answer", reason: "client_too_slow", cause: err}
 	case errors.Is(err, errEnded):
 		failure = d.p.ended
+	case errors.As(err, new(*rpcError)):
 	case d.ctx.Err() == nil:
 		return outcome{}, failure
 	}
@@ -345,8 +351,10 @@ func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 	if replaced != nil {
 		final = replaced
 	}
-	if final, out.redactions, err = d.p.redact(final); err != nil {
-		return outcome{}, errRedacted(err)
+	if d.p.msg.method != "tools/list" { // of which every definition was approved as it is
+		if final, out.redactions, err = d.p.redact(final); err != nil {
+			return outcome{}, errRedaction(err)
+		}
 	}
 	if d.p.stateless {
 		final = completed(final)
@@ -382,7 +390,7 @@ const (
 func (d *dialogue) fault(a peer) (outcome, *rpcError) {
 	fault, redactions, err := d.p.redact(a.fault)
 	if err != nil {
-		return outcome{}, errRedacted(err)
+		return outcome{}, errRedaction(err)
 	}
 	o, err := readObject(fault)
 	code, isNumber := number(o.get("code"))

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,6 +34,7 @@ type rpcError struct {
 	status  int            // HTTP status; 0 means 200
 	scope   string         // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
 	reason  string         // for the audit log
+	retry   time.Duration  // after which it may go; 0: not said
 	cause   error
 }
 
@@ -44,6 +47,9 @@ func (e *rpcError) Error() string {
 
 func (e *rpcError) Unwrap() error { return e.cause }
 
+// Reason is the word for the audit log.
+func (e *rpcError) Reason() string { return e.reason }
+
 // errUnknownTool is the one answer for a tool that does not exist, that is not
 // approved and that the caller may not see.
 func errUnknownTool(reason string) *rpcError {
@@ -52,11 +58,6 @@ func errUnknownTool(reason string) *rpcError {
 
 func errUnavailable(reason string, cause error) *rpcError {
 	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
-}
-
-// errRedacted is for what may not pass even in parts.
-func errRedacted(cause error) *rpcError {
-	return &rpcError{Code: codeDenied, Message: "the answer holds what may not leave the server", reason: "redaction_denied", cause: cause}
 }
 
 func errExchange(err error) *rpcError { return errUnavailable(reasonOf(err, "exchange_failed"), err) }
@@ -78,6 +79,9 @@ func writeRPC(w http.ResponseWriter, id jsontext.Value, result jsontext.Value, e
 	status := http.StatusOK
 	if e != nil && e.status != 0 {
 		status = e.status
+	}
+	if e != nil && e.retry > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retry.Seconds()))))
 	}
 	writeBody(w, status, rpcBody(id, result, e))
 }
@@ -117,6 +121,7 @@ func writeBody(w http.ResponseWriter, status int, b []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // fails only when the client has gone
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// slowClient is how long a client may take to accept one event or answer.
+// slowClient is how long a client may take to accept one event or answer, where the
+// configuration has no other time.
 const slowClient = 30 * time.Second
 
 // keepAlive is how long a stream says nothing at most.
@@ -42,9 +43,15 @@ type sse struct {
 }
 
 // events reads an event stream.
-type events struct{ r *bufio.Reader }
+type events struct {
+	r    *bufio.Reader
+	from *body // nil: not an upstream's
+}
 
-func newEvents(r io.Reader) *events { return &events{bufio.NewReader(r)} }
+func newEvents(r io.Reader) *events {
+	from, _ := r.(*body)
+	return &events{bufio.NewReader(r), from}
+}
 
 var errLongEvent = fmt.Errorf("an event is larger than %d bytes", maxResponse)
 
@@ -58,6 +65,9 @@ func (e *events) next() (sse, error) {
 			return sse{}, err
 		}
 		if len(line) == 0 {
+			if len(ev.data) > 0 && e.from != nil {
+				e.from.heard()
+			}
 			if ev.data != nil || ev.id != "" || ev.retry > 0 {
 				return ev, nil
 			}
@@ -112,10 +122,12 @@ func (ev *sse) field(line []byte) {
 // stream is the answer to the client: one JSON body, or an event stream from the
 // moment that something comes before the answer.
 type stream struct {
-	w      http.ResponseWriter
-	open   bool
-	last   string // id of the event with the answer; empty: none
-	status int    // of the answer, where it is no event; 0: 200
+	w        http.ResponseWriter
+	patience time.Duration // for which the client may take nothing of one write
+	slow     bool          // it was too long: nothing more is tried
+	open     bool
+	last     string // id of the event with the answer; empty: none
+	status   int    // of the answer, where it is no event; 0: 200
 }
 
 // begin makes it an event stream.
@@ -161,15 +173,26 @@ func (s *stream) comment() error {
 }
 
 func (s *stream) write(b []byte) error {
+	return s.inTime(func() error {
+		_, err := s.w.Write(b)
+		return err
+	})
+}
+
+// inTime has the client take what do writes, in time.
+func (s *stream) inTime(do func() error) error {
+	if s.slow {
+		return errSlow
+	}
 	c := http.NewResponseController(s.w)
-	if err := c.SetWriteDeadline(time.Now().Add(slowClient)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := c.SetWriteDeadline(time.Now().Add(s.patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	_, err := s.w.Write(b)
+	err := do()
 	if err == nil {
 		err = c.Flush()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if s.slow = errors.Is(err, os.ErrDeadlineExceeded); s.slow {
 		return errSlow
 	}
 	_ = c.SetWriteDeadline(time.Time{}) // the connection goes on to other answers
@@ -182,7 +205,7 @@ func (s *stream) final(raw []byte) {
 		_ = s.event(sse{id: s.last, data: raw}) // fails only when the client has gone
 		return
 	}
-	writeBody(s.w, cmp.Or(s.status, http.StatusOK), raw)
+	_ = s.inTime(func() error { writeBody(s.w, cmp.Or(s.status, http.StatusOK), raw); return nil })
 }
 
 // fail tells the client of a failure instead.
@@ -191,7 +214,7 @@ func (s *stream) fail(id jsontext.Value, e *rpcError) {
 		_ = s.event(sse{data: rpcBody(id, nil, e)})
 		return
 	}
-	writeRPC(s.w, id, nil, e)
+	_ = s.inTime(func() error { writeRPC(s.w, id, nil, e); return nil })
 }
 
 // flush has the client see that the stream is open.

@@ -115,6 +115,9 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 	d := &dialogue{p: p, call: call, leg: l}
 	p.input = object{{"notifications", s.filter()}}
 	d.sent = p.dress(l)
+	d.sent.lasting = true
+	ctx, opened := p.g.opening(ctx, p.up)
+	defer opened()
 	resp, err := p.g.post(ctx, p.up, call, l, d.sent)
 	if err != nil {
 		return outcome{}, upstreamError(err)
@@ -128,6 +131,7 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 	if s, err = honoured(events, s); err != nil {
 		return outcome{}, answerError(err)
 	}
+	opened()
 	if err := p.acknowledge(s); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}

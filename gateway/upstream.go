@@ -23,6 +23,7 @@ type outgoing struct {
 	name   string
 	mirror func(http.Header) // sets headers that repeat arguments; may be nil
 
+	lasting  bool           // the answer is a stream without an end
 	progress jsontext.Value // the client's progressToken, where the message has its id instead
 }
 
@@ -48,7 +49,7 @@ func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg
 			m.mirror(req.Header)
 		}
 	}
-	return g.transport(up).RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+	return g.send(up, req, m.lasting)
 }
 
 // dress makes of the client's message the one for the upstream: the very bytes that were
@@ -102,7 +103,7 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + call.Bearer()}}
 	l.apply(req.Header)
-	resp, err := g.transport(up).RoundTrip(req)
+	resp, err := g.send(up, req, false)
 	if err != nil {
 		return err
 	}
@@ -119,21 +120,32 @@ func drain(resp *http.Response) {
 	_ = resp.Body.Close()
 }
 
-func upstreamError(err error) *rpcError {
+// errOver is for a request that ended for another reason than what the upstream did; nil
+// for none of these.
+func errOver(err error) *rpcError {
 	var known *rpcError
-	if errors.As(err, &known) {
+	switch {
+	case errors.As(err, &known):
 		return known
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	case errors.Is(err, context.DeadlineExceeded):
 		return errUnavailable("upstream_timeout", err)
+	case errors.Is(err, context.Canceled):
+		return errUnavailable("client_gone", err)
+	}
+	return nil
+}
+
+func upstreamError(err error) *rpcError {
+	if e := errOver(err); e != nil {
+		return e
 	}
 	return errUnavailable("upstream_unreachable", err)
 }
 
 // answerError tells an upstream that went away from one that talks nonsense.
 func answerError(err error) *rpcError {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errUnavailable("upstream_timeout", err)
+	if e := errOver(err); e != nil {
+		return e
 	}
 	return errUnavailable("upstream_malformed", err)
 }

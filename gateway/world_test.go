@@ -73,6 +73,8 @@ type world struct {
 	store   *sqlite.Store
 	audit   string // path of the log
 	logs    *bytes.Buffer
+	writer  *syncWriter
+	gateway *gateway.Gateway
 }
 
 // clock is an injected clock.
@@ -108,6 +110,7 @@ func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	w := &world{t: t, now: &clock{t: time.Now()}, up: newUpstream(t), audit: filepath.Join(dir, "audit.jsonl"), logs: &bytes.Buffer{}}
+	w.writer = &syncWriter{w: w.logs}
 	w.store = must(sqlite.Open(ctx, filepath.Join(dir, "db")))(t)
 	t.Cleanup(func() { w.store.Close() })
 	w.ring = must(keys.Open(ctx, w.store, keys.KEK{1}, w.now.Now))(t)
@@ -122,12 +125,12 @@ func newWorld(t *testing.T, change ...func(*gateway.Config)) *world {
 	cfg := gateway.Config{ClientID: gatewayClient, Upstreams: []gateway.Upstream{{Name: "mail", Resource: public, URL: w.up.URL, Audience: internal}},
 		Verifier: verifier, PDP: pdp, Exchanger: ex, Pins: w.store, Single: tickets{w.store, w.now.Now}, Own: w.own, TrustFirstUse: true, Audit: log, Refusals: refusals, Sealer: w.ring.Sealer("mcp session"),
 		Transport: http.DefaultTransport, Issuer: issuer, MutualTLS: "https://mtls.example.com",
-		DPoP: dpop.New(dpop.Config{Sealer: w.ring.Sealer("dpop nonce"), Proofs: proofs{w.store}, Now: w.now.Now}), Log: slog.New(slog.NewTextHandler(&syncWriter{w: w.logs}, nil)), Now: w.now.Now}
+		DPoP: dpop.New(dpop.Config{Sealer: w.ring.Sealer("dpop nonce"), Proofs: proofs{w.store}, Now: w.now.Now}), Log: slog.New(slog.NewTextHandler(w.writer, nil)), Now: w.now.Now}
 	for _, c := range change {
 		c(&cfg)
 	}
-	g := must(gateway.New(cfg))(t)
-	w.serve(g, refusals)
+	w.gateway = must(gateway.New(cfg))(t)
+	w.serve(w.gateway, refusals)
 	return w
 }
 
@@ -189,6 +192,13 @@ func (s *syncWriter) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.w.Write(b)
+}
+
+// log is what the gateway has logged.
+func (w *world) log() string {
+	w.writer.mu.Lock()
+	defer w.writer.mu.Unlock()
+	return w.logs.String()
 }
 
 // tokenSpec is what a test wants of an access token; zero fields are ordinary.

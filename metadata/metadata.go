@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -91,7 +92,8 @@ type ProtectedResource struct {
 type Config struct {
 	Server    AuthorizationServer // zero, as JWKS: that of another process has its own
 	Resources []ProtectedResource
-	JWKS      func() any // the current key set
+	Every     *ProtectedResource // the endpoint over all of them; nil: there is none
+	JWKS      func() any         // the current key set
 }
 
 // Register adds the documents to mux, each at the addresses where clients look for
@@ -100,7 +102,7 @@ type Config struct {
 // which would answer some of them itself. Register fails for resources that cannot
 // be told apart by their paths.
 func Register(mux *http.ServeMux, cfg Config) error {
-	resources, err := resourceDocuments(cfg.Resources)
+	resources, err := resourceDocuments(cfg.Resources, cfg.Every)
 	if err != nil {
 		return err
 	}
@@ -129,8 +131,12 @@ func registerServer(mux *http.ServeMux, cfg Config) error {
 const pathResource = "/.well-known/oauth-protected-resource"
 
 // resourceDocuments are the documents of the resources by their paths (RFC 9728 §3.1).
-func resourceDocuments(resources []ProtectedResource) (map[string][]byte, error) {
+func resourceDocuments(resources []ProtectedResource, every *ProtectedResource) (map[string][]byte, error) {
 	docs := map[string][]byte{}
+	alone := len(resources) == 1 // with several, the root form would name the wrong one
+	if every != nil {
+		resources = append(slices.Clip(resources), *every)
+	}
 	for _, r := range resources {
 		doc, err := json.Marshal(r)
 		if err != nil {
@@ -145,7 +151,7 @@ func resourceDocuments(resources []ProtectedResource) (map[string][]byte, error)
 			return nil, fmt.Errorf("resource %q: its metadata would be at %s, which is taken or no clean path", r.Resource, at)
 		}
 		docs[at] = doc
-		if len(resources) == 1 { // with several, the root form would name the wrong one
+		if alone && (every == nil || r.Resource != every.Resource) {
 			docs[pathResource] = doc
 		}
 	}

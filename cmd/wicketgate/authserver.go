@@ -78,8 +78,8 @@ func (h *house) documents(cfg houseConfig) metadata.Config {
 		return doc
 	}
 	if all := everyServer(cfg); !all.IsZero() {
-		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: all.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: "every server", DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates})
+		doc.Every = &metadata.ProtectedResource{Resource: all.String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: "every server", DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates}
 	}
 	for _, u := range cfg.Upstreams {
 		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},

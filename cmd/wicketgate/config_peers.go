@@ -27,6 +27,10 @@ func (c configCheck) servers(origin *url.URL) {
 			c.refuse(at+".name", "server %s is there twice: give each a name of its own", s.Name)
 		}
 		names[s.Name] = true
+		if c.isCommand(at, s) {
+			c.serverCommand(at, s)
+			continue
+		}
 		if !c.serverURL(at, s, origin) {
 			continue
 		}
@@ -45,7 +49,8 @@ func (c configCheck) servers(origin *url.URL) {
 		}
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained})
+			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained,
+				Redactor: c.redactor(at, s.Redact)})
 			c.serverID(at, s)
 		}
 	}

@@ -95,18 +95,13 @@ func TestToolTokenCountsOnceOverProcesses(t *testing.T) {
 	var claims []map[string]any
 	for _, d := range []*deployment{oneProcess(t), twoProcesses(t)} {
 		raw := d.token()
-		c := d.client()
-		c.Transport = bearer{c.Transport, raw}
-		s := d.connectBy(c)
-		if _, err := d.callBy(s); err != nil {
-			t.Fatal(err)
-		}
+		s := d.session(raw)
 		tool, refused := d.exchange(raw, agentID, agentSecret, "scope", "tool:list_messages", "authorization_details", toolDetails)
 		if tool == "" {
 			t.Fatal(refused)
 		}
 		for i, want := range []string{`"result"`, "the tool token has been used"} {
-			if status, answer := d.say(s.ID(), tool, call); !strings.Contains(answer, want) {
+			if status, answer := d.say(s, tool, call); !strings.Contains(answer, want) {
 				t.Errorf("use %d: %d %s", i, status, answer)
 			}
 		}

@@ -233,16 +233,26 @@ const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"li
 
 const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
 
+const initialize = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`
+
 // session opens a session and calls once, so that the definitions are known.
 func (d *deployment) session(raw string) string {
 	d.t.Helper()
-	c := d.client()
-	c.Transport = bearer{c.Transport, raw}
-	s := d.connectBy(c)
-	if _, err := d.callBy(s); err != nil {
+	req, err := http.NewRequest(http.MethodPost, d.issuer+"/mcp/mail", strings.NewReader(initialize))
+	if err != nil {
 		d.t.Fatal(err)
 	}
-	return s.ID()
+	req.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "Authorization": {"Bearer " + raw}}
+	resp, err := d.client().Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	resp.Body.Close()
+	s := resp.Header.Get("Mcp-Session-Id")
+	if _, body := d.say(s, raw, call); !strings.Contains(body, `"result"`) {
+		d.t.Fatalf("initialize %d, call %s", resp.StatusCode, body)
+	}
+	return s
 }
 
 // checkAudit wants the last call in both logs, with the same transaction: the gateway's
