@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -112,6 +113,9 @@ func agentToken(t *testing.T, h *house, server string) string {
 // startInjector adds the development agent's token on the way to the gateway, and returns
 // the URL there of the server. A Host and Origin that are its own become the gateway's; those
 // of somebody else stay, and are the gateway's to refuse.
+//
+// Each request has a connection of its own: the suite gives up a stream as soon as it has the
+// answer, with which Node.js ends the connection, and now and then the next request on it.
 func startInjector(t *testing.T, h *house, server string) string {
 	t.Helper()
 	token := agentToken(t, h, server)
@@ -120,6 +124,7 @@ func startInjector(t *testing.T, h *house, server string) string {
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(nil)
+	s.Config.SetKeepAlivesEnabled(false)
 	own := s.Listener.Addr().String()
 	s.Config.Handler = proxy(t, func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
@@ -139,7 +144,7 @@ func startInjector(t *testing.T, h *house, server string) string {
 func proxy(t *testing.T, rewrite func(*httputil.ProxyRequest)) http.Handler {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &httputil.ReverseProxy{FlushInterval: -1, Transport: transport, Rewrite: rewrite}
+	return &httputil.ReverseProxy{FlushInterval: -1, Transport: transport, Rewrite: rewrite, ErrorLog: log.New(io.Discard, "", 0)} // of clients that hang up
 }
 
 // startLax makes a server that reads bodies only of one that compares: it writes the headers
