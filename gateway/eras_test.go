@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -46,7 +47,8 @@ func (w *world) send(ctx context.Context, q request) *http.Response {
 	if err := json.Unmarshal([]byte("{"+strings.TrimSuffix(q.params, ",")+"}"), &named); err == nil && named.Name+named.URI != "" {
 		ordinary = append(ordinary, "Mcp-Name", named.Name+named.URI)
 	}
-	set(req.Header, append(ordinary, q.headers...))
+	set(req.Header, ordinary)
+	set(req.Header, q.headers)
 	return must(http.DefaultClient.Do(req))(w.t)
 }
 
@@ -207,3 +209,5 @@ const allScopes = "mcp:tools mcp:resources mcp:prompts"
 
 // lines of a stream.
 func lines(r *http.Response) *bufio.Scanner { return bufio.NewScanner(r.Body) }
+
+func base64of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
