@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -211,3 +212,13 @@ const allScopes = "mcp:tools mcp:resources mcp:prompts"
 func lines(r *http.Response) *bufio.Scanner { return bufio.NewScanner(r.Body) }
 
 func base64of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// allOf is the endpoint over all servers.
+func allOf(t *testing.T) oauth.Resource { return must(oauth.ParseResource(issuer + "/mcp"))(t) }
+
+// everywhere is the world as seen by a client of that endpoint.
+func (w *world) everywhere() *world {
+	other := *w
+	other.url = w.base + "/mcp"
+	return &other
+}
