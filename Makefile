@@ -3,7 +3,7 @@ GO       ?= go
 FUZZTIME ?= 5000x
 TEST      = $(GO) test -mod=readonly -race -shuffle=on -timeout=20m
 
-.PHONY: help dev check test lint unit e2e unit-tools test-tools fuzz bench
+.PHONY: help dev check test lint unit e2e unit-tools test-tools fuzz rules bench
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ test-tools: ## what the end-to-end tests need: real clients with a Node.js of th
 
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 	@tools/fuzz.sh $(FUZZTIME)
+
+rules: ## the rules by which secrets are found, from the version of gitleaks in tools/gitleaks
+	cd tools/gitleaks && $(GO) run -mod=readonly . > rules.new && mv rules.new ../../internal/redact/rules.json
 
 bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores
 	@tools/postgres.sh

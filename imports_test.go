@@ -26,7 +26,10 @@ var allowed = map[string][]string{
 	"internal/audit":    {"internal/identity"},
 	"internal/keys":     {"internal/token"},
 	"internal/web":      {"internal/oauth"},
+	"internal/inline":   {},
 	"internal/schema":   {},
+	"internal/inspect":  {},
+	"internal/redact":   {},
 	"internal/jws":      {},
 	"internal/dpop":     {"internal/oauth", "internal/jws"},
 
@@ -39,7 +42,7 @@ var allowed = map[string][]string{
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/dpop"},
+	"gateway":  {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/inspect", "internal/dpop"},
 
 	"migrations":         {},
 	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
@@ -54,6 +57,8 @@ var allowed = map[string][]string{
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
 
 	"internal/spiffetest": {},
+	"internal/sandbox":    {},
+	"internal/stdio":      {"internal/sandbox"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -69,8 +74,10 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
+	"golang.org/x/text":                      {"internal/inspect", "internal/redact"},
 	"golang.org/x/time":                      {"gateway"},
 	"github.com/sony/gobreaker":              {"gateway"},
+	"github.com/landlock-lsm/go-landlock":    {"internal/sandbox"},
 }
 
 // TestImports reads the sources itself rather than asking go list, so that the

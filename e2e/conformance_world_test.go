@@ -138,45 +138,77 @@ func startInjector(t *testing.T, h *house, server string) string {
 // as the body has them.
 func startLax(t *testing.T, strict string) string {
 	t.Helper()
-	to, err := url.Parse(strict)
+	return startChanged(t, strict, func(_ http.ResponseWriter, r *http.Request, m modernMessage) (answered bool) {
+		m.repairHeaders(r.Header)
+		return false
+	})
+}
+
+// startModernOnly makes a server that knows nothing of sessions of one that can be asked
+// both ways.
+func startModernOnly(t *testing.T, both string) string {
+	t.Helper()
+	return startChanged(t, both, func(w http.ResponseWriter, r *http.Request, m modernMessage) (answered bool) {
+		if r.Method == http.MethodPost && m.Params.Meta[metaVersion] != nil {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method != http.MethodPost {
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return true
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"_meta has no protocolVersion"}}`, cmp.Or(string(m.ID), "null"))
+		return true
+	})
+}
+
+const metaVersion = "io.modelcontextprotocol/protocolVersion"
+
+// modernMessage is what of a message is in the headers as well (MCP 2026-07-28).
+type modernMessage struct {
+	ID     json.RawMessage
+	Method string
+	Params struct {
+		Name, URI string
+		Meta      map[string]any `json:"_meta"`
+	}
+}
+
+func (m modernMessage) repairHeaders(h http.Header) {
+	if m.Method == "" { // no message
+		return
+	}
+	h.Set("Mcp-Method", m.Method)
+	h.Del("Mcp-Name")
+	if name := cmp.Or(m.Params.Name, m.Params.URI); name != "" {
+		h.Set("Mcp-Name", name)
+	}
+	if v, ok := m.Params.Meta[metaVersion].(string); ok {
+		h.Set("MCP-Protocol-Version", v)
+	}
+}
+
+// startChanged puts something before a server that sees each message first.
+func startChanged(t *testing.T, server string, first func(w http.ResponseWriter, r *http.Request, m modernMessage) (answered bool)) string {
+	t.Helper()
+	to, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
-		repairHeaders(r.Out)
-	}}
-	s := httptest.NewServer(proxy)
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) }}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var m modernMessage
+		_ = json.Unmarshal(body, &m) // what is no message is the server's to refuse
+		if !first(w, r, m) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
 	t.Cleanup(s.Close)
 	return s.URL + to.Path
-}
-
-// repairHeaders writes what MCP 2026-07-28 wants in headers as the body has it.
-func repairHeaders(r *http.Request) {
-	if r.Body == nil {
-		return
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	var m struct {
-		Method string
-		Params struct {
-			Name, URI string
-			Meta      map[string]any `json:"_meta"`
-		}
-	}
-	if json.Unmarshal(body, &m) != nil {
-		return
-	}
-	r.Header.Set("Mcp-Method", m.Method)
-	r.Header.Del("Mcp-Name")
-	if name := cmp.Or(m.Params.Name, m.Params.URI); name != "" {
-		r.Header.Set("Mcp-Name", name)
-	}
-	if v, ok := m.Params.Meta["io.modelcontextprotocol/protocolVersion"].(string); ok {
-		r.Header.Set("MCP-Protocol-Version", v)
-	}
 }

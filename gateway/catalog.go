@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/inspect"
 	"github.com/wicketgate/wicketgate/internal/schema"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
@@ -32,25 +36,87 @@ type tool struct {
 type catalog struct {
 	cfg     Config
 	server  string
+	open    []string // tools that take parameters that they do not name
+	pins    *PinView
 	flight  singleflight.Group
 	changes atomic.Int64 // how often what is served changed
 
-	mu     sync.RWMutex // guards what follows
-	tools  map[string]*tool
-	listed time.Time
+	mu      sync.RWMutex // guards what follows
+	tools   map[string]*tool
+	waiting map[string]string // digests that are stored and not approved, by tool
+	listed  time.Time
 }
 
-func newCatalog(cfg Config, server string) *catalog {
-	return &catalog{cfg: cfg, server: server, tools: map[string]*tool{}}
+func newCatalog(cfg Config, pins *PinView, u Upstream) *catalog {
+	c := &catalog{cfg: cfg, server: u.Name, open: u.OpenTools, pins: pins, tools: map[string]*tool{}, waiting: map[string]string{}}
+	pins.OnChange(c.ordered)
+	return c
 }
 
+// newPinView makes the view for the servers of the Config.
+func newPinView(cfg Config) *PinView {
+	servers := make([]string, len(cfg.Upstreams))
+	for i, u := range cfg.Upstreams {
+		servers[i] = u.Name
+	}
+	return NewPinView(PinViewConfig{Pins: cfg.Pins, Servers: servers, Now: cfg.Now,
+		Record: func(ctx context.Context, o Order) error { return cfg.Audit.Record(ctx, o.Event()) }})
+}
+
+// Event is the audit line about the order.
+func (o Order) Event() audit.Event {
+	e := audit.Event{Kind: audit.Definition, Action: "tools/" + string(o.Action), Decision: audit.Allow, Operator: o.By,
+		Server: o.Server, Tool: o.Tool, DefinitionDigest: o.Digest}
+	if o.Action == Quarantine {
+		e.Decision = audit.Deny
+	}
+	if o.Accepted != "" {
+		e.Reason = "accepted " + o.Accepted
+	}
+	return e
+}
+
+// PollPins asks what operators did meanwhile. Without it a call does, now and then; with
+// it nobody waits, and OnToolsChange is in time.
+func (g *Gateway) PollPins(ctx context.Context) error { return g.pins.Poll(ctx) }
+
+// OnToolsChange has f called when tools of a server may have appeared or gone because an
+// operator approved a definition or took one away. f must not block.
+func (g *Gateway) OnToolsChange(f func(server string)) { g.pins.OnChange(f) }
+
+// ordered has the definitions listed again before the next call: what was not approved
+// was not kept.
+func (c *catalog) ordered(server string) {
+	if server != c.server {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed = time.Time{}
+	c.changes.Add(1)
+}
+
+// get returns the tool if it is served.
 func (c *catalog) get(name string) *tool {
+	t := c.kept(name)
+	if t == nil {
+		return nil
+	}
+	if digest, err := c.pins.Digest(context.Background(), c.server, name); err != nil || digest != t.digest {
+		return nil
+	}
+	return t
+}
+
+// kept returns what was approved when it was listed.
+func (c *catalog) kept(name string) *tool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.tools[name]
 }
 
 func (c *catalog) fresh() bool {
+	c.pins.refresh(context.Background()) // an order makes it old
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return !c.listed.IsZero() && c.cfg.Now().Sub(c.listed) < definitionsFresh
@@ -62,52 +128,134 @@ func (c *catalog) markListed() {
 	c.listed = c.cfg.Now()
 }
 
+// head is what of a definition is looked at here.
+type head struct {
+	Name   string         `json:"name"`
+	Input  jsontext.Value `json:"inputSchema"`
+	Output jsontext.Value `json:"outputSchema"`
+}
+
 // learn takes a definition that the upstream listed, and returns the tool if that
 // very definition is approved. A changed one takes the tool away until the
 // approved definition is back or the new one has been approved.
 func (c *catalog) learn(ctx context.Context, definition jsontext.Value) (*tool, error) {
-	var head struct {
-		Name   string         `json:"name"`
-		Input  jsontext.Value `json:"inputSchema"`
-		Output jsontext.Value `json:"outputSchema"`
-	}
-	if err := json.Unmarshal(definition, &head); err != nil {
+	var h head
+	if err := json.Unmarshal(definition, &h); err != nil {
 		return nil, fmt.Errorf("tool definition: %w", err)
 	}
-	if !token.ValidToolName(head.Name) {
-		return nil, fmt.Errorf("tool %q: %w", truncate(head.Name), token.ErrBadToolName)
-	}
 	digest, err := token.DigestDefinition(definition)
-	if t := c.get(head.Name); t != nil && err == nil && t.digest == digest {
-		return t, nil
+	t := c.kept(h.Name)
+	if t == nil || err != nil || t.digest != digest {
+		c.forget(h.Name) // also where nobody can tell what is approved
+		if err == nil {
+			t, err = c.take(ctx, h, digest, definition)
+		}
 	}
-	c.forget(head.Name) // also where nobody can tell what is approved
+	if err == nil {
+		err = c.approved(ctx, h.Name, digest)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("tool %s: %w", head.Name, err)
+		return nil, fmt.Errorf("tool %q: %w", truncate(h.Name), err)
 	}
-	pin, err := c.cfg.Pins.AddPin(ctx, Pin{Server: c.server, Tool: head.Name, Digest: digest, Definition: definition, Seen: c.cfg.Now(), Approved: c.cfg.TrustFirstUse})
-	if err != nil {
-		return nil, fmt.Errorf("pin tool %s: %w", head.Name, err)
+	return t, nil
+}
+
+// approved returns an error for a definition that is not the one that counts.
+func (c *catalog) approved(ctx context.Context, name, digest string) error {
+	counts, err := c.pins.Digest(ctx, c.server, name)
+	if err == nil && counts != digest {
+		err = errNotApproved
 	}
-	if pin.Digest != digest || !pin.Approved {
-		return nil, fmt.Errorf("tool %s: its definition is not the approved one", head.Name)
+	return err
+}
+
+// take pins the definition, and keeps it if it is approved.
+func (c *catalog) take(ctx context.Context, h head, digest string, definition jsontext.Value) (*tool, error) {
+	if len(definition) > MaxDefinition {
+		return nil, fmt.Errorf("its definition has more than %d bytes", MaxDefinition)
 	}
-	t := &tool{name: head.Name, digest: digest}
-	t.input, t.broken = schema.CompileInput(head.Input)
-	if t.broken == nil && head.Output != nil {
-		t.output, t.broken = schema.CompileOutput(head.Output)
+	if err := c.approved(ctx, h.Name, digest); err != nil && c.waits(h.Name, digest) {
+		return nil, err
+	}
+	p := Pin{Server: c.server, Tool: pinName(h.Name), Digest: digest, Definition: definition, Seen: c.cfg.Now()}
+	p.Approved = c.cfg.TrustFirstUse && c.trusted(ctx, h.Name, definition)
+	stands, err := c.pins.Add(ctx, p)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("pin: %w", err)
+	case !token.ValidToolName(h.Name):
+		err = token.ErrBadToolName
+	case stands.Digest != digest || !stands.Approved:
+		err = errNotApproved
+	default:
+		return c.keep(ctx, h, digest), nil
+	}
+	c.wait(h.Name, digest)
+	return nil, err
+}
+
+// trusted reports whether first use may approve the definition, and says why it may not.
+func (c *catalog) trusted(ctx context.Context, name string, definition jsontext.Value) bool {
+	codes := inspect.Blocked(inspect.Definition(definition))
+	if !token.ValidToolName(name) {
+		codes = append(codes, inspect.BadName)
+	}
+	if other := c.pins.Lookalike(c.server, name); other != "" {
+		codes = append(codes, inspect.NameCollision)
+	}
+	if len(codes) > 0 {
+		c.cfg.Log.WarnContext(ctx, "tool waits for approval: wicketgate tools diff", "server", c.server, "tool", truncate(name), "findings", codes)
+	}
+	return len(codes) == 0
+}
+
+// pinName is the name under which a definition is pinned: one that is never exposed is
+// quoted, so that it is no other tool's, and does nothing to a store or a terminal.
+func pinName(name string) string {
+	if token.ValidToolName(name) {
+		return name
+	}
+	return truncate(strconv.QuoteToASCII(name))
+}
+
+func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
+	t := &tool{name: h.Name, digest: digest}
+	compile := schema.CompileInput
+	if slices.Contains(c.open, h.Name) {
+		compile = schema.CompileOpenInput
+	}
+	t.input, t.broken = compile(h.Input)
+	if t.broken == nil && h.Output != nil {
+		t.output, t.broken = schema.CompileOutput(h.Output)
 	}
 	if t.broken == nil {
-		t.headers, t.broken = paramHeaders(head.Input)
+		t.headers, t.broken = paramHeaders(h.Input)
 	}
 	if t.broken != nil {
 		c.cfg.Log.WarnContext(ctx, "tool not served", "server", c.server, "tool", t.name, "error", t.broken)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tools[head.Name] = t
+	c.tools[h.Name] = t
 	c.changes.Add(1)
-	return t, nil
+	delete(c.waiting, h.Name)
+	return t
+}
+
+// waits reports whether the definition is in the store already.
+func (c *catalog) waits(name, digest string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.waiting[name] == digest
+}
+
+// wait keeps every list from writing to the store.
+func (c *catalog) wait(name, digest string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.waiting) < MaxPins {
+		c.waiting[name] = digest
+	}
 }
 
 func (c *catalog) forget(name string) {

@@ -21,16 +21,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"sync/atomic"
 	"time"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/policies"
@@ -87,24 +87,20 @@ type Upstream struct {
 	// Transport reaches it; nil: that of the Config.
 	Transport http.RoundTripper
 
-	// Redactor takes out of what the upstream says what nobody is to get; may be nil.
-	Redactor Redactor
-
 	// Timeout is how long a call may take; 0: 2 minutes.
 	Timeout time.Duration
 
 	// Budget of each subject at this server.
 	Budget Budget
 
+	// OpenTools take parameters that their definitions do not name.
+	OpenTools []string
+
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
-}
 
-// Redactor looks at what an upstream says: *redact.Redactor.
-type Redactor interface {
-	// JSON returns v without what is to be masked, and how much that was; v itself, the
-	// same bytes, if nothing. It returns an error where nothing of v may pass.
-	JSON(v jsontext.Value) (jsontext.Value, int, error)
+	// Redactor looks at what the server answers to a call; nil: nothing is redacted.
+	Redactor *redact.Redactor
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.
@@ -121,6 +117,7 @@ type Config struct {
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
 	Single        Single // spends tool tokens
 	Audit         audit.Recorder
+	KeepArguments bool // of calls, redacted, in the audit log
 	Refusals      Refusals
 	Sealer        Sealer
 	Transport     http.RoundTripper // to upstreams
@@ -152,6 +149,8 @@ type Gateway struct {
 	waiting   waiting
 	parked    parkingLot
 	ended     endedSessions
+	opened    openedHandles
+	pins      *PinView
 	life      *life
 	streams   atomic.Int64 // without an end, that are open
 	kept      atomic.Int64 // sessions with upstreams
@@ -159,6 +158,7 @@ type Gateway struct {
 
 type upstream struct {
 	Upstream
+	url     *url.URL // URL, parsed
 	catalog *catalog
 	era     eraOf
 	shared  sharedSessions
@@ -177,7 +177,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Ticks = realTicks
 	}
 	cfg.SlowClient, cfg.Pause, cfg.MaxStreams = cmp.Or(cfg.SlowClient, slowClient), cmp.Or(cfg.Pause, circuitPause), cmp.Or(cfg.MaxStreams, maxStreams)
-	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), life: newLife()}
+	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), pins: newPinView(cfg), life: newLife()}
 	for _, u := range cfg.Upstreams {
 		if !serverName.MatchString(u.Name) {
 			return nil, fmt.Errorf("server name %q: want 1 to 63 of a-z 0-9 -, beginning with a letter or digit", u.Name)
@@ -185,17 +185,26 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = g.newUpstream(u)
+		up, err := g.newUpstream(u)
+		if err != nil {
+			return nil, fmt.Errorf("server %s: %w", u.Name, err)
+		}
+		g.upstreams[u.Name] = up
 	}
 	g.names = names(g.upstreams)
-	g.all = g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
-	return g, nil
+	all, err := g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
+	g.all = all
+	return g, err
 }
 
-func (g *Gateway) newUpstream(u Upstream) *upstream {
+func (g *Gateway) newUpstream(u Upstream) (*upstream, error) {
+	at, err := url.Parse(u.URL)
+	if err != nil {
+		return nil, err
+	}
 	u.Timeout = cmp.Or(u.Timeout, callTimeout)
-	return &upstream{Upstream: u, catalog: newCatalog(g.cfg, u.Name), shared: sharedSessions{kept: &g.kept},
-		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}
+	return &upstream{Upstream: u, url: at, catalog: newCatalog(g.cfg, g.pins, u), shared: sharedSessions{kept: &g.kept},
+		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}, nil
 }
 
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.

@@ -93,7 +93,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 	result := object{}.with(member{"resultType", quote(inputRequired)}, member{"inputRequests", object{}.with(member{inputKey, asks})}, member{"requestState", quote(sealed)})
 	redacted, n, err := p.redact(result)
 	if err != nil {
-		return outcome{}, errRedacted(err)
+		return outcome{}, errRedaction(err)
 	}
 	raw := rpcBody(p.msg.id, redacted, nil)
 	return outcome{status: inputRequired, resultDigest: digest(raw), redactions: n, answer: func() { p.out.final(raw) }}, nil

@@ -189,11 +189,3 @@ func orEmpty(v jsontext.Value) jsontext.Value {
 	}
 	return v
 }
-
-// redact takes out of what the upstream says what nobody is to get.
-func (p *passage) redact(v jsontext.Value) (jsontext.Value, int, error) {
-	if p.up.Redactor == nil || v == nil {
-		return v, 0, nil
-	}
-	return p.up.Redactor.JSON(v)
-}

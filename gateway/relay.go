@@ -48,7 +48,11 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 		return p.resumeParked(ctx, call, finish)
 	}
 	d := &dialogue{p: p, call: call, finish: finish}
-	d.detach(ctx)
+	if p.stateless { // only such a client is answered before its upstream is
+		d.detach(ctx)
+	} else {
+		d.ctx, d.cut, d.release = ctx, func(error) {}, func() bool { return true }
+	}
 	resp, failure := d.send()
 	if failure != nil {
 		d.cut(nil)
@@ -98,7 +102,7 @@ func (d *dialogue) receive(resp *http.Response) (outcome, *rpcError) {
 	if resp.StatusCode != http.StatusOK {
 		return d.refused(resp)
 	}
-	if mediaType(resp) == "text/event-stream" {
+	if mediaType(resp.Header) == "text/event-stream" {
 		return d.stream(resp)
 	}
 	a, err := readAnswer(resp, d.sent.id)
@@ -132,7 +136,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 // readAnswer reads the answer to the request with the id, from a JSON body or an event
 // stream on which nothing else counts.
 func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
-	switch mediaType(resp) {
+	switch mediaType(resp.Header) {
 	case "application/json":
 		raw, err := readAll(http.MaxBytesReader(nil, resp.Body, maxResponse), resp.ContentLength)
 		if err != nil {
@@ -351,8 +355,10 @@ func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 	if replaced != nil {
 		final = replaced
 	}
-	if final, out.redactions, err = d.p.redact(final); err != nil {
-		return outcome{}, errRedacted(err)
+	if d.p.msg.method != "tools/list" { // of which every definition was approved as it is
+		if final, out.redactions, err = d.p.redact(final); err != nil {
+			return outcome{}, errRedaction(err)
+		}
 	}
 	if d.p.stateless {
 		final = completed(final)
@@ -388,7 +394,7 @@ const (
 func (d *dialogue) fault(a peer) (outcome, *rpcError) {
 	fault, redactions, err := d.p.redact(a.fault)
 	if err != nil {
-		return outcome{}, errRedacted(err)
+		return outcome{}, errRedaction(err)
 	}
 	o, err := readObject(fault)
 	code, isNumber := number(o.get("code"))

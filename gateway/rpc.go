@@ -60,11 +60,6 @@ func errUnavailable(reason string, cause error) *rpcError {
 	return &rpcError{Code: codeInternal, Message: "the call could not be made: " + reason, reason: reason, cause: cause}
 }
 
-// errRedacted is for what may not pass even in parts.
-func errRedacted(cause error) *rpcError {
-	return &rpcError{Code: codeDenied, Message: "the answer holds what may not leave the server", reason: "redaction_denied", cause: cause}
-}
-
 func errExchange(err error) *rpcError { return errUnavailable(reasonOf(err, "exchange_failed"), err) }
 
 // reasonOf is the word for the audit log that the error has itself, or the other one.
@@ -124,8 +119,7 @@ func number(v jsontext.Value) (int, bool) {
 // writeBody writes a whole JSON body.
 func writeBody(w http.ResponseWriter, status int, b []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
+	h["Content-Type"], h["Cache-Control"] = sendsJSON, noStore
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // fails only when the client has gone

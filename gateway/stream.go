@@ -26,8 +26,12 @@ const keepAlive = 15 * time.Second
 // errSlow is returned where the client did not take what it was sent in time.
 var errSlow = errors.New("the client does not take its answer")
 
-func mediaType(resp *http.Response) string {
-	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+func mediaType(h http.Header) string {
+	v := h.Get("Content-Type")
+	if v == "application/json" || v == "text/event-stream" {
+		return v
+	}
+	t, _, err := mime.ParseMediaType(v)
 	if err != nil {
 		return ""
 	}

@@ -27,18 +27,20 @@ type outgoing struct {
 	progress jsontext.Value // the client's progressToken, where the message has its id instead
 }
 
+// Values of headers that are always the same. Nobody may change them.
+var (
+	sendsJSON = []string{"application/json"}
+	takesBoth = []string{"application/json, text/event-stream"}
+	noStore   = []string{"no-store"}
+)
+
 // post sends one message to the upstream. It needs a call token, and it sends no
 // header of the client's.
 func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg, m outgoing) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, up.URL, bytes.NewReader(m.body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header = http.Header{
-		"Content-Type":  {"application/json"},
-		"Accept":        {"application/json, text/event-stream"},
-		"Authorization": {"Bearer " + call.Bearer()},
-	}
+	req := (&http.Request{Method: http.MethodPost, URL: up.url, Host: up.url.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(m.body)), Body: io.NopCloser(bytes.NewReader(m.body)),
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.body)), nil }}).WithContext(ctx)
+	req.Header = http.Header{"Content-Type": sendsJSON, "Accept": takesBoth, "Authorization": {"Bearer " + call.Bearer()}}
 	l.apply(req.Header)
 	if l.stateless {
 		req.Header["Mcp-Method"] = []string{m.method}

@@ -66,7 +66,7 @@ func TestChangedDefinitionIsInvisibleUntilApproved(t *testing.T) {
 // or the authorization server of another process, which is told of each.
 func TestChangedDefinitionIsInvisibleThoughNobodyCanTellWhatIsApproved(t *testing.T) {
 	pins := &fragilePins{}
-	w := newWorld(t, func(c *gateway.Config) { pins.real, c.Pins = c.Pins, pins })
+	w := newWorld(t, func(c *gateway.Config) { pins.realPins, c.Pins = c.Pins, pins })
 	s := w.session(tokenSpec{subject: "alice"})
 	if r := s.call(`{"name":"list_messages"}`); !strings.Contains(r.body, "result") {
 		t.Fatalf("before: %s", r)
@@ -89,19 +89,17 @@ func TestChangedDefinitionIsInvisibleThoughNobodyCanTellWhatIsApproved(t *testin
 
 // fragilePins is Pins that may be away.
 type fragilePins struct {
-	real gateway.Pins
+	realPins
 	away atomic.Bool
 }
 
-func (p *fragilePins) Pins(ctx context.Context, server string) ([]gateway.Pin, error) {
-	return p.real.Pins(ctx, server)
-}
+type realPins = gateway.Pins
 
 func (p *fragilePins) AddPin(ctx context.Context, pin gateway.Pin) (gateway.Pin, error) {
 	if p.away.Load() {
 		return gateway.Pin{}, errors.New("away")
 	}
-	return p.real.AddPin(ctx, pin)
+	return p.realPins.AddPin(ctx, pin)
 }
 
 func TestNewToolIsInvisibleWithoutFirstUse(t *testing.T) {

@@ -94,9 +94,10 @@ type Config struct {
 	AllowedOrigins []string `yaml:"allowed_origins"`
 
 	// What happens to a tool definition that was never seen before. approve: the tool
-	// stays invisible until an operator approves it; no command does that yet.
-	// first-use: the first one seen counts, so a server that is malicious on its first
-	// day is believed; a definition that changes later still takes the tool away.
+	// stays invisible until an operator approves it (wicketgate tools approve).
+	// first-use: the first one seen counts unless something is found in it, so a server
+	// that is malicious on its first day may be believed; a definition that changes later
+	// still takes the tool away.
 	Trust string `yaml:"trust" enum:"approve,first-use" default:"approve"`
 
 	// Limits of the listeners.
@@ -263,6 +264,10 @@ type AuditConfig struct {
 	// with store.postgres, and the same after a restart.
 	Name string `yaml:"name" pattern:"^[A-Za-z0-9_.-]{1,64}$"`
 
+	// What of the arguments of calls is written down beside their digest. redacted: all,
+	// without what servers[].redact names, and secrets never; at most 16 KiB a call.
+	Arguments string `yaml:"arguments" enum:"none,redacted" default:"none"`
+
 	// fsync each group of lines: survives a power cut, and costs milliseconds a call.
 	// false survives kill -9.
 	Sync bool `yaml:"sync" default:"false"`
@@ -274,8 +279,25 @@ type ServerConfig struct {
 	Name string `yaml:"name" required:"true" pattern:"^[a-z0-9][a-z0-9-]{0,62}$"`
 
 	// Where it speaks streamable HTTP. https; http only for this machine, or with
-	// insecure_plaintext.
-	URL string `yaml:"url" required:"true"`
+	// insecure_plaintext. Either this or command.
+	URL string `yaml:"url"`
+
+	// Program and arguments of a server that speaks over standard input and output; no
+	// shell reads them. Every session has a process of its own, with nothing of
+	// Wicketgate's environment but PATH and LANG. No token goes to it.
+	Command []string `yaml:"command"`
+
+	// Environment of the command.
+	Env []EnvConfig `yaml:"env"`
+
+	// Working directory of the command, which it may read. Absent: an empty temporary one.
+	Dir string `yaml:"dir"`
+
+	// A process ends when nothing has happened in its session for so long.
+	Idle duration `yaml:"idle" default:"10m" min:"10s" max:"12h"`
+
+	// What the command may do.
+	Sandbox SandboxConfig `yaml:"sandbox"`
 
 	// aud of the call tokens that it is sent: its own name for itself, used by no other
 	// server. Default: url.
@@ -302,9 +324,61 @@ type ServerConfig struct {
 	// can do neither.
 	SenderConstrained bool `yaml:"sender_constrained" default:"false"`
 
+	// What is taken out of its answers: off, mask or deny for each class.
+	Redact RedactConfig `yaml:"redact"`
+
+	// Tools of whose arguments those pass, too, that their definition does not name. A tool
+	// that is not named here takes no parameter that it does not name, at any level.
+	OpenTools []string `yaml:"open_tools"`
+
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.
 	InsecurePlaintext bool `yaml:"insecure_plaintext" default:"false"`
+}
+
+// EnvConfig is a variable of a command's environment.
+type EnvConfig struct {
+	// Name of the variable.
+	Name string `yaml:"name" required:"true" pattern:"^[A-Za-z_][A-Za-z0-9_]{0,127}$"`
+
+	// Its value. Secrets belong into a file.
+	Value string `yaml:"value" secret:"true"`
+
+	// Instead of value: file with it, which others must not be able to read. White space
+	// around it does not count.
+	File string `yaml:"file"`
+}
+
+// SandboxConfig is what a command may do. Linux enforces it.
+type SandboxConfig struct {
+	// best-effort: the log says at the start what this machine cannot enforce. required:
+	// it does not start then. off: the command may do whatever Wicketgate may.
+	Mode string `yaml:"mode" enum:"best-effort,required,off" default:"best-effort"`
+
+	// Memory of one process, in MiB; all processes of a session together are looked at twice a
+	// second and killed beyond it.
+	Memory int `yaml:"memory" default:"1024" min:"64" max:"1048576"`
+
+	// CPU time of one process, after which it is killed.
+	CPU duration `yaml:"cpu" default:"1h" min:"1s" max:"365d"`
+
+	// Processes and threads of a session.
+	Processes int `yaml:"processes" default:"256" min:"1" max:"100000"`
+
+	// Size of a file that it writes, in MiB.
+	Output int `yaml:"output" default:"256" min:"1" max:"1048576"`
+
+	// Files and folders that it may read, with what is below, besides what programs need of
+	// the system (/usr, /lib, certificates). Name the folder with its own code here.
+	Read []string `yaml:"read"`
+
+	// Files and folders that it may write to as well. HOME and TMPDIR are a folder of its
+	// session, which is removed with it.
+	Write []string `yaml:"write"`
+
+	// TCP ports that it may connect to, on any host: the kernel limits ports, not hosts.
+	// Absent: no network at all. "53" allows every datagram (UDP) too, which names need.
+	Connect []string `yaml:"connect"`
 }
 
 // ClientConfig is a client that is known from here.

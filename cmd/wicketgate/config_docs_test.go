@@ -57,7 +57,7 @@ func checked(t *testing.T) (check func(name, configuration string, flags ...stri
 	ca := (&authority{t: t}).issue(x509.Certificate{IsCA: true, NotAfter: time.Now().Add(time.Hour)})
 	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(), "lab.example.json": (&domain{"lab.example", newAuthority(t), newAssertions(t)}).bundle(),
 		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
-	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host"} {
+	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host", "files"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}
 	for name, content := range files {
@@ -93,8 +93,8 @@ func TestExampleIsRight(t *testing.T) {
 	for _, a := range alternatives {
 		check(a, instead(example, regexp.MustCompile(`(?m)^#`).ReplaceAllString(a, "")))
 	}
-	if len(alternatives) != 5 {
-		t.Errorf("%d alternatives, want the proxy, PostgreSQL, login, SPIFFE, and keys and certificates", len(alternatives))
+	if len(alternatives) != 6 {
+		t.Errorf("%d alternatives, want the proxy, PostgreSQL, login, a command, SPIFFE, and keys and certificates", len(alternatives))
 	}
 }
 
@@ -105,7 +105,7 @@ func TestDocumentedConfigurationIsRight(t *testing.T) {
 	example := readText(t, "../../deploy/wicketgate.example.yaml")
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
 	var blocks [][]string
-	for _, name := range []string{"operate", "federation", "spiffe"} {
+	for _, name := range []string{"operate", "federation", "spiffe", "redaction"} {
 		blocks = append(blocks, block.FindAllStringSubmatch(readText(t, "../../docs/"+name+".md"), -1)...)
 	}
 	for _, b := range blocks {

@@ -27,6 +27,10 @@ func (c configCheck) servers(origin *url.URL) {
 			c.refuse(at+".name", "server %s is there twice: give each a name of its own", s.Name)
 		}
 		names[s.Name] = true
+		if c.isCommand(at, s) {
+			c.serverCommand(at, s)
+			continue
+		}
 		if !c.serverURL(at, s, origin) {
 			continue
 		}
@@ -45,14 +49,20 @@ func (c configCheck) servers(origin *url.URL) {
 		}
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained,
-				Timeout: time.Duration(s.Timeout), Budget: c.budget(at, s.Budget)})
+			c.s.house.Upstreams = append(c.s.house.Upstreams, c.ofEvery(at, s, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience}))
 			c.serverID(at, s)
 		}
 	}
 	if len(c.s.Servers) == 0 {
 		c.note("no server is configured: there is nothing to call")
 	}
+}
+
+// ofEvery completes a server with what does not depend on where it is.
+func (c configCheck) ofEvery(at string, s ServerConfig, u gateway.Upstream) gateway.Upstream {
+	u.SenderConstrained, u.OpenTools, u.Redactor = s.SenderConstrained, s.OpenTools, c.redactor(at, s.Redact)
+	u.Timeout, u.Budget = time.Duration(s.Timeout), c.budget(at, s.Budget)
+	return u
 }
 
 // leastBytes is the largest answer: less a minute would refuse it for ever.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,10 +21,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wicketgate/wicketgate/authz"
-	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/demomail"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/remote"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/metadata"
@@ -42,7 +41,9 @@ const devAgent = "dev-agent"
 type devConfig struct {
 	listen    string   // host:port, loopback only; port 0 picks one
 	data      string   // folder, made if it is not there
-	upstreams []string // NAME=URL
+	upstreams []string // NAME=URL or NAME=stdio:COMMAND
+	mcpJSON   []string // files
+	sandbox   []string // NAME=read:PATH and so on
 	verbose   bool
 }
 
@@ -61,7 +62,9 @@ People log in by a click (alice, bob or carol): never use it for anything but de
 	f := c.Flags()
 	f.StringVar(&cfg.listen, "listen", "127.0.0.1:8420", "loopback `address` to listen on; port 0 picks a free one")
 	f.StringVar(&cfg.data, "data", devFolder, "`folder` for keys, clients, grants, policy and the audit log")
-	f.StringArrayVar(&cfg.upstreams, "upstream", nil, "put an MCP server of yours behind the gateway: `NAME=URL` (repeatable)")
+	f.StringArrayVar(&cfg.upstreams, "upstream", nil, "put an MCP server of yours behind the gateway: `NAME=URL` or 'NAME=stdio:COMMAND ARGUMENTS' (repeatable)")
+	f.StringArrayVar(&cfg.mcpJSON, "mcp-json", nil, "put the servers of a `file` with mcpServers, as of Claude or Cursor, behind the gateway (repeatable)")
+	f.StringArrayVar(&cfg.sandbox, "sandbox", nil, "what a stdio server may do: `NAME=read:PATH`, NAME=write:PATH, NAME=connect:PORT; NAME=off, NAME=required (repeatable)")
 	f.BoolVar(&cfg.verbose, "verbose", false, "log every request")
 	return c
 }
@@ -109,6 +112,7 @@ type devSetup struct {
 	house       houseConfig
 	mail        string // the demo server's URL
 	agentSecret string // path of the file
+	notes       []string
 }
 
 // prepareDev makes the data folder and fills in what the flags leave open.
@@ -125,12 +129,15 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 		}
 		d.house.Users = append(d.house.Users, s)
 	}
-	for _, flag := range append([]string{"mail=" + mail}, cfg.upstreams...) {
-		u, err := parseUpstream(flag, issuer)
+	if err := d.addServers(cfg, mail); err != nil {
+		return nil, err
+	}
+	for i, u := range d.house.Upstreams {
+		r, err := redact.New(devRedaction(u.URL == mail))
 		if err != nil {
 			return nil, err
 		}
-		d.house.Upstreams = append(d.house.Upstreams, u)
+		d.house.Upstreams[i].Redactor = r
 	}
 	if err := createFile(d.house.Access, devAccess, 0o644); err != nil {
 		return nil, fmt.Errorf("write %s: %w", d.house.Access, err)
@@ -169,27 +176,6 @@ func createFile(path string, content []byte, mode fs.FileMode) error {
 	}
 	_, err = f.Write(content)
 	return errors.Join(err, f.Close())
-}
-
-// parseUpstream reads NAME=URL.
-func parseUpstream(flag, issuer string) (gateway.Upstream, error) {
-	name, raw, ok := strings.Cut(flag, "=")
-	if !ok {
-		return gateway.Upstream{}, fmt.Errorf("--upstream %q: want NAME=URL, for example files=http://127.0.0.1:3001/mcp", flag)
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return gateway.Upstream{}, fmt.Errorf("--upstream %s: %q is not an http or https URL", name, raw)
-	}
-	public, err := oauth.ParseResource(issuer + "/mcp/" + name)
-	if err != nil {
-		return gateway.Upstream{}, fmt.Errorf("--upstream %q: name: %w", flag, err)
-	}
-	internal, err := oauth.ParseResource(raw)
-	if err != nil {
-		return gateway.Upstream{}, fmt.Errorf("--upstream %s: %w", name, err)
-	}
-	return gateway.Upstream{Name: name, Resource: public, URL: raw, Audience: internal, Budget: defaultBudget}, nil
 }
 
 // listenLoopback refuses every address that another machine could reach: in
@@ -275,6 +261,9 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
 		if !pdp.Names(u.Name) {
 			fmt.Fprintf(w, "Note: no role names server %s yet, so nobody may call its tools: add it to %s and start again\n", u.Name, d.house.Access)
 		}
+	}
+	for _, note := range d.notes {
+		fmt.Fprintln(w, "Note:", note)
 	}
 	fmt.Fprintln(w, "ready", base)
 }

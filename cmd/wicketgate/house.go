@@ -50,6 +50,7 @@ type houseConfig struct {
 	Algorithm     string // of token keys; empty: that of the current one
 	AuditName     string // of the audit log among those in the store
 	AuditSync     bool   // fsync the audit log
+	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
 	Upstreams     []gateway.Upstream
@@ -69,6 +70,8 @@ type houseConfig struct {
 	SPIFFE          *spiffe.Config               // nil: no SVIDs
 	ServerIDs       map[string]identity.SPIFFEID // of servers that are spoken to by mutual TLS
 	Ages            ages
+
+	Commands map[string]commandServer // those of Upstreams that are commands, by name
 
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
@@ -169,15 +172,19 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		exchanger, own = local, h.own
 	}
 	if cfg.Role.enforces() {
-		var err error
-		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: h.upstreams(cfg), All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
-			Sealer: h.ring.Sealer("mcp session"), Transport: transport(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
+		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
+		if err != nil {
+			return err
+		}
+		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
+			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
 			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
 		h.runGateway(cfg)
+		h.watchPins(cfg, true, h.gateway.PollPins)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
 	return h.mount(cfg)
@@ -221,10 +228,11 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	if err != nil {
 		return nil, err
 	}
-	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse)
+	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse, h.recordsOrders(cfg))
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
 		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
+	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
 	if err != nil {
 		return nil, err

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
@@ -14,59 +16,47 @@ import (
 // learnt is the tool definitions that gateways of other processes have approved, as pins
 // of our own store: authz.Definitions and exchange.Definitions.
 type learnt struct {
-	pins    gateway.Pins
+	view    *gateway.PinView
+	servers map[string]bool
 	approve bool // what they have approved is; else the pins are those of a gateway here, too, which waits for its operator
-
-	mu    sync.Mutex                   // guards what follows, and lets one reading of the store at a time
-	known map[string]map[string]string // the digests by server and tool; it has each server
-	read  map[string]time.Time         // when the pins of a server were read
 }
 
-const (
-	rereadAfter = time.Second // the least time between two readings: anybody can make up a tool
-	maxLearnt   = 10_000      // tools of a server: a gateway that was taken over can make them up, too, and they stay
-)
-
-func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string, approve bool) *learnt {
-	l := &learnt{pins: pins, approve: approve, known: map[string]map[string]string{}, read: map[string]time.Time{}}
+func newLearnt(pins gateway.Pins, servers map[oauth.Resource]string, approve bool, record func(context.Context, gateway.Order) error) *learnt {
+	l := &learnt{servers: map[string]bool{}, approve: approve}
 	for _, name := range servers {
-		l.known[name] = map[string]string{}
+		l.servers[name] = true
 	}
+	l.view = gateway.NewPinView(gateway.PinViewConfig{Pins: pins, Servers: slices.Sorted(maps.Keys(l.servers)), Now: time.Now, Record: record})
 	return l
 }
 
-// Learn implements authz.Definitions.
+// Learn implements authz.Definitions. One that differs from what stands waits for the
+// operator here: a gateway that was taken over cannot have it change.
 func (l *learnt) Learn(ctx context.Context, server, tool, digest string) (string, error) {
-	if stands, ok := l.Definition(ctx, server, tool); ok {
+	if stands, ok := l.Definition(ctx, server, tool); ok && stands == digest {
 		return stands, nil
 	}
 	if err := l.mayLearn(server); err != nil {
 		return "", err
 	}
-	p, err := l.pins.AddPin(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: true})
-	if err != nil {
+	p, err := l.view.Add(ctx, gateway.Pin{Server: server, Tool: tool, Digest: digest, Seen: time.Now(), Approved: l.approve})
+	switch {
+	case errors.Is(err, gateway.ErrTooManyPins):
+		return "", &oauth.Error{Code: oauth.AccessDenied, Description: "the authorization server knows as many tools of the server as it keeps"}
+	case err != nil:
 		return "", err
-	}
-	if !p.Approved {
+	case !p.Approved:
 		return "", errNotApproved()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.known[server][tool] = p.Digest
 	return p.Digest, nil
 }
 
 func (l *learnt) mayLearn(server string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	known, ok := l.known[server]
 	switch {
-	case !ok:
+	case !l.servers[server]:
 		return &oauth.Error{Code: oauth.InvalidTarget, Description: "there is no such server: the gateway's configuration has others than the authorization server's"}
 	case !l.approve:
 		return errNotApproved()
-	case len(known) >= maxLearnt:
-		return &oauth.Error{Code: oauth.AccessDenied, Description: "the authorization server knows as many tools of the server as it keeps"}
 	}
 	return nil
 }
@@ -75,44 +65,30 @@ func errNotApproved() error {
 	return &oauth.Error{Code: oauth.AccessDenied, Description: "the definition is not approved at the authorization server, where an operator must"}
 }
 
-// Definition implements exchange.Definitions. A pin that is approved stays as it is.
+// Definition implements exchange.Definitions.
 func (l *learnt) Definition(ctx context.Context, server, tool string) (string, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	known := l.known[server]
-	digest, ok := known[tool]
-	if ok || known == nil || time.Since(l.read[server]) < rereadAfter {
-		return digest, ok
-	}
-	pins, err := l.pins.Pins(ctx, server)
-	if err != nil {
+	if !l.servers[server] {
 		return "", false
 	}
-	l.read[server] = time.Now()
-	for _, p := range pins {
-		if p.Approved {
-			known[p.Tool] = p.Digest
-		}
+	digest, err := l.view.Digest(ctx, server, tool)
+	if err != nil && l.view.Reload(ctx) == nil { // another replica may have learnt it
+		digest, err = l.view.Digest(ctx, server, tool)
 	}
-	digest, ok = known[tool]
-	return digest, ok
+	return digest, err == nil
 }
 
 // toldPins are the pins of a gateway alone, which tells the authorization server of each
 // that is approved before it serves the tool.
 type toldPins struct {
-	own gateway.Pins
-	as  *remote.Server
+	ownPins
+	as *remote.Server
 }
 
-// Pins implements gateway.Pins.
-func (p toldPins) Pins(ctx context.Context, server string) ([]gateway.Pin, error) {
-	return p.own.Pins(ctx, server)
-}
+type ownPins = gateway.Pins
 
 // AddPin implements gateway.Pins.
 func (p toldPins) AddPin(ctx context.Context, pin gateway.Pin) (gateway.Pin, error) {
-	pin, err := p.own.AddPin(ctx, pin)
+	pin, err := p.ownPins.AddPin(ctx, pin)
 	if err != nil || !pin.Approved {
 		return pin, err
 	}
@@ -125,6 +101,26 @@ func (p toldPins) AddPin(ctx context.Context, pin gateway.Pin) (gateway.Pin, err
 	}
 	return pin, nil
 }
+
+// recordsOrders returns what writes of orders about tools into the audit log where no
+// gateway does.
+func (h *house) recordsOrders(cfg houseConfig) func(context.Context, gateway.Order) error {
+	if cfg.Role.enforces() {
+		return nil
+	}
+	return func(ctx context.Context, o gateway.Order) error { return h.audit.Record(ctx, o.Event()) }
+}
+
+// watchPins has the process follow the orders of operators.
+func (h *house) watchPins(cfg houseConfig, here bool, poll func(context.Context) error) {
+	if !here {
+		return
+	}
+	h.closers = append(h.closers, every(pinsPoll, cfg.Log, "ask which tools are approved: none counts when there was no answer for 5 seconds", poll))
+}
+
+// pinsPoll is how often a process looks for what was approved or taken away elsewhere.
+const pinsPoll = time.Second
 
 func (h *house) pins() gateway.Pins {
 	if h.as == nil {

@@ -4,27 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
-// pinned is gateway.Pins in memory.
-type pinned map[string]gateway.Pin
-
-func (p pinned) Pins(context.Context, string) (all []gateway.Pin, err error) {
-	for _, pin := range p {
-		all = append(all, pin)
-	}
-	return all, nil
+// pinned is gateway.Pins in memory, without orders.
+type pinned struct {
+	ownPins
+	all map[string]gateway.Pin
 }
 
+func (p pinned) PinDigests(context.Context, string) (all []gateway.Pin, err error) {
+	return slices.Collect(maps.Values(p.all)), nil
+}
+
+func (p pinned) PinRevision(context.Context) (int64, error) { return 0, nil }
+
 func (p pinned) AddPin(_ context.Context, pin gateway.Pin) (gateway.Pin, error) {
-	if known, ok := p[pin.Tool]; ok {
+	if known, ok := p.all[pin.Tool]; ok {
 		return known, nil
 	}
-	p[pin.Tool] = pin
+	if len(p.all) == gateway.MaxPins {
+		return gateway.Pin{}, gateway.ErrTooManyPins
+	}
+	p.all[pin.Tool] = pin
 	return pin, nil
 }
 
@@ -36,17 +43,17 @@ func TestGatewayCannotFillTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers := map[oauth.Resource]string{resource: "mail"}
-	pins := pinned{}
-	l := newLearnt(pins, servers, true)
-	for i := range maxLearnt {
+	pins := pinned{all: map[string]gateway.Pin{}}
+	l := newLearnt(pins, servers, true, nil)
+	for i := range gateway.MaxPins {
 		if _, err := l.Learn(t.Context(), "mail", fmt.Sprint("tool", i), "d"); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	for name, l := range map[string]*learnt{"at once": l, "after a restart": newLearnt(pins, servers, true)} {
+	for name, l := range map[string]*learnt{"at once": l, "after a restart": newLearnt(pins, servers, true, nil)} {
 		var refused *oauth.Error
-		if _, err := l.Learn(t.Context(), "mail", "one more", "d"); !errors.As(err, &refused) || refused.Code != oauth.AccessDenied || len(pins) != maxLearnt {
-			t.Errorf("%s: %v, and %d are pinned", name, err, len(pins))
+		if _, err := l.Learn(t.Context(), "mail", "one more", "d"); !errors.As(err, &refused) || refused.Code != oauth.AccessDenied || len(pins.all) != gateway.MaxPins {
+			t.Errorf("%s: %v, and %d are pinned", name, err, len(pins.all))
 		}
 		if stands, err := l.Learn(t.Context(), "mail", "tool7", "e"); stands != "d" || err != nil {
 			t.Errorf("%s: %q stands, %v", name, stands, err)

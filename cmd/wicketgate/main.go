@@ -14,9 +14,18 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 func main() {
+	if mine, err := sandbox.Run(os.Args); mine { // a stdio server, to be confined before it runs
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "wicketgate:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	tuneGC()
 	os.Exit(run(untilSignal(), os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -61,7 +70,7 @@ thing; the other commands work beside either.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), clientsCommand(), freezeCommand(), unfreezeCommand(), revokeCommand(), keysCommand(), auditCommand(), callCommand())
+	root.AddCommand(devCommand(), serveCommand(), migrateCommand(), clientsCommand(), toolsCommand(), freezeCommand(), unfreezeCommand(), revokeCommand(), keysCommand(), auditCommand(), callCommand())
 	err := root.ExecuteContext(ctx)
 	var wrong *configError
 	var mistakes *mistakesError

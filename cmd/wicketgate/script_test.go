@@ -1,12 +1,23 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 func TestMain(m *testing.M) {
+	if mine, err := sandbox.Run(os.Args); mine {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	testscript.Main(m, map[string]func(){
 		"wicketgate": main,
 	})

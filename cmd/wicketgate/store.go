@@ -23,7 +23,7 @@ import (
 // storage is all that a process remembers.
 type storage interface {
 	authz.Store
-	gateway.Pins
+	gateway.PinStore
 	keys.Store
 	audit.Heads
 	revocation.Store

@@ -322,6 +322,8 @@ func TestMailHasWhatAGatewayIsFor(t *testing.T) {
 		"an IBAN":                 "GB82 WEST 1234 5698 7654 32",
 		"a card number":           "4111 1111 1111 1111",
 		"a person's name":         "Ada Mirren",
+		"a token":                 "ghp_q3VnT8",
+		"an address":              "priya.raman@harbour.example",
 	} {
 		if !strings.Contains(all.String(), part) {
 			t.Errorf("no message has %s: %q", what, part)

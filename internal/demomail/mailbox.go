@@ -105,9 +105,13 @@ func (m *mailbox) index(id string) int {
 
 // seed is the mail at the start. All people, numbers and accounts are invented:
 // the telephone number is of a range kept for fiction, the card number is the
-// test number of the card networks, the IBAN the example of its standard.
+// test number of the card networks, the IBAN the example of its standard, and the
+// token has the form of GitHub's alone. Gateways redact all of them.
 func seed() []message {
-	const me = "me@harbour.example"
+	const (
+		me    = "me@harbour.example"
+		token = "ghp_" + "q3VnT8xKc5RzLw2YbHj6DfPm9SgEa4Ut7NoB" // in two parts: scanners of repositories would take it for real
+	)
 	return []message{
 		{
 			ID: "m1", From: "Ines Calder <ines.calder@harbour.example>", To: me, Date: "2026-11-02T08:12:00Z",
@@ -139,7 +143,7 @@ func seed() []message {
 		{
 			ID: "m6", From: "Ines Calder <ines.calder@harbour.example>", To: me, Date: "2026-11-05T16:20:00Z",
 			Subject: "Re: Berth plan for this week",
-			Body:    "Berth 4 is free from noon. Thank you for the quick answer.",
+			Body:    "Berth 4 is free from noon. The crew's script reads the plan with the token " + token + " until Friday.",
 		},
 		{
 			ID: "m7", From: "Human resources <hr@harbour.example>", To: me, Date: "2026-11-06T11:15:00Z",

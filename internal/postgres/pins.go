@@ -2,45 +2,128 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
 )
 
-const selectPins = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = $1`
+const (
+	lastOrders = `coalesce(o.action, ''), coalesce(o.digest, ''), coalesce(o.accepted, ''), coalesce(o.by_whom, ''), o.created_at, coalesce(o.seq, 0)
+		FROM tool_pins AS p LEFT JOIN tool_candidates AS c ON c.server = p.server AND c.tool = p.tool
+		LEFT JOIN LATERAL (SELECT action, digest, accepted, by_whom, created_at, seq FROM tool_orders
+			WHERE server = p.server AND tool = p.tool ORDER BY seq DESC LIMIT 1) AS o ON true
+		WHERE p.server = $1 ORDER BY p.tool`
+	selectPins = `SELECT p.server, p.tool, p.digest, p.definition, p.seen_at, p.approved,
+		coalesce(c.digest, ''), coalesce(c.definition, ''::bytea), c.seen_at, ` + lastOrders
+	selectPinDigests = `SELECT p.server, p.tool, p.digest, ''::bytea, p.seen_at, p.approved, coalesce(c.digest, ''), ''::bytea, c.seen_at, ` + lastOrders
+
+	// On the schema before.
+	selectBarePins = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = $1`
+)
 
 func pinColumns(p *gateway.Pin) []any {
 	return []any{&p.Server, &p.Tool, &p.Digest, &p.Definition, (*instant)(&p.Seen), &p.Approved}
 }
 
+func allPinColumns(p *gateway.Pin) []any {
+	return append(pinColumns(p), &p.Pending.Digest, &p.Pending.Definition, (*instant)(&p.Pending.Seen),
+		(*string)(&p.Last.Action), &p.Last.Digest, &p.Last.Accepted, &p.Last.By, (*instant)(&p.Last.At), &p.Last.Seq)
+}
+
 // Pins implements gateway.Pins.
 func (s *Store) Pins(ctx context.Context, server string) ([]gateway.Pin, error) {
+	return s.listPins(ctx, selectPins, server)
+}
+
+// PinDigests implements gateway.Pins.
+func (s *Store) PinDigests(ctx context.Context, server string) ([]gateway.Pin, error) {
+	return s.listPins(ctx, selectPinDigests, server)
+}
+
+func (s *Store) listPins(ctx context.Context, query, server string) ([]gateway.Pin, error) {
 	var pins []gateway.Pin
-	err := s.each(ctx, func(row pgx.Row) error {
-		var p gateway.Pin
-		err := row.Scan(pinColumns(&p)...)
-		pins = append(pins, p)
+	err := s.InTx(ctx, func(ctx context.Context) (err error) { // one that fails must not end a transaction around it
+		pins, err = s.readPins(ctx, query, server, allPinColumns)
 		return err
-	}, selectPins+` ORDER BY tool`, server)
+	})
+	if unmigrated(err) { // with definitions, whatever was asked for
+		pins, err = s.readPins(ctx, selectBarePins+` ORDER BY tool`, server, pinColumns)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list pins: %w", err)
 	}
 	return pins, nil
 }
 
+func (s *Store) readPins(ctx context.Context, query, server string, columns func(*gateway.Pin) []any) (pins []gateway.Pin, err error) {
+	err = s.each(ctx, func(row pgx.Row) error {
+		var p gateway.Pin
+		err := row.Scan(columns(&p)...)
+		if p.Last.Seq > 0 {
+			p.Last.Server, p.Last.Tool = p.Server, p.Tool
+		}
+		pins = append(pins, p)
+		return err
+	}, query, server)
+	return pins, err
+}
+
+// unmigrated reports whether a table is missing that the schema before does not have.
+func unmigrated(err error) bool { return coded(err, undefinedTable) }
+
 // AddPin implements gateway.Pins.
 func (s *Store) AddPin(ctx context.Context, p gateway.Pin) (gateway.Pin, error) {
-	_, err := s.exec(ctx, `INSERT INTO tool_pins (server, tool, digest, definition, seen_at, approved)
-		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (server, tool) DO NOTHING`,
-		p.Server, p.Tool, p.Digest, some(p.Definition), micros(p.Seen), p.Approved)
 	var stands gateway.Pin
-	if err == nil { // a statement of its own: it sees the pin that was in the way
-		err = s.get(ctx, selectPins+` AND tool = $2`, []any{p.Server, p.Tool}, pinColumns(&stands)...)
-	}
+	err := s.InTx(ctx, func(ctx context.Context) error {
+		_, err := s.exec(ctx, `INSERT INTO tool_pins (server, tool, digest, definition, seen_at, approved)
+			SELECT $1::text, $2::text, $3::text, $4::bytea, $5::bigint, $6::boolean WHERE (SELECT count(*) FROM tool_pins WHERE server = $1) < $7
+			ON CONFLICT (server, tool) DO NOTHING`,
+			p.Server, p.Tool, p.Digest, some(p.Definition), micros(p.Seen), p.Approved, gateway.MaxPins)
+		if err != nil {
+			return err
+		}
+		err = s.get(ctx, selectBarePins+` AND tool = $2`, []any{p.Server, p.Tool}, pinColumns(&stands)...)
+		if errors.Is(err, authz.ErrNotFound) {
+			return gateway.ErrTooManyPins
+		}
+		if err != nil || stands.Digest == p.Digest {
+			return err
+		}
+		err = s.InTx(ctx, func(ctx context.Context) error { return s.addCandidate(ctx, p) })
+		if unmigrated(err) {
+			return nil // it is not served, and cannot be approved
+		}
+		return err
+	})
 	if err != nil {
 		return gateway.Pin{}, fmt.Errorf("add pin: %w", err)
 	}
 	return stands, nil
+}
+
+// addCandidate keeps the newest definition that is not the pinned one.
+func (s *Store) addCandidate(ctx context.Context, p gateway.Pin) error {
+	_, err := s.exec(ctx, `INSERT INTO tool_candidates AS old (server, tool, digest, definition, seen_at)
+		SELECT server, tool, $3::text, $4::bytea, $5::bigint FROM tool_pins WHERE server = $1 AND tool = $2 AND digest <> $3
+		ON CONFLICT (server, tool) DO UPDATE SET digest = excluded.digest, definition = excluded.definition, seen_at = excluded.seen_at
+		WHERE old.digest <> excluded.digest`, p.Server, p.Tool, p.Digest, some(p.Definition), micros(p.Seen))
+	return err
+}
+
+// PinnedServers implements gateway.PinStore.
+func (s *Store) PinnedServers(ctx context.Context) (servers []string, err error) {
+	err = s.each(ctx, func(row pgx.Row) error {
+		var name string
+		err := row.Scan(&name)
+		servers = append(servers, name)
+		return err
+	}, `SELECT DISTINCT server FROM tool_pins ORDER BY server`)
+	if err != nil {
+		return nil, fmt.Errorf("list servers with pins: %w", err)
+	}
+	return servers, nil
 }

@@ -21,7 +21,7 @@ func TestStoreThroughPgBouncer(t *testing.T) { storetest.Run(t, stores(t, bounce
 // TestStoreOnTheSchemaBefore is a program that was replaced before its database
 // was migrated.
 func TestStoreOnTheSchemaBefore(t *testing.T) {
-	storetest.Run(t, stores(t, before(t), 100))
+	storetest.RunBefore(t, stores(t, before(t), 100))
 }
 
 func TestProcesses(t *testing.T) { storetest.RunProcesses(t, 0, processes(pgtest.Migrated)) }

@@ -13,7 +13,7 @@ import (
 )
 
 // wholeTables are the statements that read all of a table on purpose.
-var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|keys ORDER BY|audit_heads WHERE \?1 = ''|goose_db_version|sqlite_schema|pragma_application_id)`)
+var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \?1 = ''|goose_db_version|sqlite_schema|pragma_application_id)`)
 
 // TestNoStatementScansATable keeps the price of a request from growing with what
 // is stored.
@@ -37,12 +37,12 @@ func TestNoStatementScansATable(t *testing.T) {
 		}
 		for _, step := range plan(t, db, s) {
 			// Of clients_unused only what is counted is there.
-			if strings.HasPrefix(step, "SCAN") && step != "SCAN clients USING COVERING INDEX clients_unused" {
+			if strings.HasPrefix(step, "SCAN") && step != "SCAN CONSTANT ROW" && step != "SCAN clients USING COVERING INDEX clients_unused" {
 				t.Errorf("%s: %s", s, step)
 			}
 		}
 	}
-	if listed > 6 {
+	if listed > 7 {
 		t.Errorf("%d statements may read all of a table", listed)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // TestStoreOnTheSchemaBefore is a program that was replaced before its database
 // was migrated.
-func TestStoreOnTheSchemaBefore(t *testing.T) { storetest.Run(t, stores(t, before(t), 100)) }
+func TestStoreOnTheSchemaBefore(t *testing.T) { storetest.RunBefore(t, stores(t, before(t), 100)) }
 
 // before is a database with the schema of one migration less.
 func before(t *testing.T) (path string) {

@@ -28,7 +28,7 @@ import (
 type Store interface {
 	authz.Store
 	keys.Store
-	gateway.Pins
+	gateway.PinStore
 	audit.Heads
 	revocation.Store
 	// EndAuthorizations ends all of a subject or client, and returns how many.
@@ -50,16 +50,27 @@ type Stores struct {
 	Open func(t *testing.T) Store
 	// Rounds of each contest; zero: 1,000.
 	Rounds int
+	before bool // the database has the schema before
 }
 
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
 	for _, group := range [][]test{clientTests, registeredTests, grantTests, onceTests, ticketTests, deviceTests,
-		documentTests, txTests, expireTests, keyTests, pinTests, headTests, revocationTests, pingTests, roundTests()} {
+		documentTests, txTests, expireTests, keyTests, pinTests, orderTests, headTests, revocationTests, pingTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}
 	}
+}
+
+// RunBefore runs the suite on databases of the schema before, which lack what came with
+// the newest one.
+func RunBefore(t *testing.T, open func(t *testing.T) Stores) {
+	Run(t, func(t *testing.T) Stores {
+		s := open(t)
+		s.before = true
+		return s
+	})
 }
 
 var pingTests = []test{

@@ -32,14 +32,18 @@ func BenchmarkVerifyFirstSight(b *testing.B) {
 	}
 }
 
-// BenchmarkMintCall is to be read beside BenchmarkSign, which it contains.
+// BenchmarkMintCall is to be read beside BenchmarkSign, which its ES256 contains.
 func BenchmarkMintCall(b *testing.B) {
-	m, parent, spec := newMinter(&now, ecSigner()), accessOf(b, goodAccess), toolCall(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := m.Call(parent, spec); err != nil {
-			b.Fatal(err)
-		}
+	for _, k := range []signer{ecSigner(), {KeyID: "ed", Algorithm: "EdDSA", Key: ed}} {
+		b.Run(k.Algorithm, func(b *testing.B) {
+			m, parent, spec := newMinter(&now, k), accessOf(b, goodAccess), toolCall(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.Call(parent, spec); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

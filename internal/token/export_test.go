@@ -25,3 +25,6 @@ func (v *Verifier) Cached() int {
 
 // VerifyJWS is the signature check alone, for vectors that are JWS but no tokens.
 func VerifyJWS(raw string, key crypto.PublicKey) ([]byte, error) { return verifyJWS(raw, key) }
+
+// FixedES256 is what a JWS has of a signature.
+var FixedES256 = fixedES256

@@ -7,17 +7,18 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/asn1"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
@@ -62,10 +63,19 @@ type MinterConfig struct {
 }
 
 // Minter builds and signs tokens. It is safe for concurrent use.
-type Minter struct{ cfg MinterConfig }
+type Minter struct {
+	cfg   MinterConfig
+	start atomic.Pointer[start] // of the last token; keys change seldom
+}
+
+// start is what all tokens that a key signs begin with.
+type start struct {
+	header header
+	text   string // base64url and the dot
+}
 
 // NewMinter makes a Minter.
-func NewMinter(cfg MinterConfig) *Minter { return &Minter{cfg} }
+func NewMinter(cfg MinterConfig) *Minter { return &Minter{cfg: cfg} }
 
 // AccessSpec is what a grant gave.
 type AccessSpec struct {
@@ -122,18 +132,17 @@ func (m *Minter) sign(c claims) (string, error) {
 		}
 	}
 	k := m.cfg.Signer.SigningKey()
-	h, err := json.Marshal(header{Algorithm: k.Algorithm, KeyID: k.KeyID, Type: typAccess})
+	begin, err := m.begin(header{Algorithm: k.Algorithm, KeyID: k.KeyID, Type: typAccess})
 	if err != nil {
-		return "", fmt.Errorf("encode header: %w", err)
+		return "", err
 	}
 	payload, err := json.Marshal(c)
 	if err != nil {
 		return "", fmt.Errorf("encode claims: %w", err)
 	}
 	b64 := base64.RawURLEncoding
-	raw := make([]byte, 0, b64.EncodedLen(len(h))+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+2)
-	raw = append(b64.AppendEncode(raw, h), '.')
-	raw = b64.AppendEncode(raw, payload)
+	raw := make([]byte, 0, len(begin)+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+1)
+	raw = b64.AppendEncode(append(raw, begin...), payload)
 	signature, err := k.sign(raw)
 	if err != nil {
 		return "", fmt.Errorf("sign with key %s: %w", k.KeyID, err)
@@ -143,6 +152,20 @@ func (m *Minter) sign(c claims) (string, error) {
 		return "", fmt.Errorf("token would be longer than %d bytes", maxToken)
 	}
 	return string(raw), nil
+}
+
+// begin is the first part of the compact serialization, remembered from the last time.
+func (m *Minter) begin(h header) (string, error) {
+	if last := m.start.Load(); last != nil && last.header == h {
+		return last.text, nil
+	}
+	b, err := json.Marshal(h)
+	if err != nil {
+		return "", fmt.Errorf("encode header: %w", err)
+	}
+	s := &start{h, base64.RawURLEncoding.EncodeToString(b) + "."}
+	m.start.Store(s)
+	return s.text, nil
 }
 
 // sign makes the signature value of a JWS (RFC 7518 §3.4, RFC 8037 §3.1). It is
@@ -176,12 +199,19 @@ func signES256(k crypto.Signer, input []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var v struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &v); err != nil {
-		return nil, err
+	return fixedES256(der)
+}
+
+// fixedES256 is the signature as RFC 7518 §3.4 has it, of what crypto/ecdsa gives.
+func fixedES256(der []byte) ([]byte, error) {
+	var r, s []byte
+	in, both := cryptobyte.String(der), cryptobyte.String(nil)
+	if !in.ReadASN1(&both, asn1.SEQUENCE) || !in.Empty() || !both.ReadASN1Integer(&r) || !both.ReadASN1Integer(&s) ||
+		!both.Empty() || len(r) > 32 || len(s) > 32 {
+		return nil, errors.New("the key made no signature of P-256")
 	}
 	out := make([]byte, 64)
-	v.R.FillBytes(out[:32])
-	v.S.FillBytes(out[32:])
+	copy(out[32-len(r):], r)
+	copy(out[64-len(s):], s)
 	return out, nil
 }

@@ -1,0 +1,251 @@
+// Package stdio runs the MCP server of a command and presents it as a streamable HTTP
+// server of the session era (MCP 2025-11-25, transports), within the process:
+// a Transport is an http.RoundTripper. A session has a process of its own, so that
+// nothing that a server remembers passes from one caller to another.
+//
+// It owns the process (start, limits on number and life, end) and which message goes
+// to which stream. It does NOT authenticate anybody, does NOT look at what messages
+// say beyond method, id and progress token, and passes no header to the process: the
+// process never sees a token. What confines the process is package sandbox's.
+//
+// Not here: resuming of streams (Last-Event-ID), batches.
+package stdio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
+)
+
+// Limits.
+const (
+	maxLine     = 4 << 20 // bytes of a message, in either direction
+	maxQueued   = 8 << 20 // bytes that wait for a slow client of one stream
+	maxCalls    = 1024    // requests of a session without an answer
+	sweepPeriod = 5 * time.Second
+)
+
+// Config says how to run a server.
+type Config struct {
+	Name    string   // for the log
+	Command []string // program and arguments; no shell reads it
+	Env     []string // NAME=VALUE, besides PATH, HOME, LANG and TMPDIR; nothing else is inherited
+	Dir     string   // working directory; empty: the process's own temporary one
+
+	// Sandbox confines the processes; nil: nothing does.
+	Sandbox *sandbox.Sandbox
+
+	Idle  time.Duration // a session in which nothing happens ends; 0: 10 minutes
+	Life  time.Duration // every session ends; 0: 12 hours
+	Grace time.Duration // from closing stdin to SIGTERM, and on to SIGKILL; 0: 2 seconds
+
+	MaxProcesses int // 0: 64
+	MaxPerOwner  int // 0: 8
+
+	// Owner names whose session it is, of the context of the initialize request; nil: all
+	// sessions are of one owner.
+	Owner func(ctx context.Context) string
+
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		value *time.Duration
+		safe  time.Duration
+	}{{&c.Idle, 10 * time.Minute}, {&c.Life, 12 * time.Hour}, {&c.Grace, 2 * time.Second}} {
+		if *d.value <= 0 {
+			*d.value = d.safe
+		}
+	}
+	if c.MaxProcesses <= 0 {
+		c.MaxProcesses = 64
+	}
+	if c.MaxPerOwner <= 0 {
+		c.MaxPerOwner = 8
+	}
+	if c.Owner == nil {
+		c.Owner = func(context.Context) string { return "" }
+	}
+	return c
+}
+
+// Transport is the server's HTTP side. It is safe for concurrent use.
+type Transport struct {
+	cfg     Config
+	program string
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	closed   bool
+	sessions map[string]*session
+	running  map[string]int // processes by owner, of ended sessions too until they are gone
+	total    int            // of running
+
+	processes sync.WaitGroup // that run
+	stopSweep context.CancelFunc
+	swept     chan struct{} // closed when the sweeper has ended
+}
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// New makes a Transport. It starts no process yet. Close it when it is not needed.
+func New(cfg Config) (*Transport, error) {
+	if len(cfg.Command) == 0 {
+		return nil, errors.New("the command is empty: name a program")
+	}
+	program, err := find(cfg.Command[0], cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range cfg.Env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" || strings.ContainsRune(e, 0) {
+			return nil, errors.New("env: each entry must be NAME=VALUE") // the value may be a secret
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{},
+		stopSweep: cancel, swept: make(chan struct{})}
+	go t.sweepUntil(ctx)
+	return t, nil
+}
+
+// find returns the absolute path of a program: one with a slash is relative to dir,
+// as it would be for the process itself.
+func find(program, dir string) (string, error) {
+	if strings.Contains(program, "/") && !filepath.IsAbs(program) {
+		program = filepath.Join(dir, program)
+	}
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", fmt.Errorf("command %q: %w: write the path of a program, or the name of one in PATH", program, errors.Unwrap(err))
+	}
+	return filepath.Abs(path)
+}
+
+// Close ends all processes and waits until they are gone.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.stopSweep()
+	<-t.swept
+	for _, s := range t.all() {
+		s.end("shutdown")
+	}
+	t.processes.Wait()
+	return nil
+}
+
+func (t *Transport) all() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]*session, 0, len(t.sessions))
+	for _, s := range t.sessions {
+		out = append(out, s)
+	}
+	return out
+}
+
+func (t *Transport) sweepUntil(ctx context.Context) {
+	defer close(t.swept)
+	tick := time.NewTicker(sweepPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			t.sweep()
+		}
+	}
+}
+
+// sweep ends the sessions whose time is over.
+func (t *Transport) sweep() {
+	now := t.cfg.Now()
+	for _, s := range t.all() {
+		if why := s.overdue(now); why != "" {
+			s.end(why)
+		}
+	}
+}
+
+// find returns a live session.
+func (t *Transport) find(id string) *session {
+	t.mu.Lock()
+	s := t.sessions[id]
+	t.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	if why := s.overdue(t.cfg.Now()); why != "" { // the sweeper comes now and then only
+		s.end(why)
+		return nil
+	}
+	return s
+}
+
+// Reasons for an HTTP 503: the first word of its body.
+const (
+	reasonProcesses = "too_many_processes"
+	reasonOwner     = "too_many_processes_of_caller"
+	reasonClosed    = "shutting_down"
+	reasonCalls     = "too_many_open_requests"
+)
+
+// reserve takes a place for one process. It returns the reason why there is none.
+func (t *Transport) reserve(owner string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.closed:
+		return reasonClosed
+	case t.total >= t.cfg.MaxProcesses:
+		return reasonProcesses
+	case t.running[owner] >= t.cfg.MaxPerOwner:
+		return reasonOwner
+	}
+	t.total++
+	t.running[owner]++
+	t.processes.Add(1)
+	return ""
+}
+
+// release gives the place back, once the process is gone.
+func (t *Transport) release(owner string) {
+	t.mu.Lock()
+	t.total--
+	if t.running[owner]--; t.running[owner] == 0 {
+		delete(t.running, owner)
+	}
+	t.mu.Unlock()
+	t.processes.Done()
+}
+
+// add makes the session known. After Close it is too late.
+func (t *Transport) add(s *session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return false
+	}
+	t.sessions[s.id] = s
+	return true
+}
+
+func (t *Transport) remove(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.sessions, s.id)
+}
