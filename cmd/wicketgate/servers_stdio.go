@@ -44,7 +44,7 @@ func commandUpstream(issuer, name string) (gateway.Upstream, error) {
 	if err != nil {
 		return gateway.Upstream{}, err
 	}
-	return gateway.Upstream{Name: name, Resource: public, URL: "stdio://" + name, Audience: internal}, nil
+	return gateway.Upstream{Name: name, Resource: public, URL: "stdio://" + name, Audience: internal, Budget: defaultBudget}, nil
 }
 
 // withCommands gives those upstreams a transport that are commands.
