@@ -169,7 +169,7 @@ func (h *hop) receive(ctx context.Context, resp *http.Response) (outcome, *rpcEr
 	if id := visibleASCII(resp.Header.Get("Mcp-Session-Id")); id != "" && h.msg.method == "initialize" {
 		h.w.Header().Set("Mcp-Session-Id", id)
 	}
-	if mediaType(resp) == "text/event-stream" {
+	if mediaType(resp.Header) == "text/event-stream" {
 		return h.follow(ctx, resp)
 	}
 	defer drain(resp)
@@ -291,7 +291,7 @@ func (h *hop) listen() {
 		if resp.StatusCode != http.StatusOK {
 			return h.refused(resp)
 		}
-		if mediaType(resp) != "text/event-stream" {
+		if mediaType(resp.Header) != "text/event-stream" {
 			_ = resp.Body.Close()
 			return outcome{}, errUnavailable("upstream_malformed", errors.New("another content type than text/event-stream"))
 		}

@@ -48,7 +48,7 @@ func (d *definitions) read(page func(cursor string) (object, error)) error {
 			found[h.Name] = t
 			return
 		}
-		found[h.Name] = h.tool(digest)
+		found[h.Name] = h.tool(digest, nil)
 	})
 	if err != nil {
 		return err

@@ -75,6 +75,11 @@ func (p *passage) lastEvent() (event, *rpcError) {
 // hear opens the upstream's stream and passes on what comes. An upstream that has none
 // leaves the news of the gateway itself.
 func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcome, *rpcError) {
+	if from.Method != "" { // the rest of a call takes no longer than a call
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.up.Timeout)
+		defer cancel()
+	}
 	resp, err := p.g.get(ctx, p.up, call, p.session.own(), from.Event)
 	if err != nil {
 		return outcome{}, upstreamError(err)
@@ -87,7 +92,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 		return outcome{}, &rpcError{Code: codeInvalidRequest, Message: "the server resumes no streams", status: http.StatusMethodNotAllowed, reason: "not_resumable"}
 	case resp.StatusCode != http.StatusOK:
 		return outcome{}, statusError(resp.StatusCode)
-	case mediaType(resp) != "text/event-stream":
+	case mediaType(resp.Header) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
 	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}

@@ -48,7 +48,11 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 		return p.resumeParked(ctx, call, finish)
 	}
 	d := &dialogue{p: p, call: call, finish: finish}
-	d.detach(ctx)
+	if p.stateless { // only such a client is answered before its upstream is
+		d.detach(ctx)
+	} else {
+		d.ctx, d.cut, d.release = ctx, func(error) {}, func() bool { return true }
+	}
 	resp, failure := d.send()
 	if failure != nil {
 		d.cut(nil)
@@ -103,7 +107,7 @@ func (d *dialogue) receive(resp *http.Response) (outcome, *rpcError) {
 	if resp.StatusCode != http.StatusOK {
 		return d.refused(resp)
 	}
-	if mediaType(resp) == "text/event-stream" {
+	if mediaType(resp.Header) == "text/event-stream" {
 		return d.stream(resp)
 	}
 	a, err := readAnswer(resp, d.sent.id)
@@ -137,7 +141,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 // readAnswer reads the answer to the request with the id, from a JSON body or an event
 // stream on which nothing else counts.
 func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
-	switch mediaType(resp) {
+	switch mediaType(resp.Header) {
 	case "application/json":
 		raw, err := readAll(http.MaxBytesReader(nil, resp.Body, maxResponse), resp.ContentLength)
 		if err != nil {

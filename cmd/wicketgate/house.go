@@ -51,6 +51,7 @@ type houseConfig struct {
 	Algorithm     string // of token keys; empty: that of the current one
 	AuditName     string // of the audit log among those in the store
 	AuditSync     bool   // fsync the audit log
+	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
 	Upstreams     []gateway.Upstream
@@ -177,12 +178,14 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
-			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
+			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
+			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
 		h.watchPins(cfg, true, h.gateway.PollPins)
+		h.runGateway(cfg)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
 	return h.mount(cfg)
@@ -315,15 +318,6 @@ func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
 		}
 	}
 	return edges
-}
-
-// transport is for upstreams: many calls at once over kept connections, no proxy
-// of the environment, no decompression (bytes pass as they are).
-func transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy, t.DisableCompression = nil, true
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256
-	return t
 }
 
 // inline is transport for upstreams that are called in the clear: on loopback or through

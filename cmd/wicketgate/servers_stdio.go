@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,7 +70,7 @@ func (h *house) withCommands(cfg houseConfig, upstreams []gateway.Upstream) ([]g
 
 func (c commandServer) transport(name string, can sandbox.Support, log *slog.Logger) (*stdio.Transport, error) {
 	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle, MaxPerOwner: 64,
-		Owner: func(context.Context) string { return "" }, Log: log, Now: time.Now}
+		Owner: gateway.SubjectOf, Log: log, Now: time.Now}
 	if c.Mode == sandboxOff {
 		log.Warn("stdio server is not confined: it may do whatever Wicketgate may", "server", name)
 		return stdio.New(cfg)
