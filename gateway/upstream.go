@@ -75,8 +75,8 @@ func (p *passage) dress(l leg) outgoing {
 	case l.shared != nil:
 		m.id, m.progress = l.shared.next(), p.meta.progress
 		m.body = envelope(m.id, p.msg.method, p.msg.params.with(member{"_meta", p.sessionMeta(m.id)}, member{"inputResponses", nil}, member{"requestState", nil}))
-	case l.stateless && p.session.Translated:
-		m.body = envelope(m.id, p.msg.method, p.msg.params.with(append(p.input, member{"_meta", statelessMeta(p.theirMeta(), p.session.Info, p.session.Capabilities)})...))
+	case l.stateless && p.session.Translated: // whose client knows no requestState, and has none from us
+		m.body = envelope(m.id, p.msg.method, p.msg.params.with(member{"_meta", statelessMeta(p.theirMeta(), p.session.Info, p.session.Capabilities)}, member{"inputResponses", nil}, member{"requestState", nil}))
 	case p.input != nil:
 		m.body = envelope(m.id, p.msg.method, p.msg.params.with(p.input...))
 	}

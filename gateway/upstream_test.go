@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -30,7 +31,7 @@ type upstream struct {
 	got   []received
 	tools string
 	// answer overrides the answer to a JSON-RPC method.
-	answer map[string]http.HandlerFunc
+	answer map[string]http.HandlerFunc // each may read the body again
 }
 
 func newUpstream(t *testing.T) *upstream {
@@ -55,6 +56,7 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	answer, tools := u.answer[m.Method], u.tools
 	u.mu.Unlock()
 	if answer != nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer(w, r)
 		return
 	}

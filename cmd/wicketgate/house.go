@@ -18,7 +18,6 @@ import (
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
-	"github.com/wicketgate/wicketgate/internal/inline"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
@@ -184,8 +183,8 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		if err != nil {
 			return err
 		}
-		h.watchPins(cfg, true, h.gateway.PollPins)
 		h.runGateway(cfg)
+		h.watchPins(cfg, true, h.gateway.PollPins)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
 	return h.mount(cfg)
@@ -318,14 +317,6 @@ func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
 		}
 	}
 	return edges
-}
-
-// inline is transport for upstreams that are called in the clear: on loopback or through
-// a sidecar, where handing each call over to the goroutines of a connection is dear.
-func (h *house) inline() http.RoundTripper {
-	t := inline.New(transport())
-	h.closers = append(h.closers, func() error { t.CloseIdleConnections(); return nil })
-	return t
 }
 
 // mount puts the endpoints of one origin together.

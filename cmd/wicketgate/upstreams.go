@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/inline"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
 
@@ -33,6 +34,14 @@ func transport() *http.Transport {
 	t.Proxy, t.DisableCompression = nil, true
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256
 	t.DialContext, t.TLSHandshakeTimeout = (&net.Dialer{Timeout: dialWithin, KeepAlive: 30 * time.Second}).DialContext, dialWithin
+	return t
+}
+
+// inline is transport for upstreams that are called in the clear: on loopback or through
+// a sidecar, where handing each call over to the goroutines of a connection is dear.
+func (h *house) inline() http.RoundTripper {
+	t := inline.New(transport())
+	h.closers = append(h.closers, func() error { t.CloseIdleConnections(); return nil })
 	return t
 }
 
