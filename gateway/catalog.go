@@ -218,10 +218,12 @@ func pinName(name string) string {
 	return truncate(strconv.QuoteToASCII(name))
 }
 
-func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
+// tool makes the tool of a definition with that digest; open tools take parameters that
+// they do not name.
+func (h head) tool(digest string, open []string) *tool {
 	t := &tool{name: h.Name, digest: digest}
 	compile := schema.CompileInput
-	if slices.Contains(c.open, h.Name) {
+	if slices.Contains(open, h.Name) {
 		compile = schema.CompileOpenInput
 	}
 	t.input, t.broken = compile(h.Input)
@@ -231,6 +233,11 @@ func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
 	if t.broken == nil {
 		t.headers, t.broken = paramHeaders(h.Input)
 	}
+	return t
+}
+
+func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
+	t := h.tool(digest, c.open)
 	if t.broken != nil {
 		c.cfg.Log.WarnContext(ctx, "tool not served", "server", c.server, "tool", t.name, "error", t.broken)
 	}

@@ -75,6 +75,11 @@ func (p *passage) lastEvent() (event, *rpcError) {
 // hear opens the upstream's stream and passes on what comes. An upstream that has none
 // leaves the news of the gateway itself.
 func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcome, *rpcError) {
+	if from.Method != "" { // the rest of a call takes no longer than a call
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.up.Timeout)
+		defer cancel()
+	}
 	resp, err := p.g.get(ctx, p.up, call, p.session.own(), from.Event)
 	if err != nil {
 		return outcome{}, upstreamError(err)

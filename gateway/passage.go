@@ -122,7 +122,7 @@ func (p *passage) serveStateless() *rpcError {
 	if p.msg.id == nil { // closing the stream is how a request is cancelled, and there are no other notifications
 		return p.errNoMethod()
 	}
-	if err := p.checkStateless(); err != nil {
+	if err := checkStateless(p.r.Header, p.msg, p.meta); err != nil {
 		return err
 	}
 	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {

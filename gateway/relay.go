@@ -95,6 +95,11 @@ func (d *dialogue) send() (*http.Response, *rpcError) {
 		}
 		drain(resp)
 		d.p.up.shared.drop(d.leg.shared)
+		if d.p.tool == nil { // else there will be no session either
+			if d.call, failure = d.p.again(d.ctx); failure != nil { // who counts tokens has spent this one
+				return nil, failure
+			}
+		}
 	}
 }
 

@@ -209,8 +209,17 @@ func (s *stream) final(raw []byte) {
 		_ = s.event(sse{id: s.last, data: raw}) // fails only when the client has gone
 		return
 	}
-	_ = s.inTime(func() error { writeBody(s.w, cmp.Or(s.status, http.StatusOK), raw); return nil })
+	status := cmp.Or(s.status, http.StatusOK)
+	if len(raw) <= unwaited {
+		writeBody(s.w, status, raw)
+		return
+	}
+	_ = s.inTime(func() error { writeBody(s.w, status, raw); return nil })
 }
+
+// unwaited is how large an answer may be, bytes, for which nobody has to wait: the
+// connection's own buffers take it.
+const unwaited = 2 << 10
 
 // fail tells the client of a failure instead.
 func (s *stream) fail(id jsontext.Value, e *rpcError) {
@@ -218,7 +227,7 @@ func (s *stream) fail(id jsontext.Value, e *rpcError) {
 		_ = s.event(sse{data: rpcBody(id, nil, e)})
 		return
 	}
-	_ = s.inTime(func() error { writeRPC(s.w, id, nil, e); return nil })
+	writeRPC(s.w, id, nil, e)
 }
 
 // flush has the client see that the stream is open.

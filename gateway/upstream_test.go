@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -30,7 +31,7 @@ type upstream struct {
 	got   []received
 	tools string
 	// answer overrides the answer to a JSON-RPC method.
-	answer map[string]http.HandlerFunc
+	answer map[string]http.HandlerFunc // each may read the body again
 }
 
 func newUpstream(t *testing.T) *upstream {
@@ -55,6 +56,7 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	answer, tools := u.answer[m.Method], u.tools
 	u.mu.Unlock()
 	if answer != nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer(w, r)
 		return
 	}
@@ -123,4 +125,30 @@ func (u *upstream) calls(method string) []received {
 func (r received) bearer() string {
 	_, t, _ := strings.Cut(r.header.Get("Authorization"), " ")
 	return t
+}
+
+// definition is one that the upstream lists.
+type definition struct {
+	name string
+	json json.RawMessage
+}
+
+func toolDefinitions(t *testing.T, u *upstream) (all []definition) {
+	t.Helper()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var list []json.RawMessage
+	if err := json.Unmarshal([]byte("["+u.tools+"]"), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range list {
+		var d struct {
+			Name string `json:"name"`
+		}
+		if err := json.Unmarshal(raw, &d); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, definition{d.Name, raw})
+	}
+	return all
 }

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -305,13 +304,13 @@ func (s session) call(params string) reply {
 // lines reads the audit log.
 func (w *world) lines() []audit.Event {
 	w.t.Helper()
-	f := must(os.Open(w.audit))(w.t)
-	defer f.Close()
+	log := must(os.ReadFile(w.audit))(w.t)
+	log = log[:bytes.LastIndexByte(log, '\n')+1] // what follows is being written
 	var events []audit.Event
-	for sc := bufio.NewScanner(f); sc.Scan(); {
+	for line := range bytes.Lines(log) {
 		var e audit.Event
-		if err := json.Unmarshal(sc.Bytes(), &e); err != nil {
-			w.t.Fatalf("audit line %q: %v", sc.Text(), err)
+		if err := json.Unmarshal(line, &e); err != nil {
+			w.t.Fatalf("audit line %q: %v", line, err)
 		}
 		if e.Kind != audit.Headed && e.Kind != audit.Start {
 			events = append(events, e)

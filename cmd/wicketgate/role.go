@@ -29,16 +29,20 @@ const (
 	roleAuthz   role = "authz"
 	roleGateway role = "gateway"
 	roleAny     role = "any" // of a command beside the process, which works with each
+	roleEnforce role = "enforce"
 )
 
-func (r role) issues() bool   { return r != roleGateway }
+func (r role) issues() bool   { return r != roleGateway && r != roleEnforce }
 func (r role) enforces() bool { return r != roleAuthz }
 
 // uses are those of the keys that a process has. A gateway alone has none to sign tokens
 // with.
 func (r role) uses() []keys.Use {
-	if r.issues() {
+	switch {
+	case r.issues():
 		return keys.Uses()
+	case r == roleEnforce:
+		return []keys.Use{keys.UseAudit}
 	}
 	return []keys.Use{keys.UseAudit, keys.UseSession}
 }
@@ -225,7 +229,7 @@ func separateRoles(records []keys.Record, cfg houseConfig) error {
 	case len(records) == 0 || signs == cfg.Role.issues():
 		return nil
 	case signs:
-		return fmt.Errorf("%s is that of an authorization server: give the gateway a store of its own, without the keys that sign tokens", cfg.Store.where())
+		return fmt.Errorf("%s is that of an authorization server: give this process a store of its own, without the keys that sign tokens", cfg.Store.where())
 	}
 	return fmt.Errorf("%s is that of serve --role gateway: give the authorization server a store of its own", cfg.Store.where())
 }
