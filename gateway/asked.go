@@ -32,20 +32,29 @@ func (d *dialogue) asked(ev sse, m peer) error {
 	p := d.p
 	switch {
 	case m.method == "ping":
-		return p.tell(d.ctx, d.leg, rpcBody(m.id, jsontext.Value("{}"), nil))
+		return p.answerHere(d.ctx, d.leg, m)
 	case p.stateless && d.leg.shared != nil && offers(p.meta.capabilities, m.method) && slices.Contains(mayAskForInput, p.msg.method):
 		d.pending = &m
 		return errParked
 	case p.session.Translated && d.leg.shared != nil && offers(p.session.Capabilities, m.method):
 		return d.askFor(m)
 	case p.stateless || p.session.Translated || askable[m.method] == "":
-		return p.tell(d.ctx, d.leg, rpcBody(m.id, nil, &rpcError{Code: codeNoMethod, Message: "the client cannot be asked this"}))
+		return p.answerHere(d.ctx, d.leg, m)
 	}
 	id, err := seal(p.g, kindAsked, asked{owner: p.owner(sessionLifetime), Session: d.leg.session, ID: m.id})
 	if err != nil {
 		return err
 	}
 	return d.pass(ev, envelope(quote(id), m.method, m.params))
+}
+
+// answerHere answers a request of the upstream's that no client gets.
+func (p *passage) answerHere(ctx context.Context, l leg, m peer) error {
+	answer := rpcBody(m.id, nil, &rpcError{Code: codeNoMethod, Message: "the client cannot be asked this"})
+	if m.method == "ping" {
+		answer = rpcBody(m.id, jsontext.Value("{}"), nil)
+	}
+	return p.tell(ctx, l, answer)
 }
 
 // askFor asks the client of a session that is kept over all servers, and tells the upstream.

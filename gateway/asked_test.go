@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -10,13 +11,13 @@ import (
 )
 
 // begin sends a call in the session, and returns its stream once the text has come.
-func (s session) begin(want string) (event string, rest func() string) {
+func (s session) begin(want string) (event string, rest *bufio.Scanner) {
 	s.t.Helper()
 	req := must(http.NewRequestWithContext(s.t.Context(), "POST", s.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":`+listMessages+`}`)))(s.t)
 	set(req.Header, []string{"Content-Type", "application/json", "Authorization", "Bearer " + s.bearer, "Mcp-Session-Id", s.id})
 	from := lines(must(http.DefaultClient.Do(req))(s.t))
 	event = strings.TrimPrefix(until(s.t, from, want), "data: ")
-	return event, func() string { return until(s.t, from, `"id":7`) }
+	return event, from
 }
 
 const elicitingClient = `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"test","version":"1"}}}`
@@ -74,7 +75,7 @@ func TestOnlyWhoWasAskedAnswers(t *testing.T) {
 			if r := alice.post(answer(id)); r.status != http.StatusAccepted {
 				t.Errorf("alice: %s", r)
 			}
-			if got := rest(); !strings.Contains(got, `"result"`) {
+			if got := until(t, rest, `"id":7`); !strings.Contains(got, `"result"`) {
 				t.Errorf("the call: %s", got)
 			}
 			if kind == "stateless" { // where the server has nothing to recognise a second answer by
@@ -104,7 +105,7 @@ func TestAnswerInAnotherSessionOfTheSameCaller(t *testing.T) {
 	if r := alice.post(body); r.status != http.StatusAccepted {
 		t.Errorf("%s", r)
 	}
-	if got := rest(); !strings.Contains(got, `"heard":{"action":"accept"}`) {
+	if got := until(t, rest, `"id":7`); !strings.Contains(got, `"heard":{"action":"accept"}`) {
 		t.Errorf("%s", got)
 	}
 }
@@ -149,7 +150,7 @@ func TestServerOfTheStatelessEraAsksAClientOfASession(t *testing.T) {
 	if r := s.post(`{"jsonrpc":"2.0","id":` + memberIn(question, "id") + `,"result":{"action":"decline"}}`); r.status != http.StatusAccepted {
 		t.Fatal(r)
 	}
-	if got := rest(); !strings.Contains(got, `"state":"theirs-1"`) || strings.Contains(got, "input_required") {
+	if got := until(t, rest, `"id":7`); !strings.Contains(got, `"state":"theirs-1"`) || strings.Contains(got, "input_required") {
 		t.Errorf("the client got %s", got)
 	}
 	calls := w.up.calls("tools/call")
@@ -160,7 +161,7 @@ func TestServerOfTheStatelessEraAsksAClientOfASession(t *testing.T) {
 	if r := s.post(`{"jsonrpc":"2.0","id":` + memberIn(question, "id") + `,"error":{"code":-1,"message":"no"}}`); r.status != http.StatusAccepted {
 		t.Fatal(r)
 	}
-	if got := rest(); !strings.Contains(got, "input_not_given") || len(w.up.calls("tools/call")) != 3 {
+	if got := until(t, rest, `"id":7`); !strings.Contains(got, "input_not_given") || len(w.up.calls("tools/call")) != 3 {
 		t.Errorf("a client that answers with an error got %s", got)
 	}
 }

@@ -10,6 +10,9 @@
 // it does not know. It does NOT speak the HTTP+SSE transport of 2024-11-05, batches and
 // tasks.
 //
+// Enforcer is the thin half of it, in front of one server: there the call token is the
+// decision.
+//
 // A client that exchanged a tool token for itself (RFC 8693) presents it for its one
 // call, within a session that it opened with an access token; see tooltoken.go.
 package gateway

@@ -19,8 +19,19 @@ const maxUnheard = 64
 type hub struct {
 	mu        sync.Mutex // guards what follows
 	listeners map[*listener]bool
-	stop      func()         // ends the stream and waits for it; nil: there is none
+	stream    *hubStream     // nil: there is none
 	resources map[string]int // how many subscriptions each URI has
+}
+
+// hubStream is the stream of the session, while somebody reads it.
+type hubStream struct {
+	cancel  context.CancelFunc
+	reading sync.WaitGroup
+}
+
+func (s *hubStream) stop() {
+	s.cancel()
+	s.reading.Wait()
 }
 
 // listener is one subscription. Its channel is closed where it has fallen behind or the
@@ -30,29 +41,29 @@ type listener struct {
 	gone bool
 }
 
-func (h *hub) add(l *listener, start func() (stop func())) {
+func (h *hub) add(l *listener, start func() *hubStream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.listeners == nil {
 		h.listeners, h.resources = map[*listener]bool{}, map[string]int{}
 	}
 	h.listeners[l] = true
-	if h.stop == nil {
-		h.stop = start()
+	if h.stream == nil {
+		h.stream = start()
 	}
 }
 
 func (h *hub) remove(l *listener) {
 	h.mu.Lock()
 	delete(h.listeners, l)
-	stop := h.stop
-	if len(h.listeners) > 0 || stop == nil {
+	stream := h.stream
+	if len(h.listeners) > 0 || stream == nil {
 		h.mu.Unlock()
 		return
 	}
-	h.stop = nil
+	h.stream = nil
 	h.mu.Unlock()
-	stop()
+	stream.stop()
 }
 
 // spread hands one piece of news to everybody.
@@ -77,10 +88,14 @@ func (h *hub) end(l *listener) {
 	delete(h.listeners, l)
 }
 
-// close ends all of them: the upstream's stream has ended.
-func (h *hub) close() {
+// close ends all of them: the upstream's stream has ended. Who comes next has another one.
+func (h *hub) close(ended *hubStream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.stream != ended {
+		return
+	}
+	h.stream = nil
 	for l := range h.listeners {
 		h.end(l)
 	}
@@ -100,7 +115,7 @@ func (h *hub) count(uri string, by int) (before, after bool) {
 // subscribeShared is subscriptions/listen at an upstream of the session era.
 func (p *passage) subscribeShared(ctx context.Context, l leg, s subscription) (outcome, *rpcError) {
 	h, me := &l.shared.hub, &listener{news: make(chan peer, maxUnheard)}
-	h.add(me, func() func() { return p.startHub(l) })
+	h.add(me, func() *hubStream { return p.startHub(l) })
 	defer h.remove(me)
 	honoured, err := p.subscribeResources(ctx, l, s.resources)
 	defer p.unsubscribeResources(l, honoured)
@@ -143,18 +158,18 @@ func (p *passage) hearNews(ctx context.Context, me *listener, s subscription) er
 	}
 }
 
-// startHub opens the session's stream, and returns what ends it.
-func (p *passage) startHub(l leg) func() {
+// startHub opens the session's stream.
+func (p *passage) startHub(l leg) *hubStream {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(p.r.Context()))
-	var wg sync.WaitGroup
-	q, h := p.aside("GET"), &l.shared.hub
-	wg.Go(func() {
+	q, h, s := p.aside("GET"), &l.shared.hub, &hubStream{cancel: cancel}
+	s.reading.Go(func() {
+		defer cancel()
 		if err := q.readHub(ctx, l, h); err != nil && ctx.Err() == nil {
 			q.g.cfg.Log.WarnContext(ctx, "stream of the upstream ended", "server", q.up.Name, "error", err)
-			h.close()
+			h.close(s)
 		}
 	})
-	return func() { cancel(); wg.Wait() }
+	return s
 }
 
 // readHub reads the session's stream. An upstream that has none is no error: what the
@@ -187,8 +202,13 @@ func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
 		if err != nil {
 			return err
 		}
-		if m.notification() {
+		switch {
+		case m.notification():
 			h.spread(m)
+		case !m.answer():
+			if err := p.answerHere(ctx, l, m); err != nil {
+				p.g.cfg.Log.WarnContext(ctx, "answer a request of the upstream", "server", p.up.Name, "error", err)
+			}
 		}
 	}
 }
@@ -219,7 +239,7 @@ func (p *passage) subscribeResources(ctx context.Context, l leg, uris []string) 
 func (p *passage) unsubscribeResources(l leg, uris []string) {
 	ctx, cancel := p.g.lasting(p.r.Context(), p.up)
 	defer cancel()
-	for _, uri := range slices.Compact(uris) {
+	for _, uri := range uris {
 		if _, left := l.shared.hub.count(uri, -1); left {
 			continue
 		}

@@ -136,6 +136,9 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 	defer drain(resp)
 	if c := resp.StatusCode; c != http.StatusOK {
 		refused := c == http.StatusBadRequest || c == http.StatusNotFound || c == http.StatusMethodNotAllowed
+		if p.up.command() {
+			return opened{}, p.up.failure(resp)
+		}
 		return opened{refused: refused}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d to initialize", c))
 	}
 	a, err := readAnswer(resp, id)

@@ -133,7 +133,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 			d.p.up.era.forget()
 			return outcome{}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d", resp.StatusCode))
 		}
-		return outcome{}, statusError(resp.StatusCode)
+		return outcome{}, d.p.up.said(resp.StatusCode, body)
 	}
 	return d.fault(m)
 }

@@ -455,7 +455,7 @@ type ClientConfig struct {
 
 	// It is a gateway of ours in another process (serve --role gateway): it alone may ask for
 	// call tokens of servers, and for what was revoked. Needs auth_method spiffe_x509 and
-	// mutual_tls, and goes with id and name alone.
+	// mutual_tls, or private_key_jwt and its keys, and goes with id and name alone.
 	Gateway bool `yaml:"gateway" default:"false"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.

@@ -245,8 +245,9 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
   policy    %s
   audit     %s
   agent     client %s, secret in %s
+  all       %s/mcp   (every server below at one URL)
 
-`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret)
+`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret, base)
 	for _, u := range d.house.Upstreams {
 		r := u.Resource.String()
 		fmt.Fprintf(w, `Connect to %[1]s:

@@ -69,7 +69,7 @@ func (h *house) withCommands(cfg houseConfig, upstreams []gateway.Upstream) ([]g
 }
 
 func (c commandServer) transport(name string, can sandbox.Support, log *slog.Logger) (*stdio.Transport, error) {
-	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle, MaxPerOwner: 64,
+	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle,
 		Owner: gateway.SubjectOf, Log: log, Now: time.Now}
 	if c.Mode == sandboxOff {
 		log.Warn("stdio server is not confined: it may do whatever Wicketgate may", "server", name)
