@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -200,4 +201,28 @@ func TestResumedStreamEndsWithTheTimeOfTheCall(t *testing.T) {
 	})
 	read(t, s.resume(t.Context(), last))
 	<-gone
+}
+
+// A carriage return is white space to JSON, and ends a line of an event stream: what comes
+// after it, up to the next line, clients do not read. A server could so have them read what
+// the gateway read as something else: here, a list of tools within a member that is no list.
+func TestCarriageReturnHidesNothingOfAnEvent(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(tokenSpec{subject: "alice"})
+	s.call(listMessages)
+	smuggle := func(array string) http.HandlerFunc {
+		return func(rw http.ResponseWriter, r *http.Request) {
+			say := events(rw)
+			say(event("", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}`))
+			say(fmt.Sprintf("data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{%q:[],\"x\":\r{\"y\":\ndata: 0,%q:[{\"name\":\"delete_message\"}]\r}\ndata: }}\n\n", array, array))
+		}
+	}
+	w.up.on("tools/call", smuggle("content"))
+	w.up.on("tools/list", smuggle("tools"))
+	call, list := s.call(listMessages), s.post(`{"jsonrpc":"2.0","id":7,"method":"tools/list"}`)
+	for name, r := range map[string]reply{"call": call, "list": list} {
+		if r.header.Get("Content-Type") != "text/event-stream" || !strings.Contains(r.body, "delete_message") || strings.Contains(r.body, "\r") {
+			t.Errorf("%s: %q", name, r.body)
+		}
+	}
 }
