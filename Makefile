@@ -51,3 +51,6 @@ bench: ## the gateway beside a naive proxy, a plain proxy and none; the token en
 	@tools/postgres.sh
 	$(GO) run ./bench
 	$(GO) test -run '^$$' -bench . ./exchange
+
+soak: ## ten minutes of calls, streams and hang-ups with an upstream that is killed every 20 s: nothing wrong, leaked or growing
+	$(GO) run ./bench soak

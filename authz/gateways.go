@@ -15,7 +15,7 @@ import (
 
 // Gateways are the gateways of other processes, and what nobody else is told.
 type Gateways struct {
-	// Clients are who they are. Each proves it by what nobody on the way can replay.
+	// Clients are who they are. Each proves it by what nobody can replay.
 	Clients map[identity.ClientID]bool
 
 	// Presenter is the name that they have in tokens, all of them: an upstream need not know

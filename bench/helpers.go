@@ -23,14 +23,18 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 )
 
-// helpers are the servers that bench starts from its own binary: bench NAME [UPSTREAM].
+// helpers are the servers that bench starts from its own binary: bench NAME [UPSTREAM [ADDRESS]].
 // Each returns its handler and, for the floor, the token that its callers need.
 var helpers = map[string]func(upstream *url.URL) (http.Handler, string, error){
 	"null":  func(*url.URL) (http.Handler, string, error) { return http.HandlerFunc(null), "", nil },
 	"plain": func(u *url.URL) (http.Handler, string, error) { return proxyTo(u), "", nil },
 	"floor": newFloor,
 	"sign":  func(*url.URL) (http.Handler, string, error) { return newBareSigner() },
+
+	helperSoak: newSoakUpstream,
 }
+
+const helperSoak = "soak-upstream"
 
 // serveHelper serves until ctx is done, after it has said where, in the words of
 // wicketgate dev.
@@ -47,7 +51,11 @@ func serveHelper(ctx context.Context, name string, args []string, stdout io.Writ
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address := "127.0.0.1:0"
+	if len(args) > 1 {
+		address = args[1]
+	}
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}

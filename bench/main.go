@@ -3,7 +3,8 @@
 // what a gateway cannot do without (verify a JWT, ask a policy, sign a JWT) in
 // the first way that comes to mind. The token endpoint is measured beside a
 // handler that does nothing but sign: once more with wicketgate serve on each
-// store, nearly empty and with a million grants in it.
+// store, nearly empty and with a million grants in it. Bench soak looks for what shows after
+// minutes only.
 //
 // Everything runs as a process of its own on loopback, in one run, in interleaved
 // rounds. Ratios are computed within a round and their medians reported, because
@@ -39,6 +40,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 && helpers[args[0]] != nil {
 		return serveHelper(ctx, args[0], args[1:], stdout)
+	}
+	if len(args) > 0 && args[0] == "soak" {
+		return runSoak(ctx, args[1:], stdout, stderr)
 	}
 	cfg, err := parseFlags(args, stderr)
 	if err != nil {

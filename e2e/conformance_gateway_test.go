@@ -112,7 +112,7 @@ func compare(t *testing.T, alone, through checks, expected map[string]string) {
 		_, listed := expected[name]
 		switch {
 		case worse && !listed:
-			t.Errorf("%s: alone %q, through the gateway %q %s", name, alone[name].Status, through[name].Status, through[name].ErrorMessage)
+			t.Errorf("%s: alone %q, through the gateway %q %s\n%.1000s", name, alone[name].Status, through[name].Status, through[name].ErrorMessage, through[name].Details)
 		case listed && !worse:
 			t.Errorf("baseline.yml lists %s, which is no worse than without the gateway: remove it", name)
 		}

@@ -20,6 +20,8 @@ type conformanceCheck struct {
 	ID           string `json:"id"`
 	Status       string `json:"status"`
 	ErrorMessage string `json:"errorMessage"`
+
+	Details json.RawMessage `json:"details"`
 }
 
 // TestConformanceOfTheAuthorizationServer is MCP's own suite: every check succeeds,

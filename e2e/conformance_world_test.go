@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -112,6 +113,9 @@ func agentToken(t *testing.T, h *house, server string) string {
 // startInjector adds the development agent's token on the way to the gateway, and returns
 // the URL there of the server. A Host and Origin that are its own become the gateway's; those
 // of somebody else stay, and are the gateway's to refuse.
+//
+// Each request has a connection of its own: the suite gives up a stream as soon as it has the
+// answer, with which Node.js ends the connection, and now and then the next request on it.
 func startInjector(t *testing.T, h *house, server string) string {
 	t.Helper()
 	token := agentToken(t, h, server)
@@ -120,18 +124,27 @@ func startInjector(t *testing.T, h *house, server string) string {
 		t.Fatal(err)
 	}
 	s := httptest.NewUnstartedServer(nil)
+	s.Config.SetKeepAlivesEnabled(false)
 	own := s.Listener.Addr().String()
-	s.Config.Handler = &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+	s.Config.Handler = proxy(t, func(r *httputil.ProxyRequest) {
 		r.SetURL(to)
 		r.Out.Host = strings.Replace(r.In.Host, own, to.Host, 1)
 		if o := r.In.Header.Get("Origin"); o != "" {
 			r.Out.Header.Set("Origin", strings.Replace(o, own, to.Host, 1))
 		}
 		r.Out.Header.Set("Authorization", "Bearer "+token)
-	}}
+	})
 	s.Start()
 	t.Cleanup(s.Close)
 	return s.URL + "/mcp/" + server
+}
+
+// proxy has connections of its own: a test server that is closed closes those that are idle
+// in http.DefaultTransport, whoever is about to use them.
+func proxy(t *testing.T, rewrite func(*httputil.ProxyRequest)) http.Handler {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &httputil.ReverseProxy{FlushInterval: -1, Transport: transport, Rewrite: rewrite, ErrorLog: log.New(io.Discard, "", 0)} // of clients that hang up
 }
 
 // startLax makes a server that reads bodies only of one that compares: it writes the headers
@@ -196,7 +209,7 @@ func startChanged(t *testing.T, server string, first func(w http.ResponseWriter,
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) }}
+	rest := proxy(t, func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -206,7 +219,7 @@ func startChanged(t *testing.T, server string, first func(w http.ResponseWriter,
 		var m modernMessage
 		_ = json.Unmarshal(body, &m) // what is no message is the server's to refuse
 		if !first(w, r, m) {
-			proxy.ServeHTTP(w, r)
+			rest.ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(s.Close)

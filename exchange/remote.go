@@ -16,7 +16,7 @@ import (
 
 // Gateways are the gateways of other processes: clients who alone may aim at upstreams.
 type Gateways struct {
-	// Clients are who they are. Each proves it by what nobody on the way can replay.
+	// Clients are who they are. Each proves it by what nobody can replay.
 	Clients map[identity.ClientID]bool
 
 	// Presenter is the client_id of call tokens, whichever gateway presents them: an

@@ -84,6 +84,9 @@ func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
 		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name, reason: "malformed", cause: err}
 	}
 	p.event.ArgumentsDigest = digest
+	if p.g.cfg.KeepArguments {
+		p.event.Arguments = p.up.Redactor.Arguments(c.arguments)
+	}
 	scope, err := token.ToolScope(c.name)
 	if err != nil {
 		return token.CallSpec{}, errUnknownTool("bad_tool_name")

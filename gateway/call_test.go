@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -204,3 +205,31 @@ func TestProgressComesThroughBeforeTheAnswer(t *testing.T) {
 }
 
 func identityOf(client string) identity.ClientID { return identity.MustClientID(client) }
+
+func TestUnknownParametersPassForOpenToolsOnly(t *testing.T) {
+	w := newWorld(t, func(c *gateway.Config) { c.Upstreams[0].OpenTools = []string{"send_message"} })
+	s := w.session(tokenSpec{subject: "root"})
+	for tool, want := range map[string]string{"send_message": `"result"`, "delete_message": "is not a parameter of this tool"} {
+		if r := s.call(`{"name":"` + tool + `","arguments":{"extra":1}}`); !strings.Contains(r.body, want) {
+			t.Errorf("%s: %s", tool, r)
+		}
+	}
+}
+
+func TestKeptArgumentsHoldNoSecrets(t *testing.T) {
+	const secret = "ghp_0123456789abcdefABCDEF0123456789abcd"
+	for _, keep := range []bool{true, false} {
+		w := newWorld(t, func(c *gateway.Config) { c.KeepArguments = keep })
+		s := w.session(tokenSpec{subject: "root"})
+		s.call(`{"name":"send_message","arguments":{"to":"token ` + secret + `"}}`)
+		var got string
+		for _, e := range w.lines() {
+			if e.Kind == audit.Intent && e.Tool == "send_message" {
+				got = string(e.Arguments)
+			}
+		}
+		if strings.Contains(got, secret) || keep != strings.Contains(got, `"to"`) {
+			t.Errorf("keep %v: %s", keep, got)
+		}
+	}
+}

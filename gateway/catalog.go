@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type tool struct {
 type catalog struct {
 	cfg     Config
 	server  string
+	open    []string // tools that take parameters that they do not name
 	pins    *PinView
 	flight  singleflight.Group
 	changes atomic.Int64 // how often what is served changed
@@ -45,8 +47,8 @@ type catalog struct {
 	listed  time.Time
 }
 
-func newCatalog(cfg Config, pins *PinView, server string) *catalog {
-	c := &catalog{cfg: cfg, server: server, pins: pins, tools: map[string]*tool{}, waiting: map[string]string{}}
+func newCatalog(cfg Config, pins *PinView, u Upstream) *catalog {
+	c := &catalog{cfg: cfg, server: u.Name, open: u.OpenTools, pins: pins, tools: map[string]*tool{}, waiting: map[string]string{}}
 	pins.OnChange(c.ordered)
 	return c
 }
@@ -216,15 +218,26 @@ func pinName(name string) string {
 	return truncate(strconv.QuoteToASCII(name))
 }
 
-func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
+// tool makes the tool of a definition with that digest; open tools take parameters that
+// they do not name.
+func (h head) tool(digest string, open []string) *tool {
 	t := &tool{name: h.Name, digest: digest}
-	t.input, t.broken = schema.CompileInput(h.Input)
+	compile := schema.CompileInput
+	if slices.Contains(open, h.Name) {
+		compile = schema.CompileOpenInput
+	}
+	t.input, t.broken = compile(h.Input)
 	if t.broken == nil && h.Output != nil {
 		t.output, t.broken = schema.CompileOutput(h.Output)
 	}
 	if t.broken == nil {
 		t.headers, t.broken = paramHeaders(h.Input)
 	}
+	return t
+}
+
+func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {
+	t := h.tool(digest, c.open)
 	if t.broken != nil {
 		c.cfg.Log.WarnContext(ctx, "tool not served", "server", c.server, "tool", t.name, "error", t.broken)
 	}

@@ -63,21 +63,20 @@ func stateless(h http.Header, m meta) bool {
 
 // checkStateless holds the headers of a request to its body, on which alone everything
 // is decided (MCP 2026-07-28, streamable HTTP, server validation).
-func (p *passage) checkStateless() *rpcError {
-	h, m := p.r.Header, p.meta
+func checkStateless(h http.Header, msg message, m meta) *rpcError {
 	if m.version == "" || m.capabilities == nil || m.capabilities.Kind() != '{' {
 		return &rpcError{Code: codeInvalidParams, Message: "_meta needs " + metaVersion + " and " + metaCapabilities, status: http.StatusBadRequest, reason: "meta_missing"}
 	}
 	if e := sameHeader(h, "MCP-Protocol-Version", m.version); e != nil {
 		return e
 	}
-	if e := sameHeader(h, "Mcp-Method", p.msg.method); e != nil {
+	if e := sameHeader(h, "Mcp-Method", msg.method); e != nil {
 		return e
 	}
 	if !slices.Contains(statelessVersions, m.version) {
 		return errVersion(m.version)
 	}
-	if name, ok := p.msg.named(); ok {
+	if name, ok := msg.named(); ok {
 		return sameHeader(h, "Mcp-Name", name)
 	}
 	return nil

@@ -10,6 +10,9 @@
 // it does not know. It does NOT speak the HTTP+SSE transport of 2024-11-05, batches and
 // tasks.
 //
+// Enforcer is the thin half of it, in front of one server: there the call token is the
+// decision.
+//
 // A client that exchanged a tool token for itself (RFC 8693) presents it for its one
 // call, within a session that it opened with an access token; see tooltoken.go.
 package gateway
@@ -21,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -92,6 +96,9 @@ type Upstream struct {
 	// Budget of each subject at this server.
 	Budget Budget
 
+	// OpenTools take parameters that their definitions do not name.
+	OpenTools []string
+
 	// SenderConstrained: only tokens that are bound to a key are admitted.
 	SenderConstrained bool
 
@@ -113,6 +120,7 @@ type Config struct {
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
 	Single        Single // spends tool tokens
 	Audit         audit.Recorder
+	KeepArguments bool // of calls, redacted, in the audit log
 	Refusals      Refusals
 	Sealer        Sealer
 	Transport     http.RoundTripper // to upstreams
@@ -144,6 +152,7 @@ type Gateway struct {
 	waiting   waiting
 	parked    parkingLot
 	ended     endedSessions
+	opened    openedHandles
 	pins      *PinView
 	life      *life
 	streams   atomic.Int64 // without an end, that are open
@@ -152,6 +161,7 @@ type Gateway struct {
 
 type upstream struct {
 	Upstream
+	url     *url.URL // URL, parsed
 	catalog *catalog
 	era     eraOf
 	shared  sharedSessions
@@ -178,17 +188,26 @@ func New(cfg Config) (*Gateway, error) {
 		if g.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("server name %q is given twice", u.Name)
 		}
-		g.upstreams[u.Name] = g.newUpstream(u)
+		up, err := g.newUpstream(u)
+		if err != nil {
+			return nil, fmt.Errorf("server %s: %w", u.Name, err)
+		}
+		g.upstreams[u.Name] = up
 	}
 	g.names = names(g.upstreams)
-	g.all = g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
-	return g, nil
+	all, err := g.newUpstream(Upstream{Name: everyServer, Resource: cfg.All, Budget: cfg.AllBudget})
+	g.all = all
+	return g, err
 }
 
-func (g *Gateway) newUpstream(u Upstream) *upstream {
+func (g *Gateway) newUpstream(u Upstream) (*upstream, error) {
+	at, err := url.Parse(u.URL)
+	if err != nil {
+		return nil, err
+	}
 	u.Timeout = cmp.Or(u.Timeout, callTimeout)
-	return &upstream{Upstream: u, catalog: newCatalog(g.cfg, g.pins, u.Name), shared: sharedSessions{kept: &g.kept},
-		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}
+	return &upstream{Upstream: u, url: at, catalog: newCatalog(g.cfg, g.pins, u), shared: sharedSessions{kept: &g.kept},
+		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}, nil
 }
 
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.

@@ -64,6 +64,8 @@ func (g *Gateway) send(up *upstream, req *http.Request, lasting bool) (*http.Res
 	case err != nil:
 		b.end(err)
 		return nil, err
+	case up.full(resp):
+		b.end(errNoVerdict)
 	case resp.StatusCode >= http.StatusInternalServerError:
 		b.end(errFailed)
 	case lasting:

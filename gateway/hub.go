@@ -187,7 +187,7 @@ func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
 	if resp.StatusCode == http.StatusMethodNotAllowed {
 		return nil
 	}
-	if resp.StatusCode != http.StatusOK || mediaType(resp) != "text/event-stream" {
+	if resp.StatusCode != http.StatusOK || mediaType(resp.Header) != "text/event-stream" {
 		return statusError(resp.StatusCode)
 	}
 	for events := newEvents(resp.Body); ; {

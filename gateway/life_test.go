@@ -140,6 +140,23 @@ func TestIdleSessionsAreEndedAtTheServer(t *testing.T) {
 	}
 }
 
+// One that was forgotten to make room for another is ended too.
+func TestForgottenSessionIsEndedAtTheServer(t *testing.T) {
+	w := newWorld(t)
+	w.up.sessionsOnly()
+	for _, subject := range []string{"alice", "bob"} {
+		read(t, must(w.callStateless(t.Context(), w.token(tokenSpec{subject: subject})))(t))
+		w.now.Advance(11 * time.Minute)
+	}
+	if n := w.gateway.Stats()[0].Sessions; n != 1 {
+		t.Errorf("%d sessions are kept", n)
+	}
+	w.now.Advance(-11 * time.Minute) // that of bob is in use
+	if err := w.gateway.EndIdle(t.Context()); err != nil || len(w.up.calls("DELETE")) != 1 {
+		t.Errorf("%d sessions were ended: %v", len(w.up.calls("DELETE")), err)
+	}
+}
+
 // A22: one subject cannot have the gateway keep 10,000 sessions with a server.
 func TestSubjectCannotKeepTenThousandSessions(t *testing.T) {
 	w := newWorld(t)

@@ -92,7 +92,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 		return outcome{}, &rpcError{Code: codeInvalidRequest, Message: "the server resumes no streams", status: http.StatusMethodNotAllowed, reason: "not_resumable"}
 	case resp.StatusCode != http.StatusOK:
 		return outcome{}, statusError(resp.StatusCode)
-	case mediaType(resp) != "text/event-stream":
+	case mediaType(resp.Header) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
 	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}

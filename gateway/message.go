@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -214,9 +215,20 @@ func parseCall(params object) (call, error) {
 	return c, params.only("name", "arguments", "_meta", "task", "inputResponses", "requestState")
 }
 
+// decoders saves what a decoder allocates.
+var (
+	decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+	nothing  = bytes.NewReader(nil)
+)
+
 // members calls f for each member of the object v, in order. Values alias v.
 func members(v jsontext.Value, f func(name string, value jsontext.Value) error) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(v))
+	d := decoders.Get().(*jsontext.Decoder)
+	d.Reset(bytes.NewBuffer(v))
+	defer func() {
+		d.Reset(nothing) // lets go of v
+		decoders.Put(d)
+	}()
 	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
 		return errNotJSON
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"sync"
 
@@ -77,7 +76,7 @@ func (p *passage) clientInfo() jsontext.Value {
 
 // post is steps 2 to 10 for a message.
 func (p *passage) post() {
-	if t, _, err := mime.ParseMediaType(p.r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	if mediaType(p.r.Header) != "application/json" {
 		p.fail(&rpcError{Code: codeInvalidRequest, Message: "Content-Type must be application/json", status: http.StatusUnsupportedMediaType, reason: "content_type"})
 		return
 	}
@@ -123,7 +122,7 @@ func (p *passage) serveStateless() *rpcError {
 	if p.msg.id == nil { // closing the stream is how a request is cancelled, and there are no other notifications
 		return p.errNoMethod()
 	}
-	if err := p.checkStateless(); err != nil {
+	if err := checkStateless(p.r.Header, p.msg, p.meta); err != nil {
 		return err
 	}
 	if p.tool != nil && p.msg.method != "tools/call" || !p.Scope().Covers(token.SessionScope()) {

@@ -180,7 +180,7 @@ func (p *passage) mayHear(method string, params object) bool {
 	if method != "notifications/resources/updated" {
 		return true
 	}
-	return p.decideOn(policies.Request{Action: policies.ActionReadResource, Resource: text(params.get("uri"))}).Allowed()
+	return p.mayRead(policies.Request{Resource: text(params.get("uri"))})
 }
 
 func orEmpty(v jsontext.Value) jsontext.Value {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -45,46 +46,55 @@ func (p *passage) relist(ctx context.Context) error {
 }
 
 func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
+	page := func(cursor string) (object, error) { return p.ask(ctx, call, l, "tools/list", cursor) }
+	err := allTools(page, func(definition jsontext.Value) {
+		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
+			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
+		}
+	})
+	if err == nil {
+		p.up.catalog.markListed()
+	}
+	return err
+}
+
+// allTools calls f for each definition of every page.
+func allTools(page func(cursor string) (object, error), f func(definition jsontext.Value)) error {
 	cursor := ""
 	for range maxPages {
-		next, err := p.relistPage(ctx, call, l, cursor)
+		result, err := page(cursor)
+		if err == nil {
+			err = elements(result.get("tools"), func(definition jsontext.Value) error { f(definition); return nil })
+		}
 		if err != nil {
 			return err
 		}
-		if cursor = next; cursor == "" {
-			p.up.catalog.markListed()
+		if cursor = text(result.get("nextCursor")); cursor == "" {
 			return nil
 		}
 	}
 	return fmt.Errorf("more than %d pages of tools", maxPages)
 }
 
-func (p *passage) relistPage(ctx context.Context, call token.Call, l leg, cursor string) (next string, err error) {
-	result, err := p.ask(ctx, call, l, "tools/list", cursor)
-	if err != nil {
-		return "", err
-	}
-	return text(result.get("nextCursor")), elements(result.get("tools"), func(definition jsontext.Value) error {
-		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
-			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
-		}
-		return nil
-	})
-}
-
 // ask sends a request that lists, of the gateway's own accord, and returns the result.
 func (p *passage) ask(ctx context.Context, call token.Call, l leg, method, cursor string) (object, error) {
-	id, params := jsontext.Value(`"wicketgate"`), object{}
+	id := jsontext.Value(`"wicketgate"`)
 	if l.shared != nil {
 		id = l.shared.next()
 	}
+	return listOn(l, id, method, cursor, func(m outgoing) (*http.Response, error) { return p.g.post(ctx, p.up, call, l, m) })
+}
+
+// listOn sends the request by post, and reads the answer.
+func listOn(l leg, id jsontext.Value, method, cursor string, post func(outgoing) (*http.Response, error)) (object, error) {
+	params := object{}
 	if cursor != "" {
 		params = append(params, member{"cursor", quote(cursor)})
 	}
 	if l.stateless {
 		params = append(params, member{"_meta", statelessMeta(nil, nil, nil)})
 	}
-	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: envelope(id, method, params.with()), method: method})
+	resp, err := post(outgoing{body: envelope(id, method, params.with()), method: method})
 	if err != nil {
 		return nil, err
 	}

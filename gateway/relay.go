@@ -48,7 +48,11 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 		return p.resumeParked(ctx, call, finish)
 	}
 	d := &dialogue{p: p, call: call, finish: finish}
-	d.detach(ctx)
+	if p.stateless { // only such a client is answered before its upstream is
+		d.detach(ctx)
+	} else {
+		d.ctx, d.cut, d.release = ctx, func(error) {}, func() bool { return true }
+	}
 	resp, failure := d.send()
 	if failure != nil {
 		d.cut(nil)
@@ -91,6 +95,11 @@ func (d *dialogue) send() (*http.Response, *rpcError) {
 		}
 		drain(resp)
 		d.p.up.shared.drop(d.leg.shared)
+		if d.p.tool == nil { // else there will be no session either
+			if d.call, failure = d.p.again(d.ctx); failure != nil { // who counts tokens has spent this one
+				return nil, failure
+			}
+		}
 	}
 }
 
@@ -98,7 +107,7 @@ func (d *dialogue) receive(resp *http.Response) (outcome, *rpcError) {
 	if resp.StatusCode != http.StatusOK {
 		return d.refused(resp)
 	}
-	if mediaType(resp) == "text/event-stream" {
+	if mediaType(resp.Header) == "text/event-stream" {
 		return d.stream(resp)
 	}
 	a, err := readAnswer(resp, d.sent.id)
@@ -124,7 +133,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 			d.p.up.era.forget()
 			return outcome{}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d", resp.StatusCode))
 		}
-		return outcome{}, statusError(resp.StatusCode)
+		return outcome{}, d.p.up.said(resp.StatusCode, body)
 	}
 	return d.fault(m)
 }
@@ -132,7 +141,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 // readAnswer reads the answer to the request with the id, from a JSON body or an event
 // stream on which nothing else counts.
 func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
-	switch mediaType(resp) {
+	switch mediaType(resp.Header) {
 	case "application/json":
 		raw, err := readAll(http.MaxBytesReader(nil, resp.Body, maxResponse), resp.ContentLength)
 		if err != nil {

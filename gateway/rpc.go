@@ -119,8 +119,7 @@ func number(v jsontext.Value) (int, bool) {
 // writeBody writes a whole JSON body.
 func writeBody(w http.ResponseWriter, status int, b []byte) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
+	h["Content-Type"], h["Cache-Control"] = sendsJSON, noStore
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, _ = w.Write(b) // fails only when the client has gone

@@ -115,11 +115,42 @@ func unseal[T session | event | asked | state](g *Gateway, k kind, handle string
 // openSession opens a handle for its owner only: another server, subject or
 // client, or one that has expired, is no session at all.
 func (g *Gateway) openSession(handle, server string, t token.Verified) (session, bool) {
-	s, ok := unseal[session](g, kindSession, handle)
+	s, ok := g.opened.get(handle)
+	if !ok {
+		if s, ok = unseal[session](g, kindSession, handle); ok {
+			g.opened.put(handle, s)
+		}
+	}
 	if !ok || !s.of(server, t, g.cfg.Now()) {
 		return session{}, false
 	}
 	return s, true
+}
+
+// maxOpened bounds what openedHandles remembers.
+const maxOpened = 10_000
+
+// openedHandles saves opening the same handle with every message. What a handle says
+// never changes; whose it is and how long it counts is looked at each time.
+type openedHandles struct {
+	mu    sync.RWMutex // guards known
+	known map[string]session
+}
+
+func (o *openedHandles) get(handle string) (session, bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	s, ok := o.known[handle]
+	return s, ok
+}
+
+func (o *openedHandles) put(handle string, s session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.known == nil || len(o.known) >= maxOpened {
+		o.known = map[string]session{}
+	}
+	o.known[handle] = s
 }
 
 // maxEnded bounds what endedSessions remembers.

@@ -26,8 +26,12 @@ const keepAlive = 15 * time.Second
 // errSlow is returned where the client did not take what it was sent in time.
 var errSlow = errors.New("the client does not take its answer")
 
-func mediaType(resp *http.Response) string {
-	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+func mediaType(h http.Header) string {
+	v := h.Get("Content-Type")
+	if v == "application/json" || v == "text/event-stream" {
+		return v
+	}
+	t, _, err := mime.ParseMediaType(v)
 	if err != nil {
 		return ""
 	}
@@ -213,8 +217,17 @@ func (s *stream) final(raw []byte) {
 		_ = s.event(sse{id: s.last, data: raw}) // fails only when the client has gone
 		return
 	}
-	_ = s.inTime(func() error { writeBody(s.w, cmp.Or(s.status, http.StatusOK), raw); return nil })
+	status := cmp.Or(s.status, http.StatusOK)
+	if len(raw) <= unwaited {
+		writeBody(s.w, status, raw)
+		return
+	}
+	_ = s.inTime(func() error { writeBody(s.w, status, raw); return nil })
 }
+
+// unwaited is how large an answer may be, bytes, for which nobody has to wait: the
+// connection's own buffers take it.
+const unwaited = 2 << 10
 
 // fail tells the client of a failure instead.
 func (s *stream) fail(id jsontext.Value, e *rpcError) {
@@ -222,7 +235,7 @@ func (s *stream) fail(id jsontext.Value, e *rpcError) {
 		_ = s.event(sse{data: rpcBody(id, nil, e)})
 		return
 	}
-	_ = s.inTime(func() error { writeRPC(s.w, id, nil, e); return nil })
+	writeRPC(s.w, id, nil, e)
 }
 
 // flush has the client see that the stream is open.

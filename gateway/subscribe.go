@@ -123,7 +123,7 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 		return outcome{}, upstreamError(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || mediaType(resp) != "text/event-stream" {
+	if resp.StatusCode != http.StatusOK || mediaType(resp.Header) != "text/event-stream" {
 		s.resources = nil
 		return p.ownSubscription(ctx, s)
 	}

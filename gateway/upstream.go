@@ -27,29 +27,43 @@ type outgoing struct {
 	progress jsontext.Value // the client's progressToken, where the message has its id instead
 }
 
+// Values of headers that are always the same. Nobody may change them.
+var (
+	sendsJSON = []string{"application/json"}
+	takesBoth = []string{"application/json, text/event-stream"}
+	noStore   = []string{"no-store"}
+)
+
 // post sends one message to the upstream. It needs a call token, and it sends no
 // header of the client's.
 func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg, m outgoing) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, up.URL, bytes.NewReader(m.body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header = http.Header{
-		"Content-Type":  {"application/json"},
-		"Accept":        {"application/json, text/event-stream"},
-		"Authorization": {"Bearer " + call.Bearer()},
-	}
-	l.apply(req.Header)
+	req := up.request(ctx, m)
+	req.Header = m.header(l)
+	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	return g.send(up, req, m.lasting)
+}
+
+// request is a request with the message, without its headers.
+func (up *upstream) request(ctx context.Context, m outgoing) *http.Request {
+	body := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(m.body)) }
+	return (&http.Request{Method: http.MethodPost, URL: up.url, Host: up.url.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(m.body)), Body: body(), GetBody: func() (io.ReadCloser, error) { return body(), nil }}).WithContext(ctx)
+}
+
+// header is every header of the message, but for who sends it: nothing of the client's.
+func (m outgoing) header(l leg) http.Header {
+	h := http.Header{"Content-Type": sendsJSON, "Accept": takesBoth}
+	l.apply(h)
 	if l.stateless {
-		req.Header["Mcp-Method"] = []string{m.method}
+		h["Mcp-Method"] = []string{m.method}
 		if m.name != "" {
-			req.Header["Mcp-Name"] = []string{encodeHeader(m.name)}
+			h["Mcp-Name"] = []string{encodeHeader(m.name)}
 		}
 		if m.mirror != nil {
-			m.mirror(req.Header)
+			m.mirror(h)
 		}
 	}
-	return g.send(up, req, m.lasting)
+	return h
 }
 
 // dress makes of the client's message the one for the upstream: the very bytes that were

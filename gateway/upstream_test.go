@@ -126,3 +126,29 @@ func (r received) bearer() string {
 	_, t, _ := strings.Cut(r.header.Get("Authorization"), " ")
 	return t
 }
+
+// definition is one that the upstream lists.
+type definition struct {
+	name string
+	json json.RawMessage
+}
+
+func toolDefinitions(t *testing.T, u *upstream) (all []definition) {
+	t.Helper()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var list []json.RawMessage
+	if err := json.Unmarshal([]byte("["+u.tools+"]"), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range list {
+		var d struct {
+			Name string `json:"name"`
+		}
+		if err := json.Unmarshal(raw, &d); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, definition{d.Name, raw})
+	}
+	return all
+}

@@ -264,6 +264,10 @@ type AuditConfig struct {
 	// with store.postgres, and the same after a restart.
 	Name string `yaml:"name" pattern:"^[A-Za-z0-9_.-]{1,64}$"`
 
+	// What of the arguments of calls is written down beside their digest. redacted: all,
+	// without what servers[].redact names, and secrets never; at most 16 KiB a call.
+	Arguments string `yaml:"arguments" enum:"none,redacted" default:"none"`
+
 	// fsync each group of lines: survives a power cut, and costs milliseconds a call.
 	// false survives kill -9.
 	Sync bool `yaml:"sync" default:"false"`
@@ -307,6 +311,14 @@ type ServerConfig struct {
 	// own is that one. Needs spiffe.workload_api, and an https url.
 	SPIFFEID string `yaml:"spiffe_id"`
 
+	// How long a call may take, from its call token to the end of its answer. Streams that
+	// have no end (GET, subscriptions/listen) must open in that time.
+	Timeout duration `yaml:"timeout" default:"2m" min:"1s" max:"1h"`
+
+	// What one subject may have of this server at a time, in each process. What is more is
+	// refused with HTTP 429.
+	Budget BudgetConfig `yaml:"budget"`
+
 	// Refuse access tokens that are bound to no key of the client, so that a stolen one is
 	// of no use: only DPoP (RFC 9449) and certificates (RFC 8705) get in. Many MCP clients
 	// can do neither.
@@ -314,6 +326,10 @@ type ServerConfig struct {
 
 	// What is taken out of its answers: off, mask or deny for each class.
 	Redact RedactConfig `yaml:"redact"`
+
+	// Tools of whose arguments those pass, too, that their definition does not name. A tool
+	// that is not named here takes no parameter that it does not name, at any level.
+	OpenTools []string `yaml:"open_tools"`
 
 	// Speak http to another machine: whoever is on the way reads arguments, results and
 	// 60-second call tokens.
@@ -439,7 +455,7 @@ type ClientConfig struct {
 
 	// It is a gateway of ours in another process (serve --role gateway): it alone may ask for
 	// call tokens of servers, and for what was revoked. Needs auth_method spiffe_x509 and
-	// mutual_tls, and goes with id and name alone.
+	// mutual_tls, or private_key_jwt and its keys, and goes with id and name alone.
 	Gateway bool `yaml:"gateway" default:"false"`
 
 	// The most it may be granted: mcp:tools, mcp:resources, mcp:prompts, tool:NAME.

@@ -274,6 +274,7 @@ func (c configCheck) folder() {
 		return
 	}
 	h.KEK, h.Audit, h.AuditName, h.AuditSync = c.file(s.KeyEncryptionKey), c.file(s.Audit.Path), s.Audit.Name, s.Audit.Sync
+	h.KeepArguments = s.Audit.Arguments == "redacted"
 	if s.Store.SQLite != nil {
 		h.Store.SQLite = c.file(s.Store.SQLite.Path)
 	}

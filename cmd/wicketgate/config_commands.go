@@ -42,7 +42,7 @@ func (c configCheck) serverCommand(at string, s ServerConfig) {
 	if err != nil {
 		return // the issuer is wrong, which was said
 	}
-	u.SenderConstrained = s.SenderConstrained
+	u = c.ofEvery(at, s, u)
 	h := &c.s.house
 	if h.Commands == nil {
 		h.Commands = map[string]commandServer{}

@@ -55,8 +55,10 @@ func checked(t *testing.T) (check func(name, configuration string, flags ...stri
 	mkdir(t, filepath.Join(dir, "tls"))
 	writePair(t, filepath.Join(dir, "tls"), 1)
 	ca := (&authority{t: t}).issue(x509.Certificate{IsCA: true, NotAfter: time.Now().Add(time.Hour)})
-	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(), "lab.example.json": (&domain{"lab.example", newAuthority(t), newAssertions(t)}).bundle(),
+	files := map[string]string{"clients-ca.pem": inPEM(ca.Leaf), "report-agent.jwks.json": newAssertions(t).keySet(), "gateway.jwks.json": newAssertions(t).keySet(), "cluster.jwks.json": newAssertions(t).keySet(), "bundle.json": newAssertions(t).keySet(), "lab.example.json": (&domain{"lab.example", newAuthority(t), newAssertions(t)}).bundle(),
 		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
+	_, key := newPair(t, 2)
+	files["gateway.key.pem"] = string(key)
 	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host", "files"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}

@@ -22,6 +22,19 @@ type StopConfig struct {
 	Finish duration `yaml:"finish" default:"10s" min:"1s" max:"10m"`
 }
 
+// BudgetConfig bounds what one subject may have of one server at a time. 0: no bound.
+type BudgetConfig struct {
+	// Calls that are open. One whose client has gone counts until the server has ended it.
+	Calls int `yaml:"calls" default:"64" min:"0" max:"100000"`
+
+	// Streams without an end: GET and subscriptions/listen.
+	Streams int `yaml:"streams" default:"16" min:"0" max:"10000"`
+
+	// Bytes a minute of requests, answers and events together; at least 4194304, which is
+	// the largest answer. An answer that is more ends with an error.
+	Bytes int `yaml:"bytes" default:"268435456" min:"0" max:"1000000000000"`
+}
+
 // LogConfig is the log on standard error.
 type LogConfig struct {
 	// debug also logs every request: method, path, status, source; no token, no

@@ -49,14 +49,30 @@ func (c configCheck) servers(origin *url.URL) {
 		}
 		audiences[s.Audience] = s.Name
 		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience, SenderConstrained: s.SenderConstrained,
-				Redactor: c.redactor(at, s.Redact)})
+			c.s.house.Upstreams = append(c.s.house.Upstreams, c.ofEvery(at, s, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience}))
 			c.serverID(at, s)
 		}
 	}
 	if len(c.s.Servers) == 0 {
 		c.note("no server is configured: there is nothing to call")
 	}
+}
+
+// ofEvery completes a server with what does not depend on where it is.
+func (c configCheck) ofEvery(at string, s ServerConfig, u gateway.Upstream) gateway.Upstream {
+	u.SenderConstrained, u.OpenTools, u.Redactor = s.SenderConstrained, s.OpenTools, c.redactor(at, s.Redact)
+	u.Timeout, u.Budget = time.Duration(s.Timeout), c.budget(at, s.Budget)
+	return u
+}
+
+// leastBytes is the largest answer: less a minute would refuse it for ever.
+const leastBytes = 4 << 20
+
+func (c configCheck) budget(at string, b BudgetConfig) gateway.Budget {
+	if b.Bytes > 0 && b.Bytes < leastBytes {
+		c.refuse(at+".budget.bytes", "%s.budget.bytes is %d, less than one answer may have: write at least %d, or 0 for no bound", at, b.Bytes, leastBytes)
+	}
+	return gateway.Budget{Calls: b.Calls, Streams: b.Streams, Bytes: int64(b.Bytes)}
 }
 
 // serverURL checks where a server is.

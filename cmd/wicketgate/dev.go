@@ -99,7 +99,8 @@ func dev(ctx context.Context, cfg devConfig, stdout, stderr io.Writer) (err erro
 	mail := demomail.New(demomail.Config{Resource: d.mail, Issuer: d.house.Issuer, Log: log, Verifier: token.NewVerifier(token.VerifierConfig{
 		Issuer: d.house.Issuer, Keys: remote.NewKeys(d.house.Issuer+metadata.PathJWKS, nil, time.Now), Now: time.Now})})
 	return runSites(ctx, sitesConfig{Log: log, Finish: 10 * time.Second, Headers: 10 * time.Second, Idle: 2 * time.Minute,
-		Sites: [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
+		Sites:  [][]site{{{listener: front, handler: h.handler}}, {{listener: back, handler: mail}}},
+		Ending: h.drain,
 		Ready: func(ctx context.Context) {
 			discover(ctx, h, d.house, log)
 			d.announce(stdout, h.pdp)
@@ -136,7 +137,7 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.house.Upstreams[i].Redactor = r
+		d.house.Upstreams[i].Redactor, d.house.Upstreams[i].Budget = r, defaultBudget
 	}
 	if err := createFile(d.house.Access, devAccess, 0o644); err != nil {
 		return nil, fmt.Errorf("write %s: %w", d.house.Access, err)
@@ -244,8 +245,9 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
   policy    %s
   audit     %s
   agent     client %s, secret in %s
+  all       %s/mcp   (every server below at one URL)
 
-`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret)
+`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret, base)
 	for _, u := range d.house.Upstreams {
 		r := u.Resource.String()
 		fmt.Fprintf(w, `Connect to %[1]s:

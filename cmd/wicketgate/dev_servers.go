@@ -169,5 +169,5 @@ func parseUpstream(name, raw, issuer string) (gateway.Upstream, error) {
 	if err != nil {
 		return gateway.Upstream{}, fmt.Errorf("--upstream %s: %w", name, err)
 	}
-	return gateway.Upstream{Name: name, Resource: public, URL: raw, Audience: internal}, nil
+	return gateway.Upstream{Name: name, Resource: public, URL: raw, Audience: internal, Budget: defaultBudget}, nil
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
 	"github.com/wicketgate/wicketgate/internal/identity"
-	"github.com/wicketgate/wicketgate/internal/inline"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/oidc"
@@ -51,6 +50,7 @@ type houseConfig struct {
 	Algorithm     string // of token keys; empty: that of the current one
 	AuditName     string // of the audit log among those in the store
 	AuditSync     bool   // fsync the audit log
+	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
 	Upstreams     []gateway.Upstream
@@ -177,11 +177,13 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, Refusals: h.refusals,
-			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now})
+			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
+			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
+		h.runGateway(cfg)
 		h.watchPins(cfg, true, h.gateway.PollPins)
 	}
 	h.closers = append(h.closers, every(10*time.Minute, cfg.Log, "delete expired rows", h.deleteExpired))
@@ -315,23 +317,6 @@ func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
 		}
 	}
 	return edges
-}
-
-// transport is for upstreams: many calls at once over kept connections, no proxy
-// of the environment, no decompression (bytes pass as they are).
-func transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy, t.DisableCompression = nil, true
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 1024, 256
-	return t
-}
-
-// inline is transport for upstreams that are called in the clear: on loopback or through
-// a sidecar, where handing each call over to the goroutines of a connection is dear.
-func (h *house) inline() http.RoundTripper {
-	t := inline.New(transport())
-	h.closers = append(h.closers, func() error { t.CloseIdleConnections(); return nil })
-	return t
 }
 
 // mount puts the endpoints of one origin together.

@@ -22,8 +22,8 @@ import (
 const keysReload = 5 * time.Second
 
 func keysCommand() *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "List and rotate the signing and sealing keys"}
-	c.AddCommand(keysListCommand(), keysRotateCommand())
+	c := &cobra.Command{Use: "keys", Short: "List and rotate the signing and sealing keys, and print a client's public one"}
+	c.AddCommand(keysListCommand(), keysRotateCommand(), keysJWKSCommand())
 	return c
 }
 

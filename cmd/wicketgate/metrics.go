@@ -23,6 +23,10 @@ type metrics struct {
 	audit    *prometheus.CounterVec
 	failures prometheus.Counter
 	secrets  *prometheus.GaugeVec
+
+	calls     *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	reasons   vocabulary
 }
 
 func newMetrics() *metrics {
@@ -39,7 +43,12 @@ func newMetrics() *metrics {
 	}
 	m.secrets = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "wicketgate_client_secrets",
 		Help: "Clients with a secret, by its age: good, old (rotate it), refused. Counted once a day."}, []string{"age"})
-	m.registry.MustRegister(m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
+	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wicketgate_calls_total",
+		Help: "Messages of clients for a server (*: the endpoint over all), by era (stateless, session) and reason: ok, or a word of the audit log."}, []string{"server", "era", "reason"})
+	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wicketgate_call_duration_seconds",
+		Help:    "Messages that were served, without streams that have no end.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120, 600, 3600}}, []string{"server", "era"})
+	m.registry.MustRegister(m.calls, m.durations, m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }

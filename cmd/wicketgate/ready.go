@@ -92,6 +92,9 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 			return nil
 		}})
 	}
+	if h.gateway != nil {
+		checks = append(checks, h.upstreamsCheck())
+	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {
 			warning, err := h.spiffe.State()

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -29,34 +31,53 @@ const (
 	roleAuthz   role = "authz"
 	roleGateway role = "gateway"
 	roleAny     role = "any" // of a command beside the process, which works with each
+	roleEnforce role = "enforce"
 )
 
-func (r role) issues() bool   { return r != roleGateway }
+func (r role) issues() bool   { return r != roleGateway && r != roleEnforce }
 func (r role) enforces() bool { return r != roleAuthz }
 
 // uses are those of the keys that a process has. A gateway alone has none to sign tokens
 // with.
 func (r role) uses() []keys.Use {
-	if r.issues() {
+	switch {
+	case r.issues():
 		return keys.Uses()
+	case r == roleEnforce:
+		return []keys.Use{keys.UseAudit}
 	}
 	return []keys.Use{keys.UseAudit, keys.UseSession}
 }
 
-// ExchangeConfig is the authorization server of another process.
+// ExchangeConfig is the authorization server of another process. Its configuration names us
+// as a client with gateway: true. We prove to be that by our X.509-SVID (spiffe_id), or by
+// a key of ours (client_id and key_file).
 type ExchangeConfig struct {
-	// URL of its mutual_tls listener, without trailing slash.
+	// Its URL, without path and trailing slash: with spiffe_id that of its mutual_tls
+	// listener, with client_id also its issuer.
 	URL string `yaml:"url" required:"true"`
 
-	// SPIFFE ID that it must prove. Ours is proved to it by our X.509-SVID, of
-	// spiffe.workload_api; its configuration names us as a client with gateway: true.
-	SPIFFEID string `yaml:"spiffe_id" required:"true"`
+	// SPIFFE ID that it must prove. Ours is that of our X.509-SVID, of spiffe.workload_api.
+	SPIFFEID string `yaml:"spiffe_id"`
+
+	// Our client_id there, with auth_method: private_key_jwt (RFC 7523).
+	ClientID string `yaml:"client_id"`
+
+	// File with our private key: PEM (PKCS #8), Ed25519 or P-256, which others must not be
+	// able to read. wicketgate keys jwks FILE prints the clients[].jwks_file for it.
+	KeyFile string `yaml:"key_file"`
+
+	// With client_id: certificates (PEM) that vouch for the server, instead of the
+	// authorities of this machine.
+	CA string `yaml:"ca"`
 }
 
 // exchangeConfig is an ExchangeConfig that was checked.
 type exchangeConfig struct {
 	URL    string
-	Server identity.SPIFFEID
+	Server identity.SPIFFEID // zero with a key
+	Key    *clientKey        // nil with SVIDs
+	CAs    *x509.CertPool    // for Key; nil: those of the machine
 }
 
 // issuersOwn are the sections that say nothing to a gateway alone.
@@ -68,7 +89,7 @@ func (c configCheck) role() {
 	h.Role = c.asked
 	switch {
 	case x == nil && c.asked == roleGateway:
-		c.refuse("exchange", "exchange is missing: --role gateway needs the url and the spiffe_id of the authorization server")
+		c.refuse("exchange", "exchange is missing: --role gateway needs the url of the authorization server, and spiffe_id, or client_id and key_file")
 	case x != nil && c.asked != roleGateway && c.asked != roleAny:
 		c.refuse("exchange", "exchange is for a gateway alone: serve --role gateway, or remove it")
 	case x == nil && c.asked == roleAny:
@@ -92,8 +113,18 @@ func (c configCheck) exchange(x ExchangeConfig) {
 	if !c.good("exchange.url") || !c.good("exchange.spiffe_id") {
 		return
 	}
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != x.URL {
+	byKey := x.ClientID != "" || x.KeyFile != "" || x.CA != ""
+	local := err == nil && byKey && u.Scheme == "http" && isLoopback(u.Hostname())
+	if err != nil || u.Scheme != "https" && !local || u.Host == "" || u.Scheme+"://"+u.Host != x.URL {
 		c.refuse("exchange.url", "exchange.url is %s: write https://HOST[:PORT] of the authorization server's mutual_tls.url, without path and trailing slash", shown(x.URL))
+	}
+	if byKey {
+		c.exchangeByKey(x)
+		return
+	}
+	if x.SPIFFEID == "" {
+		c.refuse("exchange", "exchange says not how we prove who we are: write spiffe_id, or client_id and key_file")
+		return
 	}
 	id, err := identity.ParseSPIFFEID(x.SPIFFEID)
 	if err != nil {
@@ -102,7 +133,7 @@ func (c configCheck) exchange(x ExchangeConfig) {
 	}
 	c.needsOwn("exchange")
 	c.trustDomain("exchange.spiffe_id", id.TrustDomain())
-	c.s.house.Exchange = &exchangeConfig{x.URL, id}
+	c.s.house.Exchange = &exchangeConfig{URL: x.URL, Server: id}
 }
 
 // gateway completes a client that is a gateway of another process: all that it may do
@@ -113,17 +144,20 @@ func (c configCheck) gateway(at string, cl *ClientConfig, out *authz.Client) {
 	}
 	_, grants := c.nodes[at+".grant_types"]
 	p, err := identity.ParsePattern(cl.ID)
-	if cl.AuthMethod != oauth.AuthSPIFFEX509 {
-		c.refuse(at+".gateway", "%s.gateway is true, and auth_method is %s: write spiffe_x509, which nobody on the way can replay", at, cl.AuthMethod)
+	byKey := cl.AuthMethod == oauth.AuthPrivateKeyJWT
+	if cl.AuthMethod != oauth.AuthSPIFFEX509 && !byKey {
+		c.refuse(at+".gateway", "%s.gateway is true, and auth_method is %s: write spiffe_x509 or private_key_jwt, which nobody can replay", at, cl.AuthMethod)
 		return
 	}
 	switch {
+	case cl.AssertionAudience != "":
+		c.refuse(at+".assertion_audience", "%s.gateway is true: leave out assertion_audience, an assertion of a gateway is for the issuer alone", at)
 	case err == nil && p.Any():
 		c.refuse(at+".gateway", "%s.gateway is true, and id is a pattern: name the SPIFFE ID of the gateway", at)
-	case c.s.MutualTLS == nil:
+	case c.s.MutualTLS == nil && !byKey:
 		c.refuse(at+".gateway", "%s.gateway is true: configure mutual_tls, since the word of a proxy proves no gateway", at)
 	case grants || len(cl.Scopes) > 0 || len(cl.ActsFor) > 0 || len(cl.RedirectURIs) > 0 || cl.ResourceServer != "" || cl.DPoPBound || cl.CertificateBound:
-		c.refuse(at, "%s.gateway is true: leave out all but id, name and auth_method, what a gateway may do follows from that", at)
+		c.refuse(at, "%s.gateway is true: leave out all but id, name, auth_method and keys, what a gateway may do follows from that", at)
 	case c.s.house.Gateways == nil:
 		c.s.house.Gateways = map[identity.ClientID]bool{out.ID: true}
 	default:
@@ -142,7 +176,13 @@ func (c configCheck) gateways() {
 
 // openRemote is the way to the authorization server of another process, if it is there.
 func (h *house) openRemote(_ context.Context, cfg houseConfig) error {
-	if x := cfg.Exchange; x != nil {
+	switch x := cfg.Exchange; {
+	case x == nil:
+	case x.Key != nil:
+		t := transport()
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x.CAs}
+		h.as = remote.New(remote.Config{URL: x.URL, Transport: t, ClientID: x.Key.client, Assertion: x.Key.assertion(cfg.Issuer, time.Now), Now: time.Now})
+	default:
 		h.as = remote.New(remote.Config{URL: x.URL, Transport: h.spiffe.Transport(transport(), x.Server), ClientID: h.ownClient, Now: time.Now})
 	}
 	return nil
@@ -225,7 +265,7 @@ func separateRoles(records []keys.Record, cfg houseConfig) error {
 	case len(records) == 0 || signs == cfg.Role.issues():
 		return nil
 	case signs:
-		return fmt.Errorf("%s is that of an authorization server: give the gateway a store of its own, without the keys that sign tokens", cfg.Store.where())
+		return fmt.Errorf("%s is that of an authorization server: give this process a store of its own, without the keys that sign tokens", cfg.Store.where())
 	}
 	return fmt.Errorf("%s is that of serve --role gateway: give the authorization server a store of its own", cfg.Store.where())
 }

@@ -115,7 +115,8 @@ func (s *settings) run(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 			log.Info("stopping: a second signal ends at once")
 			health.Stopping()
 		},
-		Drain: time.Duration(s.Stop.Drain), Finish: time.Duration(s.Stop.Finish)})
+		Ending: h.drain,
+		Drain:  time.Duration(s.Stop.Drain), Finish: time.Duration(s.Stop.Finish)})
 }
 
 // listeners are what a process listens on.

@@ -21,7 +21,7 @@ import (
 
 // TestRolesOverProcessesMakeTheSameCallTokens as one process does, claim by claim.
 func TestRolesOverProcessesMakeTheSameCallTokens(t *testing.T) {
-	one, two := oneProcess(t), twoProcesses(t)
+	one, two, byKey := oneProcess(t), twoProcesses(t), twoProcessesByKey(t)
 	for name, raw := range map[string]func(d *deployment) string{
 		"a workload for itself": (*deployment).token,
 		"a delegate": func(d *deployment) string {
@@ -34,15 +34,18 @@ func TestRolesOverProcessesMakeTheSameCallTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var claims []map[string]any
-			for _, d := range []*deployment{one, two} {
+			for _, d := range []*deployment{one, two, byKey} {
 				if text, err := d.callOnce(raw(d)); err != nil || text == "" {
 					t.Fatalf("%q, %v", text, err)
 				}
 				claims = append(claims, d.seen.last(d.mail.URL+"/mcp"))
 			}
 			two.checkAudit()
-			if diff := cmp.Diff(claims[0], claims[1]); diff != "" {
-				t.Errorf("one process, two processes:\n%s", diff)
+			byKey.checkAudit()
+			for i, way := range []string{"by SVID", "by key"} {
+				if diff := cmp.Diff(claims[0], claims[i+1]); diff != "" {
+					t.Errorf("one process, two processes %s:\n%s", way, diff)
+				}
 			}
 		})
 	}
@@ -50,7 +53,7 @@ func TestRolesOverProcessesMakeTheSameCallTokens(t *testing.T) {
 
 // TestUpstreamIsNotToldHowManyProcessesThereAre, not even by whom its tools are listed.
 func TestUpstreamIsNotToldHowManyProcessesThereAre(t *testing.T) {
-	for name, d := range map[string]*deployment{"one process": oneProcess(t), "two processes": twoProcesses(t)} {
+	for name, d := range map[string]*deployment{"one process": oneProcess(t), "two processes": twoProcesses(t), "two processes by key": twoProcessesByKey(t)} {
 		if _, err := d.callOnce(d.token()); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +96,7 @@ func TestBoundTokenIsExchangedByTheWordOfTheGateway(t *testing.T) {
 // that the gateway approved.
 func TestToolTokenCountsOnceOverProcesses(t *testing.T) {
 	var claims []map[string]any
-	for _, d := range []*deployment{oneProcess(t), twoProcesses(t)} {
+	for _, d := range []*deployment{oneProcess(t), twoProcesses(t), twoProcessesByKey(t)} {
 		raw := d.token()
 		s := d.session(raw)
 		tool, refused := d.exchange(raw, agentID, agentSecret, "scope", "tool:list_messages", "authorization_details", toolDetails)
@@ -107,8 +110,10 @@ func TestToolTokenCountsOnceOverProcesses(t *testing.T) {
 		}
 		claims = append(claims, d.seen.last(d.mail.URL+"/mcp"))
 	}
-	if diff := cmp.Diff(claims[0], claims[1]); diff != "" {
-		t.Errorf("one process, two processes:\n%s", diff)
+	for i := range claims {
+		if diff := cmp.Diff(claims[0], claims[i]); diff != "" {
+			t.Errorf("one process, two processes:\n%s", diff)
+		}
 	}
 }
 

@@ -86,16 +86,17 @@ func (s *sightings) last(upstream string) map[string]any {
 
 // deployment is what serves an origin: one process, or one for each role behind a proxy.
 type deployment struct {
-	*world          // the authorization server's
-	gw       *world // the gateway's; the same for one process
-	seen     *sightings
-	wire     *wire // between the two
-	domain   *spiffetest.Domain
-	asAPI    *spiffetest.WorkloadAPI
-	gwAPI    *spiffetest.WorkloadAPI
-	asConfig string
-	stopAS   func() int
-	stopGW   func() int
+	*world           // the authorization server's
+	gw        *world // the gateway's; the same for one process
+	seen      *sightings
+	wire      *wire // between the two
+	domain    *spiffetest.Domain
+	gatewayAt string // its client_id
+	asAPI     *spiffetest.WorkloadAPI
+	gwAPI     *spiffetest.WorkloadAPI
+	asConfig  string
+	stopAS    func() int
+	stopGW    func() int
 }
 
 func newDeployment(t *testing.T) *deployment {
@@ -115,9 +116,36 @@ func oneProcess(t *testing.T) *deployment {
 	return d
 }
 
+// twoProcessesByKey has the gateway prove itself by private_key_jwt, without any SVID.
+func twoProcessesByKey(t *testing.T) *deployment {
+	t.Helper()
+	d := newDeployment(t)
+	d.wire, d.gatewayAt = newWire(t), keyGateway
+	d.asConfig = d.config(withTLS + `mutual_tls: {listen: "127.0.0.1:0", url: "https://` + d.wire.address + `"}` + "\n" + rolesClients + `
+  - {id: ` + keyGateway + `, auth_method: private_key_jwt, jwks_file: gateway.jwks.json, gateway: true}
+`)
+	d.gw = &world{t: t, dir: t.TempDir(), mail: d.mail, issuer: d.issuer, served: make(chan struct{}), log: newLog()}
+	writePair(t, d.gw.dir, 2)
+	_, key := newPair(t, 3)
+	path := d.gw.write("gateway.key.pem", string(key))
+	var jwks strings.Builder
+	if code := run(t.Context(), []string{"keys", "jwks", path}, &jwks, &jwks); code != 0 {
+		t.Fatal(jwks.String())
+	}
+	d.write("gateway.jwks.json", jwks.String())
+	d.gw.write("as.pem", readText(t, filepath.Join(d.dir, "cert.pem")))
+	d.gw.write("access.yaml", rolesAccess)
+	d.startAS(d.start)
+	d.stopGW = d.gw.start(d.gw.config(withTLS+`exchange: {url: "https://`+d.wire.address+`", client_id: `+keyGateway+`, key_file: gateway.key.pem, ca: as.pem}`+"\n"), "--role", "gateway")
+	return d
+}
+
+const keyGateway = "edge-gateway"
+
 func twoProcesses(t *testing.T) *deployment {
 	t.Helper()
 	d := newDeployment(t)
+	d.gatewayAt = gatewayAt
 	d.wire, d.domain = newWire(t), spiffetest.NewDomain(t, "example.org")
 	d.asAPI, d.gwAPI = d.workload(issuerID), d.workload(gatewayAt)
 	d.asConfig = d.config(withTLS + `mutual_tls: {listen: "127.0.0.1:0", url: "https://` + d.wire.address + `", svid: true}` + "\n" + withAgentOf(d.asAPI) + rolesClients + `
@@ -265,7 +293,7 @@ func (d *deployment) checkAudit() {
 			d.t.Errorf("%s, at the gateway and at the authorization server:\n%s", name, diff)
 		}
 	}
-	if exchanged["client"] != gatewayAt || exchanged["txn"] == nil || exchanged["resource"] != d.mail.URL+"/mcp" {
+	if exchanged["client"] != d.gatewayAt || exchanged["txn"] == nil || exchanged["resource"] != d.mail.URL+"/mcp" {
 		d.t.Errorf("the authorization server recorded %v", exchanged)
 	}
 }

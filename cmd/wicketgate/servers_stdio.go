@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,7 +44,7 @@ func commandUpstream(issuer, name string) (gateway.Upstream, error) {
 	if err != nil {
 		return gateway.Upstream{}, err
 	}
-	return gateway.Upstream{Name: name, Resource: public, URL: "stdio://" + name, Audience: internal}, nil
+	return gateway.Upstream{Name: name, Resource: public, URL: "stdio://" + name, Audience: internal, Budget: defaultBudget}, nil
 }
 
 // withCommands gives those upstreams a transport that are commands.
@@ -70,8 +69,8 @@ func (h *house) withCommands(cfg houseConfig, upstreams []gateway.Upstream) ([]g
 }
 
 func (c commandServer) transport(name string, can sandbox.Support, log *slog.Logger) (*stdio.Transport, error) {
-	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle, MaxPerOwner: 64,
-		Owner: func(context.Context) string { return "" }, Log: log, Now: time.Now}
+	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle,
+		Owner: gateway.SubjectOf, Log: log, Now: time.Now}
 	if c.Mode == sandboxOff {
 		log.Warn("stdio server is not confined: it may do whatever Wicketgate may", "server", name)
 		return stdio.New(cfg)

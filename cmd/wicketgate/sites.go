@@ -27,6 +27,7 @@ type sitesConfig struct {
 	Ready         func(context.Context) // called once all sites answer
 	Stopping      func()                // called first when it is to end; may be nil
 	Drain         time.Duration         // from Stopping until new connections are refused
+	Ending        func()                // called when new connections are refused; may be nil
 	Finish        time.Duration         // for requests to finish before they are cut off
 }
 
@@ -72,6 +73,9 @@ func endSites(cfg sitesConfig, servers [][]*http.Server, done <-chan error) erro
 	grace, cancel := context.WithTimeout(context.Background(), cfg.Finish)
 	defer cancel()
 	var errs []error
+	if cfg.Ending != nil {
+		cfg.Ending()
+	}
 	for _, group := range servers {
 		if err := shutDown(grace, group); err != nil {
 			errs = append(errs, fmt.Errorf("stop: requests did not finish within %s and were cut off: %w", cfg.Finish, err))

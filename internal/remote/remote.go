@@ -4,7 +4,7 @@
 // Whatever goes wrong on the way is an error that says what, in a word for the audit
 // log: nothing is taken from an answer that is not exactly what was asked for, no
 // redirect is followed, and nothing is tried twice. It does NOT choose whom it speaks to
-// and how it proves who it is (the Transport does: package spiffe has one), and it holds
+// (the Transport does: package spiffe has one) nor how it proves who it is, and it holds
 // no key.
 package remote
 
@@ -69,8 +69,12 @@ type Config struct {
 	URL       string            // without trailing slash
 	Transport http.RoundTripper // proves who asks, and who answers
 
-	// ClientID is ours, which the Transport proves. It fails while there is none.
+	// ClientID is ours. It fails while there is none.
 	ClientID func() (identity.ClientID, error)
+
+	// Assertion is a new one (RFC 7523 §2.2), with which each request proves the ClientID;
+	// nil: the Transport proves it.
+	Assertion func() (string, error)
 
 	Now func() time.Time
 }
@@ -154,6 +158,14 @@ func (s *Server) post(ctx context.Context, path string, form url.Values, limit i
 		return &Failure{Unreachable, err}
 	}
 	form.Set("client_id", id.String())
+	if s.cfg.Assertion != nil {
+		assertion, err := s.cfg.Assertion()
+		if err != nil {
+			return &Failure{Unreachable, fmt.Errorf("make client assertion: %w", err)}
+		}
+		form.Set("client_assertion_type", oauth.AssertionJWTBearer)
+		form.Set("client_assertion", assertion)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.cfg.URL+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return &Failure{Unreachable, err}

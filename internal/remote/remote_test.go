@@ -452,3 +452,31 @@ func TestLearnReturnsTheDigestThatStands(t *testing.T) {
 	_, err := w.as.Learn(t.Context(), "mail", "list_messages", "d1")
 	w.checkError(t, err, remote.Malformed)
 }
+
+// TestEachRequestHasAnAssertionOfItsOwn, and without one nobody is asked.
+func TestEachRequestHasAnAssertionOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	made := 0
+	cfg := w.config(w.tls.Client().Transport)
+	cfg.Assertion = func() (string, error) {
+		if made++; made == 3 {
+			return "", errors.New("no key")
+		}
+		return fmt.Sprint("assertion ", made), nil
+	}
+	as := remote.New(cfg)
+	w.answers(text(200, "application/json", `{"entries":[]}`))
+	for _, want := range []string{"assertion 1", "assertion 2"} {
+		if _, err := as.Revocations(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		if f := w.lastForm(); f.Get("client_assertion") != want || f.Get("client_assertion_type") != oauth.AssertionJWTBearer || f.Get("client_id") != ourID.String() {
+			t.Errorf("asked with %v, want %s", f, want)
+		}
+	}
+	asked := len(w.forms)
+	var failure *remote.Failure
+	if _, err := as.Revocations(t.Context(), 0); !errors.As(err, &failure) || failure.Reason() != remote.Unreachable || len(w.forms) != asked {
+		t.Errorf("without an assertion: %v, asked %d times", err, len(w.forms)-asked)
+	}
+}

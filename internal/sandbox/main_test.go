@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox_test
 
 import (
@@ -5,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,9 +63,13 @@ var acts = map[string]func(argument string) error{
 		}
 		return unix.Sendto(pair[0], []byte("hello"), 0, &unix.SockaddrUnix{Name: path})
 	},
+	"parent": parent,
+	"sleep": func(string) error {
+		fmt.Println("up")
+		return syscall.Pause()
+	},
 	"interfaces": func(string) error { _, err := net.Interfaces(); return err },
 	"run":        func(program string) error { return exec.Command(program).Run() },
-	"memory":     takeMemory,
 	"tasks": func(n string) error {
 		count, err := strconv.Atoi(n)
 		if err != nil {
@@ -77,8 +84,9 @@ var acts = map[string]func(argument string) error{
 		return syscall.Pause()
 	},
 	"spin": func(string) error {
-		for {
+		for n := 1; n > 0; n = n%7 + 1 {
 		}
+		return nil
 	},
 	"file": func(path string) error { return os.WriteFile(path, make([]byte, 1<<20), 0o600) },
 	"capabilities": func(string) error {
@@ -95,20 +103,23 @@ var acts = map[string]func(argument string) error{
 	},
 }
 
-func takeMemory(n string) error {
-	count, err := strconv.Atoi(n)
+// parent starts a confined command that sleeps, and waits for it.
+func parent(home string) error {
+	runtime.LockOSThread()
+	s, err := sandbox.New(sandbox.Spec{}, sandbox.Probe())
 	if err != nil {
 		return err
 	}
-	var all [][]byte
-	for range count { // 1 MiB each
-		b := make([]byte, 1<<20)
-		for i := range b {
-			b[i] = 1
-		}
-		all = append(all, b)
+	self, err := os.Executable()
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("took %d", len(all))
+	cmd, err := s.Command(home, self)
+	if err != nil {
+		return err
+	}
+	cmd.Env, cmd.Stdout = []string{actVariable + "=sleep"}, os.Stdout
+	return cmd.Run()
 }
 
 func address(addr string) (*unix.SockaddrInet4, error) {

@@ -1,9 +1,13 @@
+//go:build linux
+
 package sandbox_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -42,7 +46,7 @@ func command(t *testing.T, on sandbox.Support, spec sandbox.Spec, act string) *e
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Dir, cmd.Env = home, []string{actVariable + "=" + act, "HOME=" + home}
+	cmd.Dir, cmd.Env = home, []string{actVariable + "=" + act, "HOME=" + home, "GORACE=atexit_sleep_ms=0"} // with -race it waits a second
 	return cmd
 }
 
@@ -216,8 +220,6 @@ func TestLimits(t *testing.T) {
 		spec      sandbox.Spec
 		want      string
 	}{
-		{"memory", "memory 512", sandbox.Spec{Memory: 128 << 20}, "out of memory"},
-		{"memory enough", "memory 64", sandbox.Spec{Memory: 512 << 20}, "took 64"},
 		{"CPU time", "spin", sandbox.Spec{CPU: time.Second}, "signal: "},
 		{"size of a file", "file out", sandbox.Spec{FileSize: 4096}, "file too large"},
 	} {
@@ -227,9 +229,31 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestMemoryIsLimited with a program that keeps a line of 64 MiB: with -race, this one here
+// takes more than any limit.
+func TestMemoryIsLimited(t *testing.T) {
+	on := full(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for limit, want := range map[int64]string{32 << 20: "memory exhausted", 256 << 20: "67108864"} {
+		s, err := sandbox.New(sandbox.Spec{Memory: limit}, on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd, err := s.Command(t.TempDir(), "/bin/sh", "-c", "head -c 67108864 /dev/zero | tail -n 1 | wc -c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("%d bytes: %v %s, want %s", limit, err, out, want)
+		}
+	}
+}
+
 // TestTooMuchTogetherIsNoticed: the tasks of the command and its children.
 func TestTooMuchTogetherIsNoticed(t *testing.T) {
 	on := full(t)
+	on.Namespaces = false // else the rlimit is in the way
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	spec := sandbox.Spec{Tasks: 40}
@@ -267,6 +291,31 @@ func TestWhatCannotBeConfinedDoesNotRun(t *testing.T) {
 			t.Errorf("%s: %v %s", name, err, out)
 		}
 	}
+}
+
+// TestTheCommandEndsWithUs: whoever kills Wicketgate leaves no server behind.
+func TestTheCommandEndsWithUs(t *testing.T) {
+	full(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = []string{actVariable + "=parent " + t.TempDir()}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(out)
+	if l, err := r.ReadString('\n'); l != "up\n" {
+		t.Errorf("the command said %q, error %v", l, err)
+	}
+	_ = cmd.Process.Kill()
+	_, _ = io.Copy(io.Discard, r) // the output ends when the last that has it does
+	_ = cmd.Wait()
 }
 
 func TestGaps(t *testing.T) {

@@ -71,6 +71,20 @@ func CompileInput(raw jsontext.Value) (*Schema, error) {
 	return compile(raw, closed)
 }
 
+// CompileOpenInput is CompileInput for a tool that takes more than it names.
+func CompileOpenInput(raw jsontext.Value) (*Schema, error) {
+	s, err := CompileInput(raw)
+	if err != nil {
+		return nil, err // held to the same, so that opening a tool never serves a broken one
+	}
+	open, err := CompileOutput(raw)
+	if err != nil {
+		return nil, err
+	}
+	open.exact = s.exact
+	return open, nil
+}
+
 // CompileOutput compiles an outputSchema as it is.
 func CompileOutput(raw jsontext.Value) (*Schema, error) { return compile(raw, asWritten) }
 

@@ -166,3 +166,18 @@ func BenchmarkSchemaCompile(b *testing.B) {
 		}
 	}
 }
+
+func TestOpenInputTakesWhatItDoesNotNameAndNothingElse(t *testing.T) {
+	s, err := schema.CompileOpenInput(jsontext.Value(`{"type":"object","properties":{"n":{"type":"integer","maximum":3}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for arguments, good := range map[string]bool{`{"n":1,"more":{"x":1}}`: true, `{"n":4}`: false, `{"n":"1"}`: false} {
+		if err := s.Check(jsontext.Value(arguments)); (err == nil) != good {
+			t.Errorf("%s: %v, want good %v", arguments, err, good)
+		}
+	}
+	if _, err := schema.CompileOpenInput(jsontext.Value(`{"type":17}`)); err == nil {
+		t.Error("a broken schema was compiled")
+	}
+}

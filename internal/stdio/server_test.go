@@ -1,3 +1,5 @@
+//go:build linux
+
 package stdio_test
 
 import (
@@ -162,7 +164,7 @@ func serveProcess(l line) {
 			c.Env = []string{serverVariable + "=sleeper"}
 			if err := c.Start(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
-				break
+				os.Exit(5)
 			}
 		}
 		sleep()
