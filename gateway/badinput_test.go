@@ -132,6 +132,12 @@ func TestMessageThatParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		{"duplicate by escape", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","n\u0061me":"delete_message"}}`, 400, parse},
 		{"Method for method", `{"jsonrpc":"2.0","id":1,"Method":"tools/call"}`, 400, invalidRequest},
 		{"Method beside method", `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}`, 400, invalidRequest},
+		{"METHOD beside method", `{"jsonrpc":"2.0","id":1,"METHOD":"tools/call","method":"ping"}`, 400, invalidRequest},
+		{"Params beside params", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message"},"Params":{"name":"delete_message"}}`, 400, invalidRequest},
+		{"ID beside id", `{"jsonrpc":"2.0","id":1,"ID":2,"method":"ping"}`, 400, invalidRequest},
+		{"ID for id: a request in the guise of a notification", `{"jsonrpc":"2.0","ID":1,"method":"tools/call","params":{"name":"send_message"}}`, 400, invalidRequest},
+		{"duplicate in _meta", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","_meta":{"a":1,"a":2}}}`, 400, parse},
+		{"the sign of Kelvin in tasK", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","tas\u212a":{}}}`, 200, invalidParams},
 		{"Name for name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"Name":"delete_message"}}`, 200, invalidParams},
 		{"NAME beside name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","NAME":"delete_message"}}`, 200, invalidParams},
 		{"long s in argumentſ", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","argumentſ":{}}}`, 200, invalidParams},
@@ -209,6 +215,11 @@ func TestPageOfAnotherSiteIsRefused(t *testing.T) {
 	}
 	w.wantRefused(t, "foreign_host")
 	w.wantRefused(t, "foreign_origin")
+	req := must(http.NewRequest("POST", w.url, strings.NewReader(initialize)))(t)
+	set(req.Header, []string{"Content-Type", "application/json", "Authorization", "Bearer " + good, "Origin", w.base, "Origin", "https://evil.test"})
+	if r := read(t, must(http.DefaultClient.Do(req))(t)); r.status != http.StatusForbidden {
+		t.Errorf("two Origins: %s", r)
+	}
 }
 
 func TestUnknownServerIsNotFound(t *testing.T) {
