@@ -190,7 +190,7 @@ func TestEveryServerButTheDeadOne(t *testing.T) {
 	}
 }
 
-// The endpoint is a resource of its own: no token of a server's is good for it, and none of
+// A7: the endpoint is a resource of its own: no token of a server's is good for it, and none of
 // it for a server.
 func TestEveryServerIsAResourceOfItsOwn(t *testing.T) {
 	h := newHouse(t)
@@ -270,7 +270,7 @@ func TestListIsNeverAnotherCallers(t *testing.T) {
 	}
 }
 
-// Any replica with the same keys serves a session, and none serves another's.
+// A10: any replica with the same keys serves a session, and none serves another's.
 func TestSessionIsServedByEveryReplica(t *testing.T) {
 	var cfg gateway.Config
 	w := newWorld(t, func(c *gateway.Config) { cfg = *c })

@@ -30,6 +30,7 @@ func (s stranger) SigningKey() token.SigningKey {
 	return token.SigningKey{KeyID: s.kid, Algorithm: "ES256", Key: k}
 }
 
+// A7: a token for another resource, or of another issuer or type, admits nobody.
 func TestTokenThatIsNotOursForThisIsRefused(t *testing.T) {
 	w := newWorld(t)
 	good, access := w.access(tokenSpec{subject: "alice"})
@@ -117,6 +118,7 @@ func TestTokenInTheQueryOrTwiceDoesNotCount(t *testing.T) {
 	w.wantNothingForwarded(t)
 }
 
+// A2: no parser reads another message than the one that was decided on.
 func TestMessageThatParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "bob"})
@@ -194,6 +196,7 @@ func TestBodyOfOneMebibyteIsRefused(t *testing.T) {
 	}
 }
 
+// A4: another site's page reaches nothing, with a good token either.
 func TestPageOfAnotherSiteIsRefused(t *testing.T) {
 	w := newWorld(t)
 	good := w.token(tokenSpec{subject: "alice"})
@@ -231,6 +234,7 @@ func TestUnknownServerIsNotFound(t *testing.T) {
 	w.wantNothingForwarded(t)
 }
 
+// A10: somebody else's session is none.
 func TestSessionHandleOfAnotherIsNotFound(t *testing.T) {
 	w := newWorld(t)
 	alice := w.session(tokenSpec{subject: "alice"})
@@ -327,6 +331,7 @@ func TestHiddenToolAnswersExactlyAsAnUnknownOne(t *testing.T) {
 	}
 }
 
+// A28: the schema is a contract.
 func TestArgumentsOutsideTheSchemaAreRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "alice"})
@@ -357,6 +362,7 @@ func (p brokenPDP) Decide(context.Context, policies.Request) policies.Decision {
 }
 func (brokenPDP) Digest() string { return "digest" }
 
+// A15: a PDP that fails denies, and the log says why.
 func TestPDPThatFailsDeniesEverything(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.PDP = brokenPDP{policies.ReasonEvaluationError} })
 	r := w.do("POST", w.url, w.token(tokenSpec{subject: "alice"}), initialize)
@@ -382,6 +388,7 @@ func (p switchPDP) Decide(ctx context.Context, q policies.Request) policies.Deci
 	return p.PDP.Decide(ctx, q)
 }
 
+// A15: the same within a session.
 func TestPDPThatFailsLaterDeniesTheCall(t *testing.T) {
 	broken := false
 	w := newWorld(t, func(c *gateway.Config) { c.PDP = switchPDP{c.PDP, &broken} })
@@ -408,6 +415,7 @@ func (fullDisk) Record(context.Context, audit.Event) error {
 	return errors.New("no space left on device")
 }
 
+// A16: what cannot be recorded does not happen.
 func TestNoRecordNoCall(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.Audit = fullDisk{} })
 	r := w.do("POST", w.url, w.token(tokenSpec{subject: "alice"}), initialize)
@@ -430,6 +438,7 @@ func (d fillingDisk) Record(ctx context.Context, e audit.Event) error {
 	return d.Recorder.Record(ctx, e)
 }
 
+// A16: neither does what comes after the disk is full, nor is it answered.
 func TestDiskThatFillsUpStopsTheCallBeforeItHappens(t *testing.T) {
 	n := 100
 	w := newWorld(t, func(c *gateway.Config) { c.Audit = fillingDisk{c.Audit, &n} })

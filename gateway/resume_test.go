@@ -203,7 +203,7 @@ func TestResumedStreamEndsWithTheTimeOfTheCall(t *testing.T) {
 	<-gone
 }
 
-// A carriage return is white space to JSON, and ends a line of an event stream: what comes
+// A2: a carriage return is white space to JSON, and ends a line of an event stream: what comes
 // after it, up to the next line, clients do not read. A server could so have them read what
 // the gateway read as something else: here, a list of tools within a member that is no list.
 func TestCarriageReturnHidesNothingOfAnEvent(t *testing.T) {

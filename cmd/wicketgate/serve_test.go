@@ -218,6 +218,7 @@ func TestServeRefusesOldTLS(t *testing.T) {
 	}
 }
 
+// A5.
 func TestServeHasNoLoginByAClick(t *testing.T) {
 	w := newWorld(t, nil)
 	w.start(w.config(withTLS))
@@ -245,6 +246,7 @@ func TestServeHasNoLoginByAClick(t *testing.T) {
 	}
 }
 
+// A5.
 func TestServeRefusesDataOfDevelopmentMode(t *testing.T) {
 	w := newWorld(t, nil)
 	_, stop := startDev(t, "--data", filepath.Join(w.dir, "data"))
