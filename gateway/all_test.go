@@ -309,3 +309,64 @@ func TestSessionIsServedByEveryReplica(t *testing.T) {
 		}
 	}
 }
+
+// A server behind the endpoint over all servers asks the client as at its own.
+func TestEveryServerMayAskItsClient(t *testing.T) {
+	h := newHouse(t)
+	h.files.asksMidway(t)
+	h.up.asksOnce("tools/call")
+	bearer := h.token("alice", allScopes)
+	s := session{h.world, bearer, h.do("POST", h.url, bearer, elicitingClient).header.Get("Mcp-Session-Id")}
+	bob := session{h.world, h.token("bob", allScopes), s.id}
+	for name, want := range map[string]string{"files__list_messages": `"heard":{"action":"accept"}`, "mail__list_messages": `"state":"theirs-1"`} {
+		req := must(http.NewRequestWithContext(t.Context(), "POST", h.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"`+name+`"}}`)))(t)
+		set(req.Header, []string{"Content-Type", "application/json", "Authorization", "Bearer " + bearer, "Mcp-Session-Id", s.id})
+		from := lines(must(http.DefaultClient.Do(req))(t))
+		question := strings.TrimPrefix(until(t, from, "Sure?"), "data: ")
+		answer := `{"jsonrpc":"2.0","id":` + memberIn(question, "id") + `,"result":{"action":"accept"}}`
+		if r := bob.post(answer); r.status != http.StatusNotFound {
+			t.Errorf("%s: bob answers: %s", name, r)
+		}
+		if r := s.post(answer); r.status != http.StatusAccepted {
+			t.Errorf("%s: alice answers: %s", name, r)
+		}
+		if r := s.post(answer); r.status == http.StatusAccepted {
+			t.Errorf("%s: alice answers twice: %s", name, r)
+		}
+		if got := until(t, from, `"id":7`); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", name, got)
+		}
+		first := h.ask(request{bearer: bearer, method: "tools/call", params: `"name":"` + name + `",`, capabilities: elicits})
+		key := map[bool]string{true: "input", false: "sure"}[name == "files__list_messages"]
+		given := `"inputResponses":{"` + key + `":{"action":"accept"}},"requestState":` + stateOf(t, first) + `,`
+		if r := h.ask(request{bearer: bearer, method: "tools/call", params: `"name":"` + name + `",` + given, capabilities: elicits}); !strings.Contains(r.body, want) {
+			t.Errorf("%s, stateless: %s", name, r)
+		}
+	}
+}
+
+// Its news are those of the gateway: what changes in the lists, and no resources.
+func TestEveryServerHasNews(t *testing.T) {
+	var pdp switched
+	pdp.load(t, wide)
+	r := newRevocable(t, func(c *gateway.Config) { c.All, c.PDP = allOf(t), &pdp })
+	r.up.statelessOnly()
+	at, bearer := r.everywhere(), r.world.token(tokenSpec{subject: "alice", scope: allScopes, audience: issuer + "/mcp"})
+	s := session{at, bearer, at.do("POST", at.url, bearer, initialize).header.Get("Mcp-Session-Id")}
+	get := lines(s.listen(t.Context()))
+	subscription := lines(at.subscribe(t.Context(), bearer, "1", anyNews))
+	if got := until(t, subscription, "data:"); !strings.Contains(got, `"notifications":{"toolsListChanged":true}`) {
+		t.Errorf("acknowledged %s", got)
+	}
+	r.beat()
+	pdp.load(t, accessYAML)
+	r.beat()
+	for kind, from := range map[string]string{"GET": until(t, get, "data:"), "subscriptions/listen": until(t, subscription, "data:")} {
+		if !strings.Contains(from, "tools/list_changed") {
+			t.Errorf("%s: %s", kind, from)
+		}
+	}
+	if len(r.up.calls("subscriptions/listen")) != 0 {
+		t.Error("a server was asked")
+	}
+}
