@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
 )
 
@@ -100,6 +101,26 @@ func TestLateAnswerOfAToolThatWasTakenAway(t *testing.T) {
 	w.now.Advance(61 * time.Second)
 	if r := read(t, s.resume(t.Context(), last)); !strings.Contains(r.body, "Unknown tool") {
 		t.Errorf("%s", r)
+	}
+}
+
+// The same for what policy has taken away meanwhile.
+func TestLateAnswerOfWhatMayNotBeReadAnyMore(t *testing.T) {
+	for method, params := range map[string]string{"tools/call": `{"name":"read_message","arguments":{"id":"1"}}`, "resources/read": `{"uri":"mail://inbox/1"}`, "prompts/get": `{"name":"summarize"}`} {
+		var pdp switched
+		pdp.load(t, wide)
+		w := newWorld(t, func(c *gateway.Config) { c.PDP = &pdp })
+		s := w.session(tokenSpec{subject: "alice", scope: allScopes})
+		s.call(listMessages)
+		last := s.broken(method, `{"jsonrpc":"2.0","id":7,"method":"`+method+`","params":`+params+`}`)
+		w.up.goesOn(`{"jsonrpc":"2.0","id":7,"result":{"content":[],"contents":[],"messages":[],"structuredContent":{"text":"secret"}}}`)
+		if r := read(t, s.resume(t.Context(), last)); !strings.Contains(r.body, "secret") {
+			t.Errorf("%s, before: %s", method, r)
+		}
+		pdp.load(t, threeServers[:strings.Index(threeServers, "servers:")]+"servers:\n      mail: {tools: [list_messages]}\n")
+		if r := read(t, s.resume(t.Context(), last)); strings.Contains(r.body, "secret") || !strings.Contains(r.body, `"error"`) {
+			t.Errorf("%s, after: %s", method, r)
+		}
 	}
 }
 
