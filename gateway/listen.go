@@ -120,15 +120,19 @@ func (d *dialogue) resumed(from event) *rpcError {
 		}
 		return nil
 	}
-	if from.Method != "tools/call" {
-		d.finish = p.private
-		return nil
+	d.finish = p.private
+	switch {
+	case from.Method == "tools/call":
+		t, failure := p.visible(call{name: from.Name})
+		if failure != nil {
+			return failure
+		}
+		d.finish = t.finish
+	case from.Method == "resources/read" && !p.mayRead(policies.Request{Resource: from.Name}):
+		return p.errUnknownResource("no_longer_allowed")
+	case from.Method == "prompts/get" && !p.mayGet(from.Name):
+		return errUnknownPrompt("no_longer_allowed")
 	}
-	t, failure := p.visible(call{name: from.Name})
-	if failure != nil {
-		return failure
-	}
-	d.finish = t.finish
 	return nil
 }
 

@@ -171,7 +171,7 @@ func enforce(ctx context.Context, f enforceFlags, stdout, stderr io.Writer) (err
 	}
 	health, operators := &web.Health{Checks: h.enforcerChecks(started), Log: log}, http.NewServeMux()
 	health.Register(operators)
-	return runSites(ctx, sitesConfig{Log: log, Sites: [][]site{{{listener: l, handler: handler, tls: s.tls(log)}}, {{listener: admin, handler: operators}}},
+	return runSites(ctx, sitesConfig{Log: log, Sites: [][]site{{{listener: l, handler: handler, tls: s.tls(log)}}, {{listener: admin, handler: ownName(operators)}}},
 		Headers: 10 * time.Second, Idle: 2 * time.Minute, Finish: 10 * time.Second, Stopping: health.Stopping,
 		Ready: func(context.Context) {
 			log.Info("enforcing", "resource", s.resource.String(), "upstream", s.upstream, "issuer", s.issuer, "listen", l.Addr().String(), "admin", admin.Addr().String(), "tls", s.certificate != nil, "version", version())

@@ -92,7 +92,7 @@ func TestBoundTokenIsExchangedByTheWordOfTheGateway(t *testing.T) {
 	}
 }
 
-// TestToolTokenCountsOnceOverProcesses: the authorization server knows the definition
+// A12: TestToolTokenCountsOnceOverProcesses: the authorization server knows the definition
 // that the gateway approved.
 func TestToolTokenCountsOnceOverProcesses(t *testing.T) {
 	var claims []map[string]any
