@@ -283,6 +283,10 @@ func (p *passage) newsOf(m peer, s subscription) error {
 	if !wanted {
 		return nil
 	}
+	params, _, ok := p.mayPass(m, params)
+	if !ok {
+		return nil
+	}
 	raw := envelope(nil, m.method, params.with(member{"_meta", p.subscriptionMeta().with()}))
 	if err := p.slot.spend(len(raw)); err != nil {
 		return err
