@@ -36,6 +36,10 @@ func (p *passage) listen() {
 }
 
 func (p *passage) open(from event) *rpcError {
+	finish, failure := p.resumed(from)
+	if failure != nil {
+		return failure
+	}
 	if p.session.Translated {
 		return p.performHere(func(ctx context.Context) (outcome, *rpcError) { return p.ownNews(ctx, object{}) })
 	}
@@ -43,7 +47,7 @@ func (p *passage) open(from event) *rpcError {
 	if !d.Allowed() {
 		return errDenied(d)
 	}
-	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from) })
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from, finish) })
 }
 
 func (p *passage) mayListen() *rpcError {
@@ -74,8 +78,9 @@ func (p *passage) lastEvent() (event, *rpcError) {
 
 // hear opens the upstream's stream and passes on what comes. An upstream that has none
 // leaves the news of the gateway itself.
-func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcome, *rpcError) {
-	if from.Method != "" { // the rest of a call takes no longer than a call
+func (p *passage) hear(ctx context.Context, call token.Call, from event, finish finisher) (outcome, *rpcError) {
+	if finish != nil { // the rest of a call takes no longer than a call, and may outlive its token
+		p.long = false
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.up.Timeout)
 		defer cancel()
@@ -95,12 +100,7 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	case mediaType(resp.Header) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
-	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
-	if from.Method != "" {
-		if failure := d.resumed(from); failure != nil {
-			return outcome{}, failure
-		}
-	}
+	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}, finish: finish}
 	p.out.begin()
 	if err := p.out.flush(); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
@@ -109,27 +109,33 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	return d.endless(p.follow(ctx, resp.Body, newEvents(resp.Body), func(ev sse) (bool, error) { return d.heard(ev) }))
 }
 
-// resumed makes ready for the answer that may come: it is looked at as it would have been.
-func (d *dialogue) resumed(from event) *rpcError {
-	p := d.p
+// resumed makes ready for the answer that may come: it is decided and looked at as it
+// would have been, with the token that is there now. Nil: the stream belongs to no request.
+func (p *passage) resumed(from event) (finisher, *rpcError) {
+	if from.Method == "" {
+		return nil, nil
+	}
 	p.msg = message{id: from.ID, method: from.Method, params: object{{"name", quote(from.Name)}, {"uri", quote(from.Name)}}}
-	p.long = false
-	if _, lists := listings[from.Method]; lists {
-		d.finish = func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) {
-			return p.filter(ctx, listings[from.Method], result)
+	if l, lists := listings[from.Method]; lists {
+		return func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) { return p.filter(ctx, l, result) }, nil
+	}
+	switch from.Method {
+	case "tools/call":
+		t, failure := p.visible(call{name: from.Name})
+		if failure != nil {
+			return nil, failure
 		}
-		return nil
+		return t.finish, nil
+	case "prompts/get":
+		if !p.mayGet(from.Name) {
+			return nil, errUnknownPrompt("late_answer_not_allowed")
+		}
+	case "resources/read":
+		if !p.mayRead(policies.Request{Resource: from.Name}) {
+			return nil, p.errUnknownResource("late_answer_not_allowed")
+		}
 	}
-	if from.Method != "tools/call" {
-		d.finish = p.private
-		return nil
-	}
-	t, failure := p.visible(call{name: from.Name})
-	if failure != nil {
-		return failure
-	}
-	d.finish = t.finish
-	return nil
+	return p.private, nil
 }
 
 // heard takes one event of such a stream.
