@@ -47,7 +47,9 @@ func (p *passage) open(from event) *rpcError {
 	if !d.Allowed() {
 		return errDenied(d)
 	}
-	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from, finish) })
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.hear(ctx, call, from, finish)
+	})
 }
 
 func (p *passage) mayListen() *rpcError {
@@ -117,7 +119,9 @@ func (p *passage) resumed(from event) (finisher, *rpcError) {
 	}
 	p.msg = message{id: from.ID, method: from.Method, params: object{{"name", quote(from.Name)}, {"uri", quote(from.Name)}}}
 	if l, lists := listings[from.Method]; lists {
-		return func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) { return p.filter(ctx, l, result) }, nil
+		return func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) {
+			return p.filter(ctx, l, result)
+		}, nil
 	}
 	switch from.Method {
 	case "tools/call":
