@@ -131,6 +131,10 @@ func (p *passage) atNamed(memberName, sep, name string, serve func(*passage) *rp
 		return p.unknown("not_listed_or_not_approved")
 	}
 	q := p.at(up, p.msg.params.set(memberName, quote(rest)))
+	if d := q.decide(policies.ActionSession, "", nil); !d.Allowed() { // before anything is said of it
+		p.event.Tool = truncate(name)
+		return p.unknown(string(d.Reason))
+	}
 	if err := q.thawed(); err != nil {
 		return err
 	}
@@ -151,6 +155,10 @@ func (p *passage) unknown(reason string) *rpcError {
 		return errUnknownTool(reason)
 	case "resources/read":
 		return p.errUnknownResource(reason)
+	case "completion/complete":
+		if ref, err := readObject(orEmpty(p.msg.params.get("ref"))); err == nil && text(ref.get("type")) == "ref/resource" {
+			return p.errUnknownResource(reason)
+		}
 	}
 	return errUnknownPrompt(reason)
 }
