@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -130,6 +131,10 @@ func (p *passage) atNamed(memberName, sep, name string, serve func(*passage) *rp
 		return p.unknown("not_listed_or_not_approved")
 	}
 	q := p.at(up, p.msg.params.set(memberName, quote(rest)))
+	if d := q.decide(policies.ActionSession, "", nil); !d.Allowed() { // before anything is said of it
+		p.event.Tool = truncate(name)
+		return p.unknown(string(d.Reason))
+	}
 	if err := q.thawed(); err != nil {
 		return err
 	}
@@ -150,6 +155,10 @@ func (p *passage) unknown(reason string) *rpcError {
 		return errUnknownTool(reason)
 	case "resources/read":
 		return p.errUnknownResource(reason)
+	case "completion/complete":
+		if ref, err := readObject(orEmpty(p.msg.params.get("ref"))); err == nil && text(ref.get("type")) == "ref/resource" {
+			return p.errUnknownResource(reason)
+		}
 	}
 	return errUnknownPrompt(reason)
 }
@@ -252,29 +261,44 @@ func (p *passage) listPart(ctx context.Context, l listing) ([]jsontext.Value, er
 		return nil, failure
 	}
 	var entries []jsontext.Value
-	cursor := ""
-	for range maxPages {
+	size := 0
+	page := func(cursor string) (object, error) {
 		result, err := p.ask(ctx, call, leg, p.msg.method, cursor)
-		if err != nil {
-			return nil, err
+		if result.get(l.member) == nil { // an answer without a list is an empty one
+			result = append(result, member{l.member, jsontext.Value("[]")})
 		}
-		list := result.get(l.member)
-		if list == nil {
-			list = jsontext.Value("[]")
-		}
-		if err := elements(list, func(entry jsontext.Value) error {
-			if l.sees(p, ctx, entry) {
-				entries = append(entries, p.renamed(entry))
-			}
+		return result, err
+	}
+	err = allEntries(page, l.member, func(entry jsontext.Value) error {
+		if !l.sees(p, ctx, entry) {
 			return nil
-		}); err != nil {
-			return nil, err
 		}
-		if cursor = text(result.get("nextCursor")); cursor == "" {
-			break
+		entry, err := p.entryHere(entry)
+		if size += len(entry); err == nil && size > maxResponse { // a server's pages have no end of their own
+			err = errLongList
 		}
+		entries = append(entries, entry)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return entries, nil
+}
+
+var errLongList = fmt.Errorf("a list of more than %d bytes", maxResponse)
+
+// entryHere is an entry as it is listed over all servers: redacted as at the server's own
+// endpoint, where definitions of tools are passed on as they were approved.
+func (p *passage) entryHere(entry jsontext.Value) (jsontext.Value, error) {
+	if p.msg.method == "tools/list" {
+		return p.renamed(entry), nil
+	}
+	redacted, _, err := p.redact(entry)
+	if err != nil {
+		return nil, errRedaction(err)
+	}
+	return p.renamed(redacted), nil
 }
 
 // renamed is an entry with its name at the endpoint over all servers.

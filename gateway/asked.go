@@ -31,21 +31,29 @@ func offers(capabilities jsontext.Value, method string) bool {
 func (d *dialogue) asked(ev sse, m peer) error {
 	p := d.p
 	switch {
-	case m.method == "ping":
+	case m.method == "ping" || askable[m.method] == "":
 		return p.answerHere(d.ctx, d.leg, m)
 	case p.stateless && d.leg.shared != nil && offers(p.meta.capabilities, m.method) && slices.Contains(mayAskForInput, p.msg.method):
 		d.pending = &m
 		return errParked
-	case p.session.Translated && d.leg.shared != nil && offers(p.session.Capabilities, m.method):
-		return d.askFor(m)
-	case p.stateless || p.session.Translated || askable[m.method] == "":
+	case p.stateless || p.session.Translated && (d.leg.shared == nil || !offers(p.session.Capabilities, m.method)):
 		return p.answerHere(d.ctx, d.leg, m)
+	}
+	params, _, err := p.redact(m.params)
+	switch {
+	case err != nil && d.sent.id == nil: // a stream that belongs to no request goes on
+		p.g.cfg.Log.WarnContext(d.ctx, "question not passed on", "server", p.up.Name, "method", m.method, "error", err)
+		return p.answerHere(d.ctx, d.leg, m)
+	case err != nil:
+		return errRedaction(err)
+	case p.session.Translated:
+		return d.askFor(m, params)
 	}
 	id, err := seal(p.g, kindAsked, asked{owner: p.owner(sessionLifetime), Session: d.leg.session, ID: m.id})
 	if err != nil {
 		return err
 	}
-	return d.pass(ev, envelope(quote(id), m.method, m.params))
+	return d.pass(ev, envelope(quote(id), m.method, params))
 }
 
 // answerHere answers a request of the upstream's that no client gets.
@@ -58,8 +66,8 @@ func (p *passage) answerHere(ctx context.Context, l leg, m peer) error {
 }
 
 // askFor asks the client of a session that is kept over all servers, and tells the upstream.
-func (d *dialogue) askFor(m peer) error {
-	q, err := d.ask(member{inputKey, object{}.with(member{"method", quote(m.method)}, member{"params", m.params})})
+func (d *dialogue) askFor(m peer, params jsontext.Value) error {
+	q, err := d.ask(member{inputKey, object{}.with(member{"method", quote(m.method)}, member{"params", params})})
 	if err != nil {
 		return err
 	}
@@ -133,8 +141,11 @@ func (w *waiting) deliver(name string, outcome member) bool {
 	return ok
 }
 
-// maxRounds bounds how often a server may ask for more input for one request.
-const maxRounds = 8
+// Bounds of what a server may ask for, for one request: how often, and how much at once.
+const (
+	maxRounds    = 8
+	maxQuestions = 32
+)
 
 var errUnfulfilled = errors.New("the client did not give what the server asked for")
 
@@ -178,7 +189,14 @@ type question struct {
 
 // askAll sends the requests, and waits for the answers.
 func (d *dialogue) askAll(requests jsontext.Value) (jsontext.Value, *rpcError) {
-	all, err := readObject(orEmpty(requests))
+	requests, _, err := d.p.redact(orEmpty(requests))
+	if err != nil {
+		return nil, errRedaction(err)
+	}
+	all, err := readObject(requests)
+	if err == nil && len(all) > maxQuestions {
+		err = errNotAsked
+	}
 	if err != nil {
 		return nil, errUnavailable("upstream_malformed", err)
 	}
@@ -216,10 +234,13 @@ func (d *dialogue) ask(m member) (question, error) {
 	name, ch := p.g.waiting.add()
 	q := question{m.name, name, ch}
 	id, err := seal(p.g, kindAsked, asked{owner: p.owner(stateLifetime), ID: jsontext.Value("0"), Waiting: name})
-	if err != nil {
-		return q, err
+	if err == nil {
+		err = p.out.event(sse{data: envelope(quote(id), method, request.get("params"))})
 	}
-	return q, p.out.event(sse{data: envelope(quote(id), method, request.get("params"))})
+	if err != nil { // nobody waits
+		p.g.waiting.remove(name)
+	}
+	return q, err
 }
 
 // await waits for one answer, as long as the call may last.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -174,5 +175,21 @@ func TestServerThatAsksForEver(t *testing.T) {
 	r := w.eliciting(tokenSpec{subject: "alice"}).call(listMessages)
 	if !strings.Contains(r.body, "upstream_malformed") || len(w.up.calls("tools/call")) != 9 {
 		t.Errorf("%s after %d calls", r, len(w.up.calls("tools/call")))
+	}
+}
+
+// A server that asks a thousand things at once asks none of them: one answer of it would
+// cost the gateway, and the client, hundreds of times its size.
+func TestServerThatAsksAThousandThings(t *testing.T) {
+	w := newWorld(t)
+	w.up.statelessOnly()
+	s := w.eliciting(tokenSpec{subject: "alice"})
+	var asks []string
+	for i := range 1000 {
+		asks = append(asks, fmt.Sprintf(`"%d":{"method":"elicitation/create"}`, i))
+	}
+	w.up.onResult("tools/call", `{"resultType":"input_required","inputRequests":{`+strings.Join(asks, ",")+`}}`)
+	if r := s.call(listMessages); strings.Contains(r.body, "elicitation") || !strings.Contains(r.body, "upstream_malformed") {
+		t.Errorf("%.300s", r)
 	}
 }

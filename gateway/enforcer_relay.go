@@ -80,7 +80,7 @@ func (h *hop) read() *rpcError {
 	if h.msg, err = parseMessage(body); err != nil {
 		return &rpcError{Code: parseCode(err), Message: plain(err), status: http.StatusBadRequest, reason: "malformed", cause: err}
 	}
-	if h.event.Action = h.msg.method; h.msg.response {
+	if h.event.Action = truncate(h.msg.method); h.msg.response {
 		h.event.Action = "response"
 	}
 	return h.way()

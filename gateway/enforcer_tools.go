@@ -38,17 +38,18 @@ func (d *definitions) get(name string) (*tool, time.Duration) {
 // read reads all of them anew. One that was there before is not compiled again.
 func (d *definitions) read(page func(cursor string) (object, error)) error {
 	found := map[string]*tool{}
-	err := allTools(page, func(definition jsontext.Value) {
+	err := allEntries(page, "tools", func(definition jsontext.Value) error {
 		var h head
 		digest, err := token.DigestDefinition(definition)
 		if err != nil || len(definition) > MaxDefinition || len(found) >= MaxPins || json.Unmarshal(definition, &h) != nil || !token.ValidToolName(h.Name) {
-			return // nobody has a token for it
+			return nil // nobody has a token for it
 		}
 		if t, _ := d.get(h.Name); t != nil && t.digest == digest {
 			found[h.Name] = t
-			return
+			return nil
 		}
 		found[h.Name] = h.tool(digest, nil)
+		return nil
 	})
 	if err != nil {
 		return err

@@ -123,10 +123,10 @@ func (p *passage) subscribeShared(ctx context.Context, l leg, s subscription) (o
 		return outcome{}, upstreamError(err)
 	}
 	s.resources = honoured
+	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	if err := p.acknowledge(s); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	return (&dialogue{p: p}).endless(p.hearNews(ctx, me, s))
 }
 
@@ -281,6 +281,10 @@ func (p *passage) newsOf(m peer, s subscription) error {
 		wanted = slices.Contains(s.resources, uri) && p.mayRead(policies.Request{Resource: uri})
 	}
 	if !wanted {
+		return nil
+	}
+	params, _, ok := p.mayPass(m, params)
+	if !ok {
 		return nil
 	}
 	raw := envelope(nil, m.method, params.with(member{"_meta", p.subscriptionMeta().with()}))

@@ -87,7 +87,7 @@ func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
 	if e := up.era.known.Load(); e != nil {
 		return e, nil
 	}
-	v, err, _ := up.era.flight.Do("", func() (any, error) {
+	return joined[*era](ctx, g.life, &up.era.flight, "", func() (any, error) {
 		ctx, cancel := g.lasting(ctx, up)
 		defer cancel()
 		e, err := g.probe(ctx, up)
@@ -96,10 +96,6 @@ func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
 		}
 		return e, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return v.(*era), nil
 }
 
 // probe asks with a token of the gateway's own. What nobody can conclude from is an
@@ -216,7 +212,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		return s, nil
 	}
 	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities
-	v, err, _ := all.flight.Do(name, func() (any, error) {
+	return joined[*sharedSession](ctx, g.life, &all.flight, name, func() (any, error) {
 		if s := all.get(k, now); s != nil {
 			return s, nil
 		}
@@ -228,10 +224,6 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		}
 		return g.openShared(ctx, p, k)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return v.(*sharedSession), nil
 }
 
 // offers is what the client of the stateless era can be asked for, as an upstream of the

@@ -36,14 +36,21 @@ func (p *passage) listen() {
 }
 
 func (p *passage) open(from event) *rpcError {
+	finish, failure := p.resumed(from)
+	if failure != nil {
+		return failure
+	}
 	if p.session.Translated {
-		return p.performHere(func(ctx context.Context) (outcome, *rpcError) { return p.ownNews(ctx, object{}) })
+		p.announce(object{})
+		return p.performHere(p.ownNews)
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
 		return errDenied(d)
 	}
-	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.hear(ctx, call, from) })
+	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.hear(ctx, call, from, finish)
+	})
 }
 
 func (p *passage) mayListen() *rpcError {
@@ -74,8 +81,9 @@ func (p *passage) lastEvent() (event, *rpcError) {
 
 // hear opens the upstream's stream and passes on what comes. An upstream that has none
 // leaves the news of the gateway itself.
-func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcome, *rpcError) {
-	if from.Method != "" { // the rest of a call takes no longer than a call
+func (p *passage) hear(ctx context.Context, call token.Call, from event, finish finisher) (outcome, *rpcError) {
+	if finish != nil { // the rest of a call takes no longer than a call, and may outlive its token
+		p.long = false
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.up.Timeout)
 		defer cancel()
@@ -87,7 +95,8 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusMethodNotAllowed && from.Event == "":
-		return p.ownNews(ctx, object{})
+		p.announce(object{})
+		return p.ownNews(ctx)
 	case resp.StatusCode == http.StatusMethodNotAllowed:
 		return outcome{}, &rpcError{Code: codeInvalidRequest, Message: "the server resumes no streams", status: http.StatusMethodNotAllowed, reason: "not_resumable"}
 	case resp.StatusCode != http.StatusOK:
@@ -95,45 +104,44 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event) (outcom
 	case mediaType(resp.Header) != "text/event-stream":
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
-	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}}
-	if from.Method != "" {
-		if failure := d.resumed(from); failure != nil {
-			return outcome{}, failure
-		}
-	}
+	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}, finish: finish}
+	p.announce(object{})
 	p.out.begin()
 	if err := p.out.flush(); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(object{})
 	return d.endless(p.follow(ctx, resp.Body, newEvents(resp.Body), func(ev sse) (bool, error) { return d.heard(ev) }))
 }
 
-// resumed makes ready for the answer that may come: it is looked at as it would have been.
-func (d *dialogue) resumed(from event) *rpcError {
-	p := d.p
-	p.msg = message{id: from.ID, method: from.Method, params: object{{"name", quote(from.Name)}, {"uri", quote(from.Name)}}}
-	p.long = false
-	if _, lists := listings[from.Method]; lists {
-		d.finish = func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) {
-			return p.filter(ctx, listings[from.Method], result)
-		}
-		return nil
+// resumed makes ready for the answer that may come: it is decided and looked at as it
+// would have been, with the token that is there now. Nil: the stream belongs to no request.
+func (p *passage) resumed(from event) (finisher, *rpcError) {
+	if from.Method == "" {
+		return nil, nil
 	}
-	d.finish = p.private
-	switch {
-	case from.Method == "tools/call":
+	p.msg = message{id: from.ID, method: from.Method, params: object{{"name", quote(from.Name)}, {"uri", quote(from.Name)}}}
+	if l, lists := listings[from.Method]; lists {
+		return func(ctx context.Context, result object) (jsontext.Value, outcome, *rpcError) {
+			return p.filter(ctx, l, result)
+		}, nil
+	}
+	switch from.Method {
+	case "tools/call":
 		t, failure := p.visible(call{name: from.Name})
 		if failure != nil {
-			return failure
+			return nil, failure
 		}
-		d.finish = t.finish
-	case from.Method == "resources/read" && !p.mayRead(policies.Request{Resource: from.Name}):
-		return p.errUnknownResource("no_longer_allowed")
-	case from.Method == "prompts/get" && !p.mayGet(from.Name):
-		return errUnknownPrompt("no_longer_allowed")
+		return t.finish, nil
+	case "prompts/get":
+		if !p.mayGet(from.Name) {
+			return nil, errUnknownPrompt("no_longer_allowed")
+		}
+	case "resources/read":
+		if !p.mayRead(policies.Request{Resource: from.Name}) {
+			return nil, p.errUnknownResource("no_longer_allowed")
+		}
 	}
-	return nil
+	return p.private, nil
 }
 
 // heard takes one event of such a stream.
@@ -205,7 +213,7 @@ const (
 	newsResources = "notifications/resources/list_changed"
 )
 
-// announce has the stream tell of what changes here: another policy changes every list,
+// announce has the stream tell of what changes here from now on: another policy changes every list,
 // an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
 	policy, approved := p.g.cfg.PDP.Digest(), p.version()
@@ -249,13 +257,12 @@ func wants(only []string, method string) bool {
 	return false
 }
 
-// ownNews is a stream with nothing but the gateway's own news.
-func (p *passage) ownNews(ctx context.Context, meta object, only ...string) (outcome, *rpcError) {
+// ownNews is a stream with nothing but the gateway's own news, which were announced.
+func (p *passage) ownNews(ctx context.Context) (outcome, *rpcError) {
 	p.out.begin()
 	if err := p.out.flush(); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(meta, only...)
 	silence, never := io.Pipe()
 	defer never.Close()
 	d := &dialogue{p: p}

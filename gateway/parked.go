@@ -85,17 +85,27 @@ func (d *dialogue) park() (outcome, *rpcError) {
 		d.abandon()
 		return outcome{}, errUnavailable("too_many_waiting", errors.New("too many calls wait for their clients"))
 	}
-	sealed, err := seal(p.g, kindState, state{owner: p.owner(parkedFor), Request: request, Parked: name})
-	if err != nil {
-		return outcome{}, errUnavailable("state_unsealable", err)
+	out, failure := d.asks(state{owner: p.owner(parkedFor), Request: request, Parked: name})
+	if failure != nil && p.g.parked.take(name) != nil { // nobody will come for it
+		d.cancel()
+		d.abandon()
 	}
-	asks := object{}.with(member{"method", quote(d.pending.method)}, member{"params", d.pending.params})
-	result := object{}.with(member{"resultType", quote(inputRequired)}, member{"inputRequests", object{}.with(member{inputKey, asks})}, member{"requestState", quote(sealed)})
-	redacted, n, err := p.redact(result)
+	return out, failure
+}
+
+// asks is the answer that asks for what the upstream has asked, and says where it waits.
+func (d *dialogue) asks(where state) (outcome, *rpcError) {
+	p := d.p
+	params, n, err := p.redact(d.pending.params)
 	if err != nil {
 		return outcome{}, errRedaction(err)
 	}
-	raw := rpcBody(p.msg.id, redacted, nil)
+	sealed, err := seal(p.g, kindState, where)
+	if err != nil {
+		return outcome{}, errUnavailable("state_unsealable", err)
+	}
+	question := object{}.with(member{"method", quote(d.pending.method)}, member{"params", params})
+	raw := rpcBody(p.msg.id, object{}.with(member{"resultType", quote(inputRequired)}, member{"inputRequests", object{}.with(member{inputKey, question})}, member{"requestState", quote(sealed)}), nil)
 	return outcome{status: inputRequired, resultDigest: digest(raw), redactions: n, answer: func() { p.out.final(raw) }}, nil
 }
 

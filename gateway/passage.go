@@ -95,7 +95,7 @@ func (p *passage) post() {
 		p.fail(&rpcError{Code: parseCode(err), Message: plain(err), status: http.StatusBadRequest, reason: "malformed", cause: err})
 		return
 	}
-	if p.event.Action = p.msg.method; p.msg.response {
+	if p.event.Action = truncate(p.msg.method); p.msg.response {
 		p.event.Action = "response"
 	}
 	if err := p.serve(); err != nil {

@@ -158,21 +158,33 @@ func (p *passage) notification(m peer, sent outgoing) []byte {
 		p.g.cfg.Log.DebugContext(p.r.Context(), "notification not passed on", "server", p.up.Name, "method", truncate(m.method))
 		return nil
 	}
-	if m.method == "notifications/progress" && sent.progress != nil {
-		if string(params.get("progressToken")) != string(sent.id) {
-			return nil // of nobody's request, or of another one of this session
-		}
-		return envelope(nil, m.method, params.with(member{"progressToken", sent.progress}))
+	ours := m.method == "notifications/progress" && sent.progress != nil
+	if ours && string(params.get("progressToken")) != string(sent.id) {
+		return nil // of nobody's request, or of another one of this session
 	}
-	redacted, _, err := p.redact(orEmpty(m.params))
-	if err != nil {
-		p.g.cfg.Log.WarnContext(p.r.Context(), "notification not passed on", "server", p.up.Name, "method", m.method, "error", err)
+	params, changed, ok := p.mayPass(m, params)
+	switch {
+	case !ok:
 		return nil
-	}
-	if m.params != nil && !same(redacted, m.params) {
-		return envelope(nil, m.method, redacted)
+	case ours:
+		return envelope(nil, m.method, params.with(member{"progressToken", sent.progress}))
+	case changed:
+		return envelope(nil, m.method, params.with())
 	}
 	return m.raw
+}
+
+// mayPass is the params of a notification without what must not pass. It is not ok for
+// one that must not pass at all.
+func (p *passage) mayPass(m peer, params object) (_ object, changed, ok bool) {
+	redacted, _, err := p.redact(m.params)
+	if changed = err == nil && !same(redacted, m.params); changed {
+		params, err = readObject(redacted)
+	}
+	if err != nil {
+		p.g.cfg.Log.WarnContext(p.r.Context(), "notification not passed on", "server", p.up.Name, "method", m.method, "error", err)
+	}
+	return params, changed, err == nil
 }
 
 // mayHear holds the news of a resource to what policy says of reading it.

@@ -47,10 +47,11 @@ func (p *passage) relist(ctx context.Context) error {
 
 func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
 	page := func(cursor string) (object, error) { return p.ask(ctx, call, l, "tools/list", cursor) }
-	err := allTools(page, func(definition jsontext.Value) {
+	err := allEntries(page, "tools", func(definition jsontext.Value) error {
 		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
 			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
 		}
+		return nil
 	})
 	if err == nil {
 		p.up.catalog.markListed()
@@ -58,13 +59,13 @@ func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
 	return err
 }
 
-// allTools calls f for each definition of every page.
-func allTools(page func(cursor string) (object, error), f func(definition jsontext.Value)) error {
+// allEntries calls f for each entry of every page of a list.
+func allEntries(page func(cursor string) (object, error), member string, f func(entry jsontext.Value) error) error {
 	cursor := ""
 	for range maxPages {
 		result, err := page(cursor)
 		if err == nil {
-			err = elements(result.get("tools"), func(definition jsontext.Value) error { f(definition); return nil })
+			err = elements(result.get(member), f)
 		}
 		if err != nil {
 			return err
@@ -73,7 +74,7 @@ func allTools(page func(cursor string) (object, error), f func(definition jsonte
 			return nil
 		}
 	}
-	return fmt.Errorf("more than %d pages of tools", maxPages)
+	return fmt.Errorf("more than %d pages of %s", maxPages, member)
 }
 
 // ask sends a request that lists, of the gateway's own accord, and returns the result.

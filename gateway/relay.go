@@ -280,12 +280,13 @@ func (d *dialogue) pass(ev sse, raw []byte) error {
 
 // eventID is an id of ours for an event of the upstream's.
 func (d *dialogue) eventID(ev sse) string {
-	if ev.id == "" || d.leg.shared != nil || d.leg.stateless {
+	unnamed := d.p.msg.method == "completion/complete" // whose late answer could not be decided again
+	if ev.id == "" || d.leg.shared != nil || d.leg.stateless || unnamed {
 		return ""
 	}
 	name, _ := d.p.msg.named()
 	id, err := seal(d.p.g, kindEvent, event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id})
-	if err != nil {
+	if err != nil || len(id) > maxHandle { // it would not be opened again
 		return ""
 	}
 	d.numbered = true
