@@ -139,6 +139,9 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 		if p.up.command() {
 			return opened{}, p.up.failure(resp)
 		}
+		if refused {
+			p.up.era.refused()
+		}
 		return opened{refused: refused}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d to initialize", c))
 	}
 	a, err := readAnswer(resp, id)
