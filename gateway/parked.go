@@ -51,6 +51,16 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 	return name, true
 }
 
+// lend gives back what a dialogue holds of its caller's budget: for the message that has
+// come for it, which holds as much itself.
+func (l *parkingLot) lend(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.open[name]; d != nil {
+		d.slot.release()
+	}
+}
+
 // of counts those of one subject. The caller holds l.mu.
 func (l *parkingLot) of(who identity.Subject) (n int) {
 	for _, d := range l.open {
