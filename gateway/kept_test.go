@@ -100,3 +100,16 @@ func TestHandshakeDoesNotWaitForTheEndOfItsStream(t *testing.T) {
 		t.Errorf("waited for the end: %t; %s", transport.waited, r)
 	}
 }
+
+// A session that its client has ended is over, also where the server ends none.
+func TestSessionThatItsClientEndedIsOver(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(tokenSpec{subject: "alice"})
+	w.up.fail("DELETE", http.StatusMethodNotAllowed)
+	if r := w.do("DELETE", w.url, s.bearer, "", "Mcp-Session-Id", s.id); r.status != http.StatusNoContent {
+		t.Fatal(r)
+	}
+	if r := s.call(listMessages); r.status != http.StatusNotFound || w.last().Reason != "session_ended" {
+		t.Errorf("%s, audit %+v", r, w.last())
+	}
+}
