@@ -89,13 +89,17 @@ func (p *passage) openSession(ctx context.Context, call token.Call, params initi
 	if failure != nil {
 		return outcome{}, failure
 	}
+	result, redactions, err := p.redact(opened.result)
+	if err != nil {
+		return outcome{}, errRedaction(err)
+	}
 	handle, err := seal(p.g, kindSession, s)
 	if err != nil {
 		return outcome{}, errUnavailable("session_unsealable", err)
 	}
-	return outcome{status: "ok", answer: func() {
+	return outcome{status: "ok", redactions: redactions, answer: func() {
 		p.w.Header().Set("Mcp-Session-Id", handle)
-		writeRPC(p.w, p.msg.id, opened.result, nil)
+		writeRPC(p.w, p.msg.id, result, nil)
 	}}, nil
 }
 
