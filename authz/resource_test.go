@@ -9,7 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
-// TestResourceInAnotherSpelling is RFC 8707 at every endpoint that takes a resource:
+// A7: TestResourceInAnotherSpelling is RFC 8707 at every endpoint that takes a resource:
 // one spelling, and the trailing slash.
 func TestResourceInAnotherSpelling(t *testing.T) {
 	const host = "https://xn--mnchen-3ya.example"
@@ -92,7 +92,7 @@ func TestResourceInAnotherSpelling(t *testing.T) {
 	}
 }
 
-// TestResourceThatDiffersFromTheAuthorized: both are good ones.
+// A7: TestResourceThatDiffersFromTheAuthorized: both are good ones.
 func TestResourceThatDiffersFromTheAuthorized(t *testing.T) {
 	w := newWorld(t)
 	c := w.public()

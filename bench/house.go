@@ -105,7 +105,7 @@ key_encryption_key: kek
 policy: access.yaml
 trust: first-use
 servers:
-  - {name: "` + serverName + `", url: "` + upstream + `/mcp"}
+  - {name: "` + serverName + `", url: "` + upstream + `/mcp", budget: {calls: 0, streams: 0, bytes: 0}} # one subject makes all the load
 clients:
   - {id: ` + workload + `, secret_sha256: ` + hex.EncodeToString(sum[:]) + `}
   - {id: ` + application + `, auth_method: none, redirect_uris: ["` + callback + `"], grant_types: [authorization_code, refresh_token]}

@@ -31,7 +31,7 @@ var yardsticks = map[cell]cell{
 	{legacy, "modern"}:    {legacy, "sessions"},
 }
 
-// TestConformanceOfTheGateway runs MCP's own suite through the gateway, in both eras over an
+// A30: TestConformanceOfTheGateway runs MCP's own suite through the gateway, in both eras over an
 // upstream of either, and against the same server without it: nothing may be worse, but for
 // what conformance/baseline.yml has the reason of.
 func TestConformanceOfTheGateway(t *testing.T) {
@@ -58,7 +58,7 @@ func TestConformanceOfTheGateway(t *testing.T) {
 	}
 }
 
-// TestConformanceOfHeadersOverAServerThatReadsNone is a server that believes the body alone:
+// A30, A3: TestConformanceOfHeadersOverAServerThatReadsNone is a server that believes the body alone:
 // what the headers say otherwise, the gateway refuses in its stead.
 func TestConformanceOfHeadersOverAServerThatReadsNone(t *testing.T) {
 	t.Parallel()

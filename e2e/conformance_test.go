@@ -24,7 +24,7 @@ type conformanceCheck struct {
 	Details json.RawMessage `json:"details"`
 }
 
-// TestConformanceOfTheAuthorizationServer is MCP's own suite: every check succeeds,
+// A30: TestConformanceOfTheAuthorizationServer is MCP's own suite: every check succeeds,
 // without a list of expected failures.
 func TestConformanceOfTheAuthorizationServer(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,7 @@ func steal(t *testing.T, c tsClient) stolen {
 	return *m.Stolen
 }
 
+// A30.
 func TestTypeScript2ClientWithDPoP(t *testing.T) {
 	t.Parallel()
 	h := startHouseWith(t, t.TempDir(), "0", "--verbose")

@@ -48,6 +48,7 @@ func TestUnauthorizedAnswerLeadsToTheAuthorizationServer(t *testing.T) {
 	}
 }
 
+// A7.
 func TestAccessTokenIsForExactlyTheResource(t *testing.T) {
 	t.Parallel()
 	h := startHouse(t)

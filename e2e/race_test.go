@@ -26,7 +26,7 @@ const (
 	raceCallers = 32
 )
 
-// TestToolTokenIsUsedOnceOverTwoProcesses is a tool token that was copied: in each
+// A12: TestToolTokenIsUsedOnceOverTwoProcesses is a tool token that was copied: in each
 // round 32 callers present one at once, half of them to either of two processes that
 // have nothing in common but PostgreSQL. One call is made.
 func TestToolTokenIsUsedOnceOverTwoProcesses(t *testing.T) {

@@ -179,6 +179,7 @@ func TestTypeScriptClientOfAnOperator(t *testing.T) {
 	checkOperator(t, c)
 }
 
+// A23.
 func TestTypeScriptClientGoesOnAfterARefresh(t *testing.T) {
 	t.Parallel()
 	needNode(t)

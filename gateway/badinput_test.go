@@ -30,6 +30,7 @@ func (s stranger) SigningKey() token.SigningKey {
 	return token.SigningKey{KeyID: s.kid, Algorithm: "ES256", Key: k}
 }
 
+// A7: a token for another resource, or of another issuer or type, admits nobody.
 func TestTokenThatIsNotOursForThisIsRefused(t *testing.T) {
 	w := newWorld(t)
 	good, access := w.access(tokenSpec{subject: "alice"})
@@ -117,6 +118,7 @@ func TestTokenInTheQueryOrTwiceDoesNotCount(t *testing.T) {
 	w.wantNothingForwarded(t)
 }
 
+// A2: no parser reads another message than the one that was decided on.
 func TestMessageThatParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "bob"})
@@ -132,6 +134,12 @@ func TestMessageThatParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		{"duplicate by escape", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","n\u0061me":"delete_message"}}`, 400, parse},
 		{"Method for method", `{"jsonrpc":"2.0","id":1,"Method":"tools/call"}`, 400, invalidRequest},
 		{"Method beside method", `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call"}`, 400, invalidRequest},
+		{"METHOD beside method", `{"jsonrpc":"2.0","id":1,"METHOD":"tools/call","method":"ping"}`, 400, invalidRequest},
+		{"Params beside params", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message"},"Params":{"name":"delete_message"}}`, 400, invalidRequest},
+		{"ID beside id", `{"jsonrpc":"2.0","id":1,"ID":2,"method":"ping"}`, 400, invalidRequest},
+		{"ID for id: a request in the guise of a notification", `{"jsonrpc":"2.0","ID":1,"method":"tools/call","params":{"name":"send_message"}}`, 400, invalidRequest},
+		{"duplicate in _meta", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","_meta":{"a":1,"a":2}}}`, 400, parse},
+		{"the sign of Kelvin in tasK", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","tas\u212a":{}}}`, 200, invalidParams},
 		{"Name for name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"Name":"delete_message"}}`, 200, invalidParams},
 		{"NAME beside name", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","NAME":"delete_message"}}`, 200, invalidParams},
 		{"long s in argumentſ", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"send_message","argumentſ":{}}}`, 200, invalidParams},
@@ -188,6 +196,7 @@ func TestBodyOfOneMebibyteIsRefused(t *testing.T) {
 	}
 }
 
+// A4: another site's page reaches nothing, with a good token either.
 func TestPageOfAnotherSiteIsRefused(t *testing.T) {
 	w := newWorld(t)
 	good := w.token(tokenSpec{subject: "alice"})
@@ -209,6 +218,11 @@ func TestPageOfAnotherSiteIsRefused(t *testing.T) {
 	}
 	w.wantRefused(t, "foreign_host")
 	w.wantRefused(t, "foreign_origin")
+	req := must(http.NewRequest("POST", w.url, strings.NewReader(initialize)))(t)
+	set(req.Header, []string{"Content-Type", "application/json", "Authorization", "Bearer " + good, "Origin", w.base, "Origin", "https://evil.test"})
+	if r := read(t, must(http.DefaultClient.Do(req))(t)); r.status != http.StatusForbidden {
+		t.Errorf("two Origins: %s", r)
+	}
 }
 
 func TestUnknownServerIsNotFound(t *testing.T) {
@@ -220,6 +234,7 @@ func TestUnknownServerIsNotFound(t *testing.T) {
 	w.wantNothingForwarded(t)
 }
 
+// A10: somebody else's session is none.
 func TestSessionHandleOfAnotherIsNotFound(t *testing.T) {
 	w := newWorld(t)
 	alice := w.session(tokenSpec{subject: "alice"})
@@ -316,6 +331,7 @@ func TestHiddenToolAnswersExactlyAsAnUnknownOne(t *testing.T) {
 	}
 }
 
+// A28: the schema is a contract.
 func TestArgumentsOutsideTheSchemaAreRefused(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "alice"})
@@ -346,6 +362,7 @@ func (p brokenPDP) Decide(context.Context, policies.Request) policies.Decision {
 }
 func (brokenPDP) Digest() string { return "digest" }
 
+// A15: a PDP that fails denies, and the log says why.
 func TestPDPThatFailsDeniesEverything(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.PDP = brokenPDP{policies.ReasonEvaluationError} })
 	r := w.do("POST", w.url, w.token(tokenSpec{subject: "alice"}), initialize)
@@ -371,6 +388,7 @@ func (p switchPDP) Decide(ctx context.Context, q policies.Request) policies.Deci
 	return p.PDP.Decide(ctx, q)
 }
 
+// A15: the same within a session.
 func TestPDPThatFailsLaterDeniesTheCall(t *testing.T) {
 	broken := false
 	w := newWorld(t, func(c *gateway.Config) { c.PDP = switchPDP{c.PDP, &broken} })
@@ -397,6 +415,7 @@ func (fullDisk) Record(context.Context, audit.Event) error {
 	return errors.New("no space left on device")
 }
 
+// A16: what cannot be recorded does not happen.
 func TestNoRecordNoCall(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.Audit = fullDisk{} })
 	r := w.do("POST", w.url, w.token(tokenSpec{subject: "alice"}), initialize)
@@ -419,6 +438,7 @@ func (d fillingDisk) Record(ctx context.Context, e audit.Event) error {
 	return d.Recorder.Record(ctx, e)
 }
 
+// A16: neither does what comes after the disk is full, nor is it answered.
 func TestDiskThatFillsUpStopsTheCallBeforeItHappens(t *testing.T) {
 	n := 100
 	w := newWorld(t, func(c *gateway.Config) { c.Audit = fillingDisk{c.Audit, &n} })

@@ -59,6 +59,7 @@ func TestWorkloadForItselfHasNoActor(t *testing.T) {
 	}
 }
 
+// A5, A6: no header of the client comes to the server, its token least of all.
 func TestReceivedTokenIsNeverForwarded(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "alice"})

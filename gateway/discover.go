@@ -108,6 +108,11 @@ func (p *passage) discovery() *rpcError {
 
 // discovered narrows an answer to server/discover.
 func (p *passage) discovered(_ context.Context, result object) (jsontext.Value, outcome, *rpcError) {
+	return narrowedDiscover(result)
+}
+
+// narrowedDiscover is what clients are told of a server, from what it says in either era.
+func narrowedDiscover(result object) (jsontext.Value, outcome, *rpcError) {
 	offered, err := narrowCapabilities(result.get("capabilities"), "logging")
 	if err != nil {
 		return nil, outcome{}, errUnavailable("upstream_malformed", err)
@@ -123,7 +128,7 @@ func (p *passage) discoveredFrom(initialized jsontext.Value) (outcome, *rpcError
 	if err != nil {
 		return outcome{}, errUnavailable("upstream_malformed", err)
 	}
-	result, out, failure := p.discovered(nil, o)
+	result, out, failure := narrowedDiscover(o)
 	if failure != nil {
 		return outcome{}, failure
 	}

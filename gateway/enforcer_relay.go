@@ -59,7 +59,7 @@ func (h *hop) post() {
 		m := outgoing{body: h.msg.raw, method: h.msg.method, name: name, mirror: h.mirror} // the very bytes that were checked
 		resp, err := h.send(ctx, h.call, http.MethodPost, m.body, m.header(h.leg))
 		if err != nil {
-			return outcome{}, upstreamError(err)
+			return outcome{}, errUnreached(err)
 		}
 		return h.receive(ctx, resp)
 	})
@@ -91,7 +91,7 @@ func (h *hop) perform(do func(ctx context.Context) (outcome, *rpcError)) {
 	e := h.event
 	e.Kind, e.Call, e.Decision, e.Reason = audit.Intent, rand.Text(), audit.Allow, "call_token"
 	if err := h.cfg.Audit.Record(h.r.Context(), e); err != nil {
-		h.out.fail(h.msg.id, errUnavailable("audit_unavailable", err))
+		h.out.fail(h.msg.id, withStatus(http.StatusServiceUnavailable, errUnavailable("audit_unavailable", err)))
 		return
 	}
 	start := h.cfg.Now()
@@ -129,7 +129,7 @@ func (h *hop) spend(ctx context.Context) *rpcError {
 		return &rpcError{Code: codeDenied, Message: "the call token has been used", status: http.StatusForbidden, reason: "token_spent"}
 	}
 	if err != nil {
-		return errUnavailable("single_use_unknown", err)
+		return withStatus(http.StatusServiceUnavailable, errUnavailable("single_use_unknown", err))
 	}
 	return nil
 }
@@ -142,6 +142,15 @@ func (h *hop) fail(e *rpcError) {
 		h.cfg.Log.ErrorContext(h.r.Context(), "record denial", "error", err)
 	}
 	writeRPC(h.w, h.msg.id, nil, e)
+}
+
+// errUnreached is for a server that is not there. The caller shall see that as it would
+// without us.
+func errUnreached(err error) *rpcError { return withStatus(http.StatusBadGateway, upstreamError(err)) }
+
+func withStatus(status int, e *rpcError) *rpcError {
+	e.status = status
+	return e
 }
 
 // send sends a message to the server. It needs a call token, and sends it to nobody.
@@ -180,8 +189,8 @@ func (h *hop) receive(ctx context.Context, resp *http.Response) (outcome, *rpcEr
 	return h.finished(ctx, a)
 }
 
-// refused passes on a status, and the JSON-RPC error with it where there is one. That the
-// server wants another caller is no news for ours.
+// refused passes on a status, and the JSON-RPC error with it where there is one. Whom the
+// server wants instead is no news for our caller.
 func (h *hop) refused(resp *http.Response) (outcome, *rpcError) {
 	defer drain(resp)
 	status := resp.StatusCode
@@ -190,7 +199,7 @@ func (h *hop) refused(resp *http.Response) (outcome, *rpcError) {
 	failure := &rpcError{Code: codeInternal, Message: "the server refused the message", status: status, reason: "upstream_failed", cause: fmt.Errorf("HTTP %d", status)}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired:
-		failure.status, failure.reason = http.StatusBadGateway, "upstream_refused"
+		failure.status, failure.reason = http.StatusForbidden, "upstream_refused"
 	case status < 400:
 		failure.status, failure.reason = http.StatusBadGateway, "upstream_malformed"
 	case err == nil && malformed == nil && m.fault != nil && (bytes.Equal(m.id, h.msg.id) || m.id.Kind() == 'n'):
@@ -326,7 +335,7 @@ func (h *hop) around(e *rpcError, method string, header http.Header, do func(con
 	h.perform(func(ctx context.Context) (outcome, *rpcError) {
 		resp, err := h.send(ctx, h.call, method, nil, header)
 		if err != nil {
-			return outcome{}, upstreamError(err)
+			return outcome{}, errUnreached(err)
 		}
 		return do(ctx, resp)
 	})

@@ -113,13 +113,13 @@ func TestEnforcerSpeaksTheStatelessEra(t *testing.T) {
 // the gateway for another token.
 func TestEnforcerHidesWhatTheServerWantsOfItsCaller(t *testing.T) {
 	b := newEnforcer(t)
-	for _, status := range []int{401, 403, 302} {
+	for status, want := range map[int]int{401: 403, 403: 403, 407: 403, 302: 502} {
 		b.up.on("tools/list", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="https://evil.example"`)
 			w.Header().Set("Location", "https://evil.example")
 			w.WriteHeader(status)
 		})
-		if r := b.send(b.sessionToken(), `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`); r.status != 502 || r.header.Get("WWW-Authenticate")+r.header.Get("Location") != "" {
+		if r := b.send(b.sessionToken(), `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`); r.status != want || r.header.Get("WWW-Authenticate")+r.header.Get("Location") != "" {
 			t.Errorf("%d: %s %v", status, r, r.header)
 		}
 	}
@@ -174,5 +174,18 @@ func TestSpentHere(t *testing.T) {
 	}
 	if err := spend("c", 10*time.Minute); err == nil || errors.Is(err, gateway.ErrSpent) {
 		t.Errorf("one that would be forgotten too early: %v", err)
+	}
+}
+
+// TestEnforcerSaysThatTheServerIsGone by the status, so that the gateway leaves it alone as
+// it would without an enforcer.
+func TestEnforcerSaysThatTheServerIsGone(t *testing.T) {
+	b := newEnforcer(t)
+	b.up.Close()
+	if r := b.send(b.sessionToken(), initialize); r.status != 502 || !strings.Contains(r.body, "upstream_unreachable") {
+		t.Error(r)
+	}
+	if r := b.send(b.toolToken("list_messages", limit2), listCall); r.status != 502 || b.last().Reason != "definitions_unavailable" {
+		t.Errorf("%s %+v", r, b.last())
 	}
 }

@@ -65,7 +65,7 @@ func (h *hop) definition(name, digest string) (*tool, *rpcError) {
 	t, age := h.tools.get(name)
 	if same := t != nil && t.digest == digest; age >= definitionsFresh || !same && age >= relistAfter {
 		if err := h.relist(); err != nil {
-			return nil, errUnavailable("definitions_unavailable", err)
+			return nil, withStatus(http.StatusBadGateway, errUnavailable("definitions_unavailable", err))
 		}
 		t, _ = h.tools.get(name)
 	}

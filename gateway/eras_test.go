@@ -176,7 +176,7 @@ func (m *metronome) beat() {
 	}
 }
 
-// waits until something ticks.
+// running reports whether so many streams are waiting for ticks.
 func (m *metronome) running(n int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -123,10 +123,10 @@ func (p *passage) subscribeShared(ctx context.Context, l leg, s subscription) (o
 		return outcome{}, upstreamError(err)
 	}
 	s.resources = honoured
+	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	if err := p.acknowledge(s); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	return (&dialogue{p: p}).endless(p.hearNews(ctx, me, s))
 }
 

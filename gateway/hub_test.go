@@ -2,7 +2,7 @@ package gateway
 
 import "testing"
 
-// A subscription that falls behind is ended, so that it knows that it has missed something;
+// A21: a subscription that falls behind is ended, so that it knows that it has missed something;
 // the others go on.
 func TestSubscriptionThatFallsBehindIsEnded(t *testing.T) {
 	var h hub

@@ -41,7 +41,8 @@ func (p *passage) open(from event) *rpcError {
 		return failure
 	}
 	if p.session.Translated {
-		return p.performHere(func(ctx context.Context) (outcome, *rpcError) { return p.ownNews(ctx, object{}) })
+		p.announce(object{})
+		return p.performHere(p.ownNews)
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
@@ -94,7 +95,8 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event, finish 
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusMethodNotAllowed && from.Event == "":
-		return p.ownNews(ctx, object{})
+		p.announce(object{})
+		return p.ownNews(ctx)
 	case resp.StatusCode == http.StatusMethodNotAllowed:
 		return outcome{}, &rpcError{Code: codeInvalidRequest, Message: "the server resumes no streams", status: http.StatusMethodNotAllowed, reason: "not_resumable"}
 	case resp.StatusCode != http.StatusOK:
@@ -103,11 +105,11 @@ func (p *passage) hear(ctx context.Context, call token.Call, from event, finish 
 		return outcome{}, errUnavailable("upstream_malformed", fmt.Errorf("content type %q", truncate(resp.Header.Get("Content-Type"))))
 	}
 	d := &dialogue{p: p, ctx: ctx, cut: func(error) {}, call: call, leg: p.session.own(), sent: outgoing{id: from.ID, method: from.Method, name: from.Name}, finish: finish}
+	p.announce(object{})
 	p.out.begin()
 	if err := p.out.flush(); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(object{})
 	return d.endless(p.follow(ctx, resp.Body, newEvents(resp.Body), func(ev sse) (bool, error) { return d.heard(ev) }))
 }
 
@@ -132,11 +134,11 @@ func (p *passage) resumed(from event) (finisher, *rpcError) {
 		return t.finish, nil
 	case "prompts/get":
 		if !p.mayGet(from.Name) {
-			return nil, errUnknownPrompt("late_answer_not_allowed")
+			return nil, errUnknownPrompt("no_longer_allowed")
 		}
 	case "resources/read":
 		if !p.mayRead(policies.Request{Resource: from.Name}) {
-			return nil, p.errUnknownResource("late_answer_not_allowed")
+			return nil, p.errUnknownResource("no_longer_allowed")
 		}
 	}
 	return p.private, nil
@@ -211,7 +213,7 @@ const (
 	newsResources = "notifications/resources/list_changed"
 )
 
-// announce has the stream tell of what changes here: another policy changes every list,
+// announce has the stream tell of what changes here from now on: another policy changes every list,
 // an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
 	policy, approved := p.g.cfg.PDP.Digest(), p.version()
@@ -255,13 +257,12 @@ func wants(only []string, method string) bool {
 	return false
 }
 
-// ownNews is a stream with nothing but the gateway's own news.
-func (p *passage) ownNews(ctx context.Context, meta object, only ...string) (outcome, *rpcError) {
+// ownNews is a stream with nothing but the gateway's own news, which were announced.
+func (p *passage) ownNews(ctx context.Context) (outcome, *rpcError) {
 	p.out.begin()
 	if err := p.out.flush(); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(meta, only...)
 	silence, never := io.Pipe()
 	defer never.Close()
 	d := &dialogue{p: p}

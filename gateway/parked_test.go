@@ -43,7 +43,7 @@ func (u *upstream) asksMidway(t *testing.T) (answers chan string, gone chan stru
 
 const accept = `"inputResponses":{"input":{"action":"accept"}},"requestState":`
 
-// A client of the stateless era that comes again goes on with its call where it was, once.
+// A11: a client of the stateless era that comes again goes on with its call where it was, once.
 func TestParkedCallGoesOnOnce(t *testing.T) {
 	w := newWorld(t)
 	w.up.asksMidway(t)

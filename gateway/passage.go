@@ -177,7 +177,7 @@ func (p *passage) serveSession() *rpcError {
 // onlySession serves what has no translation into the stateless era.
 func (p *passage) onlySession(serve func() *rpcError) *rpcError {
 	if p.session.Translated {
-		return &rpcError{Code: codeNoMethod, Message: p.msg.method + " cannot be translated for this server, which speaks MCP 2026-07-28 only", reason: "untranslatable"}
+		return &rpcError{Code: codeNoMethod, Message: p.msg.method + " cannot be translated for this server, which is spoken to in MCP 2026-07-28", reason: "untranslatable"}
 	}
 	return serve()
 }

@@ -150,7 +150,7 @@ func TestSenderConstrainedServer(t *testing.T) {
 	}
 }
 
-// TestProofInParallelAdmitsOnce: 32 requests with one proof, on a real store.
+// A12: TestProofInParallelAdmitsOnce: 32 requests with one proof, on a real store.
 func TestProofInParallelAdmitsOnce(t *testing.T) {
 	w := newWorld(t)
 	h := w.keyHolder().ready()
@@ -171,7 +171,7 @@ func TestProofInParallelAdmitsOnce(t *testing.T) {
 	}
 }
 
-// TestProofStoreThatIsDownAdmitsNobody, and costs nobody the token, as 401 would.
+// A12: TestProofStoreThatIsDownAdmitsNobody, and costs nobody the token, as 401 would.
 func TestProofStoreThatIsDownAdmitsNobody(t *testing.T) {
 	w := newWorld(t)
 	h := w.keyHolder().ready()

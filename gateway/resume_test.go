@@ -2,11 +2,13 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
 )
 
@@ -99,6 +101,26 @@ func TestLateAnswerOfAToolThatWasTakenAway(t *testing.T) {
 	w.now.Advance(61 * time.Second)
 	if r := read(t, s.resume(t.Context(), last)); !strings.Contains(r.body, "Unknown tool") {
 		t.Errorf("%s", r)
+	}
+}
+
+// The same for what policy has taken away meanwhile.
+func TestLateAnswerOfWhatMayNotBeReadAnyMore(t *testing.T) {
+	for method, params := range map[string]string{"tools/call": `{"name":"read_message","arguments":{"id":"1"}}`, "resources/read": `{"uri":"mail://inbox/1"}`, "prompts/get": `{"name":"summarize"}`} {
+		var pdp switched
+		pdp.load(t, wide)
+		w := newWorld(t, func(c *gateway.Config) { c.PDP = &pdp })
+		s := w.session(tokenSpec{subject: "alice", scope: allScopes})
+		s.call(listMessages)
+		last := s.broken(method, `{"jsonrpc":"2.0","id":7,"method":"`+method+`","params":`+params+`}`)
+		w.up.goesOn(`{"jsonrpc":"2.0","id":7,"result":{"content":[],"contents":[],"messages":[],"structuredContent":{"text":"secret"}}}`)
+		if r := read(t, s.resume(t.Context(), last)); !strings.Contains(r.body, "secret") {
+			t.Errorf("%s, before: %s", method, r)
+		}
+		pdp.load(t, threeServers[:strings.Index(threeServers, "servers:")]+"servers:\n      mail: {tools: [list_messages]}\n")
+		if r := read(t, s.resume(t.Context(), last)); strings.Contains(r.body, "secret") || !strings.Contains(r.body, `"error"`) {
+			t.Errorf("%s, after: %s", method, r)
+		}
 	}
 }
 
@@ -200,4 +222,28 @@ func TestResumedStreamEndsWithTheTimeOfTheCall(t *testing.T) {
 	})
 	read(t, s.resume(t.Context(), last))
 	<-gone
+}
+
+// A2: a carriage return is white space to JSON, and ends a line of an event stream: what comes
+// after it, up to the next line, clients do not read. A server could so have them read what
+// the gateway read as something else: here, a list of tools within a member that is no list.
+func TestCarriageReturnHidesNothingOfAnEvent(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(tokenSpec{subject: "alice"})
+	s.call(listMessages)
+	smuggle := func(array string) http.HandlerFunc {
+		return func(rw http.ResponseWriter, r *http.Request) {
+			say := events(rw)
+			say(event("", `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}`))
+			say(fmt.Sprintf("data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{%q:[],\"x\":\r{\"y\":\ndata: 0,%q:[{\"name\":\"delete_message\"}]\r}\ndata: }}\n\n", array, array))
+		}
+	}
+	w.up.on("tools/call", smuggle("content"))
+	w.up.on("tools/list", smuggle("tools"))
+	call, list := s.call(listMessages), s.post(`{"jsonrpc":"2.0","id":7,"method":"tools/list"}`)
+	for name, r := range map[string]reply{"call": call, "list": list} {
+		if r.header.Get("Content-Type") != "text/event-stream" || !strings.Contains(r.body, "delete_message") || strings.Contains(r.body, "\r") {
+			t.Errorf("%s: %q", name, r.body)
+		}
+	}
 }

@@ -162,12 +162,20 @@ func (s *stream) event(ev sse) error {
 		b.WriteString("event: message\n")
 	}
 	if ev.data != nil || ev.prime {
-		for _, line := range bytes.Split(ev.data, []byte("\n")) {
-			fmt.Fprintf(&b, "data: %s\n", bytes.TrimRight(line, "\r"))
+		for _, line := range linesOf(ev.data) {
+			fmt.Fprintf(&b, "data: %s\n", line)
 		}
 	}
 	b.WriteByte('\n')
 	return s.write(b.Bytes())
+}
+
+// linesOf are the lines of data as whoever reads a stream takes them: a lone carriage
+// return ends one, too, and is white space to JSON. A client would leave out what comes
+// after it, and read another message than was looked at here.
+func linesOf(data []byte) [][]byte {
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	return bytes.Split(bytes.ReplaceAll(data, []byte("\r"), []byte("\n")), []byte("\n"))
 }
 
 // comment keeps the connection from being closed for its silence.

@@ -132,10 +132,10 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 		return outcome{}, answerError(err)
 	}
 	opened()
+	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	if err := p.acknowledge(s); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	return d.endless(p.follow(ctx, resp.Body, events, func(ev sse) (bool, error) { return false, p.news(ctx, ev, s) }))
 }
 
@@ -165,10 +165,11 @@ func (p *passage) acknowledge(s subscription) error {
 
 // ownSubscription is a stream with nothing but the gateway's own news.
 func (p *passage) ownSubscription(ctx context.Context, s subscription) (outcome, *rpcError) {
+	p.announce(p.subscriptionMeta(), append([]string{""}, s.lists...)...)
 	if err := p.acknowledge(s); err != nil {
 		return outcome{status: "ended", answer: func() {}}, nil
 	}
-	return p.ownNews(ctx, p.subscriptionMeta(), append([]string{""}, s.lists...)...)
+	return p.ownNews(ctx)
 }
 
 // news passes on one event of the upstream's, if it was asked for and policy allows it.

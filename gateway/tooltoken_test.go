@@ -91,6 +91,7 @@ func TestToolTokenMakesItsOneCall(t *testing.T) {
 	}
 }
 
+// A12.
 func TestToolTokenIsUsedOnce(t *testing.T) {
 	w := newWorld(t)
 	h := w.newHolder(tokenSpec{subject: "alice"})
@@ -130,6 +131,7 @@ func (brokenSingle) Spend(context.Context, string, time.Time) error {
 	return errors.New("the store is down")
 }
 
+// A12: a store that is down denies.
 func TestToolTokenIsRefusedWhenNobodyKnowsWhetherItWasUsed(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.Single = brokenSingle{} })
 	h := w.newHolder(tokenSpec{subject: "alice"})
@@ -139,6 +141,7 @@ func TestToolTokenIsRefusedWhenNobodyKnowsWhetherItWasUsed(t *testing.T) {
 	}
 }
 
+// A13.
 func TestToolTokenIsForNoOtherCall(t *testing.T) {
 	w := newWorld(t)
 	alice := w.newHolder(tokenSpec{subject: "alice"})

@@ -38,6 +38,7 @@ func TestOtherMethodsAreNotAllowed(t *testing.T) {
 	}
 }
 
+// A14: what was approved once and changes later is gone.
 func TestChangedDefinitionIsInvisibleUntilApproved(t *testing.T) {
 	w := newWorld(t)
 	s := w.session(tokenSpec{subject: "alice"})
@@ -102,6 +103,7 @@ func (p *fragilePins) AddPin(ctx context.Context, pin gateway.Pin) (gateway.Pin,
 	return p.realPins.AddPin(ctx, pin)
 }
 
+// A14: a new tool waits for approval.
 func TestNewToolIsInvisibleWithoutFirstUse(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) { c.TrustFirstUse = false })
 	s := w.session(tokenSpec{subject: "bob"})

@@ -54,7 +54,7 @@ var inside = map[string][]string{
 	"IPv6 multicast":                {"ff00::", "ff02::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
 }
 
-// TestFetchRefusesNameOfInsideAddress: of this machine, of its network, of the
+// A27: TestFetchRefusesNameOfInsideAddress: of this machine, of its network, of the
 // cloud it is in, and of what leads there in disguise.
 func TestFetchRefusesNameOfInsideAddress(t *testing.T) {
 	for name, addrs := range inside {
@@ -96,7 +96,7 @@ func TestNeighboursOfInsideBlocksArePublic(t *testing.T) {
 	}
 }
 
-// TestRebindingIsHarmless: the name is resolved once, and what is dialed is what
+// A27: TestRebindingIsHarmless: the name is resolved once, and what is dialed is what
 // was checked. A second answer that leads inside is never asked for.
 func TestRebindingIsHarmless(t *testing.T) {
 	w := newWorld(t, metadata.FetcherConfig{}, says())

@@ -25,7 +25,7 @@ import (
 	"github.com/wicketgate/wicketgate/metadata"
 )
 
-// TestRedirectIsNotFollowed: it would lead past every check of the URL.
+// A27: TestRedirectIsNotFollowed: it would lead past every check of the URL.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308} {
 		for _, to := range []string{"https://client.example/elsewhere", "/elsewhere", "http://169.254.169.254/"} {

@@ -9,7 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/metadata"
 )
 
-// TestFetchRefusesURL has the attacks that are in the URL itself: nothing is
+// A27: TestFetchRefusesURL has the attacks that are in the URL itself: nothing is
 // resolved and nothing connected to.
 func TestFetchRefusesURL(t *testing.T) {
 	for name, urls := range map[string][]string{

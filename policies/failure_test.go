@@ -23,6 +23,7 @@ func builtin(do func(rego.BuiltinContext)) func(*rego.Rego) {
 
 const allowed = `{"allow": true, "reason": "allowed", "rule": "r"}`
 
+// A15.
 func TestWhateverGoesWrongDenies(t *testing.T) {
 	untilDeadline := builtin(func(b rego.BuiltinContext) { <-b.Context.Done() })
 	panics := builtin(func(rego.BuiltinContext) { panic("broken") })

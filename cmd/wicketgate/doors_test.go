@@ -227,13 +227,14 @@ func (d *doors) all() []door {
 // gateway knows.
 func (d *doors) toolToken(own func(map[string]any) func() good) func() good {
 	g := own(nil)()
-	_, status, answer := d.ask([]string{agentID, agentSecret}, nil, "grant_type", oauth.GrantTokenExchange, "subject_token_type", oauth.TokenTypeAccessToken, "resource", d.issuer+"/mcp/mail",
-		"subject_token", g.signed(g.header, g.claims), "scope", "tool:list_messages",
-		"authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments":{}}]`)
-	raw, refused := tokenIn(status, answer)
-	if raw == "" {
-		d.t.Fatalf("tool token: %d %s", status, refused)
-	}
+	var raw string
+	eventually(d.t, 10*time.Second, "a tool token, once the gateway knows the tools", func() bool {
+		_, status, answer := d.ask([]string{agentID, agentSecret}, nil, "grant_type", oauth.GrantTokenExchange, "subject_token_type", oauth.TokenTypeAccessToken, "resource", d.issuer+"/mcp/mail",
+			"subject_token", g.signed(g.header, g.claims), "scope", "tool:list_messages",
+			"authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments":{}}]`)
+		raw, _ = tokenIn(status, answer)
+		return raw != ""
+	})
 	var c map[string]any
 	payload, err := b64.DecodeString(strings.Split(raw, ".")[1])
 	if err != nil || json.Unmarshal(payload, &c) != nil {

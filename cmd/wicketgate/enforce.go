@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
@@ -25,6 +26,9 @@ import (
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/metadata"
 )
+
+// maxEnforced bounds the open connections; more wait. Those of gateways are few.
+const maxEnforced = 10_000
 
 // enforceFlags is the flags of wicketgate enforce.
 type enforceFlags struct {
@@ -149,6 +153,7 @@ func enforce(ctx context.Context, f enforceFlags, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer l.Close()
+	l = netutil.LimitListener(l, maxEnforced)
 	admin, err := listenAs(s.admin)
 	if err != nil {
 		return err
@@ -166,7 +171,7 @@ func enforce(ctx context.Context, f enforceFlags, stdout, stderr io.Writer) (err
 	}
 	health, operators := &web.Health{Checks: h.enforcerChecks(started), Log: log}, http.NewServeMux()
 	health.Register(operators)
-	return runSites(ctx, sitesConfig{Log: log, Sites: [][]site{{{listener: l, handler: handler, tls: s.tls(log)}}, {{listener: admin, handler: operators}}},
+	return runSites(ctx, sitesConfig{Log: log, Sites: [][]site{{{listener: l, handler: handler, tls: s.tls(log)}}, {{listener: admin, handler: ownName(operators)}}},
 		Headers: 10 * time.Second, Idle: 2 * time.Minute, Finish: 10 * time.Second, Stopping: health.Stopping,
 		Ready: func(context.Context) {
 			log.Info("enforcing", "resource", s.resource.String(), "upstream", s.upstream, "issuer", s.issuer, "listen", l.Addr().String(), "admin", admin.Addr().String(), "tls", s.certificate != nil, "version", version())

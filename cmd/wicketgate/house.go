@@ -285,14 +285,11 @@ func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
 func registry(cfg houseConfig) (oauth.Resources, map[oauth.Resource]string) {
 	var public, internal []oauth.Resource
 	servers := map[oauth.Resource]string{}
-	if all := everyServer(cfg); !all.IsZero() {
-		public = append(public, all)
-	}
 	for _, u := range cfg.Upstreams {
 		public, internal = append(public, u.Resource), append(internal, u.Audience)
 		servers[u.Resource] = u.Name
 	}
-	return oauth.NewResources(public, internal), servers
+	return oauth.NewResources(public, internal).And(everyServer(cfg)), servers
 }
 
 // everyServer is the resource of the endpoint over all servers.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -221,7 +222,20 @@ func operators(health *web.Health, m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	health.Register(mux)
 	mux.Handle("GET /metrics", m.handler())
-	return mux
+	return ownName(mux)
+}
+
+// ownName refuses what comes to this machine itself under the name of another: a page whose
+// host name was made to resolve to it (DNS rebinding) could read what operators may.
+func ownName(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := (&url.URL{Host: r.Host}).Hostname()
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && local.IP.IsLoopback() && !isLoopback(host) {
+			http.Error(w, "this listener answers to localhost and 127.0.0.1", http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (s *settings) logger(w io.Writer) *slog.Logger {

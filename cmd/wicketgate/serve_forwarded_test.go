@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestForwardedCertificateCountsFromTheNamedProxyOnly, in the header that the
+// A5: TestForwardedCertificateCountsFromTheNamedProxyOnly, in the header that the
 // configuration names: everything else is what a client may have written.
 func TestForwardedCertificateCountsFromTheNamedProxyOnly(t *testing.T) {
 	const proxy, stranger = "trusted_proxies: {addresses: [127.0.0.1], ", "trusted_proxies: {addresses: [192.0.2.1], "

@@ -59,7 +59,7 @@ func eventually(t *testing.T, d time.Duration, what string, so func() bool) {
 	}
 }
 
-// TestRevocationReachesEveryReplica: on the one that took it at once, on the other
+// A17: TestRevocationReachesEveryReplica: on the one that took it at once, on the other
 // within five seconds; a freeze beside them on both, with a line in each log.
 func TestRevocationReachesEveryReplica(t *testing.T) {
 	database := pgtest.Migrated(t)
@@ -119,7 +119,7 @@ func TestRevocationReachesEveryReplica(t *testing.T) {
 	}
 }
 
-// TestReplicaWithoutItsStoreRefusesEverything once its view is five seconds old, and
+// A17: TestReplicaWithoutItsStoreRefusesEverything once its view is five seconds old, and
 // recovers with it.
 func TestReplicaWithoutItsStoreRefusesEverything(t *testing.T) {
 	line := newLine(t, pgtest.Migrated(t))

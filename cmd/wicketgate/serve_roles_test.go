@@ -92,7 +92,7 @@ func TestBoundTokenIsExchangedByTheWordOfTheGateway(t *testing.T) {
 	}
 }
 
-// TestToolTokenCountsOnceOverProcesses: the authorization server knows the definition
+// A12: TestToolTokenCountsOnceOverProcesses: the authorization server knows the definition
 // that the gateway approved.
 func TestToolTokenCountsOnceOverProcesses(t *testing.T) {
 	var claims []map[string]any
@@ -344,7 +344,7 @@ func TestGatewayCannotSign(t *testing.T) {
 	for _, tt := range []struct {
 		config, role, data, want string
 	}{
-		{gwConfig, "gateway", filepath.Join(d.dir, "data"), "is that of an authorization server: give the gateway a store of its own"},
+		{gwConfig, "gateway", filepath.Join(d.dir, "data"), "is that of an authorization server: give this process a store of its own"},
 		{d.asConfig, "authz", filepath.Join(d.gw.dir, "data"), "is that of serve --role gateway: give the authorization server a store of its own"},
 	} {
 		replaceFile(t, tt.config, []byte(strings.Replace(readText(t, tt.config), "data: data\n", "data: "+tt.data+"\n", 1)))

@@ -97,6 +97,26 @@ func TestStrangerCannotMakeUpMetricLabels(t *testing.T) {
 	}
 }
 
+// A4: a page of another site, whose name was made to resolve to this machine, reads nothing
+// that is meant for operators.
+func TestPageOfAnotherSiteReadsNothingOfOperators(t *testing.T) {
+	w := newWorld(t, nil)
+	w.start(w.config(withTLS))
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		for host, want := range map[string]int{"evil.example:8421": http.StatusMisdirectedRequest, "evil.example": http.StatusMisdirectedRequest, "127.0.0.1.evil.example": http.StatusMisdirectedRequest,
+			"localhost:8421": http.StatusOK, "[::1]:8421": http.StatusOK, "": http.StatusOK} {
+			req, err := http.NewRequest("GET", w.admin+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			if status, body := w.do(http.DefaultClient, req); status != want || status != http.StatusOK && len(body) > 100 {
+				t.Errorf("%s for %q: %d %s", path, host, status, body)
+			}
+		}
+	}
+}
+
 func TestReadyzFailsWhileTheStoreOrTheAuditLogIsGone(t *testing.T) {
 	w := newWorld(t, nil)
 	w.start(w.config(withTLS))
@@ -218,6 +238,7 @@ func TestServeRefusesOldTLS(t *testing.T) {
 	}
 }
 
+// A5.
 func TestServeHasNoLoginByAClick(t *testing.T) {
 	w := newWorld(t, nil)
 	w.start(w.config(withTLS))
@@ -245,6 +266,7 @@ func TestServeHasNoLoginByAClick(t *testing.T) {
 	}
 }
 
+// A5.
 func TestServeRefusesDataOfDevelopmentMode(t *testing.T) {
 	w := newWorld(t, nil)
 	_, stop := startDev(t, "--data", filepath.Join(w.dir, "data"))

@@ -137,6 +137,7 @@ func TestAllApprovesWhatNothingWasFoundIn(t *testing.T) {
 	s.want("drop quarantined; read approved; send approved")
 }
 
+// A14.
 func TestRenamedAndLookalikeToolsAreShownAsSuch(t *testing.T) {
 	s := newShelf(t)
 	s.list(true, "send", sends)

@@ -173,6 +173,7 @@ func fail(err error) {
 	}
 }
 
+// A16.
 func TestFullDiskDeniesAndLeavesNoHalfLine(t *testing.T) {
 	d := newLogs(t)
 	out, err := child("full disk", filepath.Dir(d.path)).Output()

@@ -79,6 +79,7 @@ func TestChangedByteInAnyLineIsFoundAtThatLine(t *testing.T) {
 	}
 }
 
+// A16.
 func TestEveryChangedByteIsFound(t *testing.T) {
 	d := filled(t, 2)
 	whole := d.bytes()
@@ -95,6 +96,7 @@ func TestEveryChangedByteIsFound(t *testing.T) {
 	}
 }
 
+// A16.
 func TestRemovedLineIsMissing(t *testing.T) {
 	d := filled(t, 6)
 	lines := d.lines()
@@ -106,6 +108,7 @@ func TestRemovedLineIsMissing(t *testing.T) {
 	d.wantBreak(audit.Missing, 4)
 }
 
+// A16.
 func TestSwappedLinesAreReordered(t *testing.T) {
 	d := filled(t, 6)
 	lines := d.lines()
@@ -124,6 +127,7 @@ func TestRepeatedLineIsReordered(t *testing.T) {
 	d.wantBreak(audit.Reordered, 6)
 }
 
+// A16.
 func TestTailCutBelowTheStoredHeadIsFound(t *testing.T) {
 	d := filled(t, 6)
 	lines := d.lines()

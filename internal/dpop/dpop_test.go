@@ -170,6 +170,7 @@ func TestURLOfTheProofIsNormalised(t *testing.T) {
 	}
 }
 
+// A19.
 func TestClockSkewOfFiveMinutes(t *testing.T) {
 	w := newWorld(t)
 	for _, off := range []int64{-300, 0, 300} {

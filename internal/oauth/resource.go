@@ -62,6 +62,20 @@ func NewResources(public, internal []Resource) Resources {
 	return r
 }
 
+// And returns r with one more public resource, which stands for all others: it is never
+// the only one that there is.
+func (r Resources) And(every Resource) Resources {
+	if every.IsZero() || r.internal[every.uri] {
+		return r
+	}
+	r.public = maps.Clone(r.public)
+	if _, taken := r.public[alias(every.uri)]; !taken {
+		r.public[alias(every.uri)] = every
+	}
+	r.public[every.uri] = every
+	return r
+}
+
 // Public resolves what a client sent as resource to the registered resource:
 // exactly, or with the trailing slash that some clients add or drop. An unknown
 // and an internal one look the same: not found.

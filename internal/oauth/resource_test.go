@@ -242,3 +242,16 @@ func FuzzParseResource(f *testing.F) {
 		}
 	})
 }
+
+func TestResourceOverAllIsNeverTheOnlyOne(t *testing.T) {
+	mail, all := resource(t, "https://a.example/mcp/mail"), resource(t, "https://a.example/mcp")
+	r := oauth.NewResources([]oauth.Resource{mail}, nil).And(all)
+	if got, err := r.One(nil); err != nil || got != mail {
+		t.Errorf("none sent: %v, %v", got, err)
+	}
+	for _, sent := range []string{"https://a.example/mcp", "https://a.example/mcp/"} {
+		if got, err := r.One([]string{sent}); err != nil || got != all {
+			t.Errorf("%s: %v, %v", sent, got, err)
+		}
+	}
+}

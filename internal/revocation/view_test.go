@@ -192,7 +192,7 @@ func TestEveryHandInATokenIsRefused(t *testing.T) {
 	}
 }
 
-// TestTokenMintedJustAfterTheEpochByALaggingReplica is refused, up to the margin.
+// A19: TestTokenMintedJustAfterTheEpochByALaggingReplica is refused, up to the margin.
 func TestTokenMintedJustAfterTheEpochByALaggingReplica(t *testing.T) {
 	for _, kind := range []revocation.Kind{revocation.Client, revocation.Subject} {
 		w := newWorld(t)
@@ -299,7 +299,7 @@ func TestFrozenServer(t *testing.T) {
 	}
 }
 
-// TestViewThatIsTooOldRefusesEverything, and recovers with the store.
+// A17: TestViewThatIsTooOldRefusesEverything, and recovers with the store.
 func TestViewThatIsTooOldRefusesEverything(t *testing.T) {
 	w := newWorld(t)
 	a := w.access("alice", "editor")

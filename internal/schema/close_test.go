@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// Where a schema names parameters, no other gets through, however it names them.
+// A28: Where a schema names parameters, no other gets through, however it names them.
 func TestUnknownParameterIsRefused(t *testing.T) {
 	const unknown = ": is not a parameter of this tool"
 	for name, c := range map[string]struct{ raw, ok, bad, at string }{

@@ -46,6 +46,7 @@ func manyPatterns(n int) string {
 	return strings.Join(b, ",")
 }
 
+// A28.
 func TestHostileSchemaIsBounded(t *testing.T) {
 	const limit = 10 * time.Second // generous, for the race detector: unbounded, each takes longer
 	nested := strings.Repeat(`{"a":`, 60) + `1` + strings.Repeat(`}`, 60)

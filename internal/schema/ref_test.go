@@ -14,7 +14,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/schema"
 )
 
-// TestRemoteReferenceIsNeverFetched serves the documents that the schemas refer to,
+// A28: TestRemoteReferenceIsNeverFetched serves the documents that the schemas refer to,
 // and must see nobody ask for them.
 func TestRemoteReferenceIsNeverFetched(t *testing.T) {
 	var asked atomic.Int32

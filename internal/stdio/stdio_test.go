@@ -71,7 +71,7 @@ func (w *world) hold(ctx context.Context, session, id string) (*http.Response, *
 	return resp, e
 }
 
-// TestProgressNeverReachesAnotherRequest: an open request of the same session sees
+// A8: TestProgressNeverReachesAnotherRequest: an open request of the same session sees
 // nothing of another one's progress, nor what belongs to neither for certain.
 func TestProgressNeverReachesAnotherRequest(t *testing.T) {
 	w := newWorld(t, nil)
@@ -145,7 +145,7 @@ func TestARequestOfTheServerWithoutAClientIsAnswered(t *testing.T) {
 	}
 }
 
-// TestALateAnswerReachesNobodyElse: the client of request 1 has gone. Its id stays
+// A8: TestALateAnswerReachesNobodyElse: the client of request 1 has gone. Its id stays
 // taken until the server has answered, so that the answer cannot be taken for another's.
 func TestALateAnswerReachesNobodyElse(t *testing.T) {
 	w := newWorld(t, nil)

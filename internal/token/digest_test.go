@@ -17,7 +17,7 @@ func sumOf(canonical string) string {
 	return b64(sum[:])
 }
 
-// TestDigestOfRFC8785: the value on the left has the canonical form on the right.
+// A13: TestDigestOfRFC8785: the value on the left has the canonical form on the right.
 func TestDigestOfRFC8785(t *testing.T) {
 	tests := []struct {
 		name      string
@@ -88,6 +88,7 @@ func TestTwoIntegersNeverShareADigest(t *testing.T) {
 	}
 }
 
+// A13.
 func TestDigestChangesWithEveryBit(t *testing.T) {
 	const in = `{"to":"bob@example.com","subject":"hi","body":"x","limit":100,"deep":[true,null,{"a":-1.5}]}`
 	want, err := token.Digest(jsontext.Value(in))

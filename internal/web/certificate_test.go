@@ -103,7 +103,7 @@ func TestForwardedCertificateIsRead(t *testing.T) {
 	}
 }
 
-// TestCertificateHeadersReachNobody: whatever is behind may be less careful.
+// A5: TestCertificateHeadersReachNobody: whatever is behind may be less careful.
 func TestCertificateHeadersReachNobody(t *testing.T) {
 	value := ":" + base64.StdEncoding.EncodeToString(newCertificate(t).Raw) + ":"
 	for name, p := range map[string]web.Proxies{

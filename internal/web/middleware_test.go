@@ -29,7 +29,7 @@ func middleware(log *bytes.Buffer) (web.Middleware, *[]string) {
 		Refused: func(_ *http.Request, reason string) { refused = append(refused, reason) }}, &refused
 }
 
-// TestDNSRebindingIsRefused: a page's own host name that resolves to us is no
+// A4: TestDNSRebindingIsRefused: a page's own host name that resolves to us is no
 // name of ours.
 func TestDNSRebindingIsRefused(t *testing.T) {
 	tests := []struct {
@@ -68,7 +68,7 @@ func TestDNSRebindingIsRefused(t *testing.T) {
 	}
 }
 
-// TestOriginOfAnotherSiteIsRefused: also in a preflight, and nothing of it runs.
+// A4: TestOriginOfAnotherSiteIsRefused: also in a preflight, and nothing of it runs.
 func TestOriginOfAnotherSiteIsRefused(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -11,7 +11,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/web"
 )
 
-// TestForgedForwardedAddressIsNotBelieved: the source of a request is what the
+// A5: TestForgedForwardedAddressIsNotBelieved: the source of a request is what the
 // nearest hop that we trust says, and nothing that a stranger could write.
 func TestForgedForwardedAddressIsNotBelieved(t *testing.T) {
 	p := web.Proxies{Header: "X-Forwarded-For", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
