@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A completion is decided by the name that every parser reads: another spelling beside it,
+// A2: a completion is decided by the name that every parser reads: another spelling beside it,
 // which some take for the same member, would be that of a prompt which the caller may not
 // use (CVE-2026-27896).
 func TestCompletionOfTwoNames(t *testing.T) {
