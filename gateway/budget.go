@@ -16,7 +16,7 @@ import (
 // Budget bounds what one subject may have of one server at a time. A zero field bounds
 // nothing.
 type Budget struct {
-	Calls   int   // open at once
+	Calls   int   // open at once; as many notices and answers to what servers ask go beside
 	Streams int   // GET and subscriptions/listen, open at once
 	Bytes   int64 // a minute: of requests, answers and events
 }
@@ -33,39 +33,51 @@ type budget struct {
 	sweep int // how many may be known before the idle ones are forgotten
 }
 
+// use is a kind of message, each of which has places of its own: a client whose calls all
+// wait for its answer, or hang, must be able to answer and to cancel.
+type use int
+
+const (
+	useCall use = iota
+	useNotice
+	useStream
+	uses
+)
+
 // account is what one subject uses.
 type account struct {
-	calls, streams int
-	bytes          *rate.Limiter // nil: not bounded
+	open  [uses]int
+	bytes *rate.Limiter // nil: not bounded
 }
 
 func newBudget(b Budget, now func() time.Time) *budget {
 	return &budget{Budget: b, now: now, known: map[identity.Subject]*account{}}
 }
 
-// enter counts a call, or a stream, until the slot is released.
-func (b *budget) enter(who identity.Subject, size int, long bool) (*slot, *rpcError) {
+// places is how many of a kind may be open, and the refusal of more.
+func (b *budget) places(of use) (int, string) {
+	if of == useStream {
+		return b.Streams, "budget_streams"
+	}
+	return b.Calls, "budget_calls"
+}
+
+// enter counts a message until the slot is released.
+func (b *budget) enter(who identity.Subject, size int, of use) (*slot, *rpcError) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.account(who)
 	if a == nil {
 		return nil, errBudget("budget_calls", time.Second)
 	}
-	s := &slot{budget: b, account: a, long: long}
-	switch {
-	case long && b.Streams > 0 && a.streams >= b.Streams:
-		return nil, errBudget("budget_streams", time.Second)
-	case !long && b.Calls > 0 && a.calls >= b.Calls:
-		return nil, errBudget("budget_calls", time.Second)
+	if n, reason := b.places(of); n > 0 && a.open[of] >= n {
+		return nil, errBudget(reason, time.Second)
 	}
+	s := &slot{budget: b, account: a, of: of}
 	if err := s.spend(size); err != nil {
 		return nil, err.(*rpcError)
 	}
-	if long {
-		a.streams++
-	} else {
-		a.calls++
-	}
+	a.open[of]++
 	return s, nil
 }
 
@@ -93,7 +105,7 @@ func (b *budget) account(who identity.Subject) *account {
 func (b *budget) forget() {
 	now := b.now()
 	for who, a := range b.known {
-		if a.calls == 0 && a.streams == 0 && (a.bytes == nil || a.bytes.TokensAt(now) >= float64(a.bytes.Burst())) {
+		if a.open == [uses]int{} && (a.bytes == nil || a.bytes.TokensAt(now) >= float64(a.bytes.Burst())) {
 			delete(b.known, who)
 		}
 	}
@@ -105,7 +117,7 @@ func (b *budget) forget() {
 type slot struct {
 	budget  *budget
 	account *account
-	long    bool
+	of      use
 	done    atomic.Bool
 	after   func() // may be nil
 }
@@ -115,11 +127,7 @@ func (s *slot) release() {
 		return
 	}
 	s.budget.mu.Lock()
-	if s.long {
-		s.account.streams--
-	} else {
-		s.account.calls--
-	}
+	s.account.open[s.of]--
 	s.budget.mu.Unlock()
 	if s.after != nil {
 		s.after()
@@ -166,6 +174,16 @@ func slotOf(ctx context.Context) *slot {
 // maxStreams bounds the streams without an end of this process, whoever has them.
 const maxStreams = 10_000
 
+func (p *passage) use() use {
+	switch {
+	case p.long:
+		return useStream
+	case p.msg.response, p.msg.id == nil:
+		return useNotice
+	}
+	return useCall
+}
+
 // enter is where every message that was allowed begins to count.
 func (p *passage) enter() (*slot, *rpcError) {
 	g, up := p.g, p.up
@@ -173,7 +191,10 @@ func (p *passage) enter() (*slot, *rpcError) {
 		g.streams.Add(-1)
 		return nil, errBudget("too_many_streams", time.Second)
 	}
-	s, err := up.budget.enter(p.Subject(), len(p.msg.raw), p.long)
+	if p.parked != "" {
+		g.parked.lend(p.parked)
+	}
+	s, err := up.budget.enter(p.Subject(), len(p.msg.raw), p.use())
 	switch {
 	case err != nil && p.long:
 		g.streams.Add(-1)

@@ -76,7 +76,7 @@ func (p *passage) spec(c call, t *tool) (token.CallSpec, *rpcError) {
 	if t.broken != nil {
 		return token.CallSpec{}, errUnavailable("schema_unusable", t.broken)
 	}
-	if err := t.input.Check(c.arguments); err != nil {
+	if err := t.check(c.arguments); err != nil {
 		return token.CallSpec{}, &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name + ": " + err.Error(), reason: "schema", cause: err}
 	}
 	digest, err := token.Digest(c.arguments)

@@ -215,6 +215,9 @@ func TestUnknownParametersPassForOpenToolsOnly(t *testing.T) {
 			t.Errorf("%s: %s", tool, r)
 		}
 	}
+	if r := s.call(`{"name":"send_message","arguments":{"To":"eve"}}`); !strings.Contains(r.body, "differs from a known one only by case") || len(w.up.calls("tools/call")) != 1 {
+		t.Errorf("a parameter in another spelling: %s", r)
+	}
 }
 
 func TestKeptArgumentsHoldNoSecrets(t *testing.T) {

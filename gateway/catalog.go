@@ -27,6 +27,7 @@ const definitionsFresh = time.Minute
 type tool struct {
 	name, digest string
 	input        *schema.Schema
+	named        []string       // of an open tool: its parameters that have names
 	output       *schema.Schema // nil when the definition has none
 	headers      []paramHeader  // arguments that are repeated in headers
 	broken       error          // the schema does not compile: nobody may call it
@@ -224,7 +225,7 @@ func (h head) tool(digest string, open []string) *tool {
 	t := &tool{name: h.Name, digest: digest}
 	compile := schema.CompileInput
 	if slices.Contains(open, h.Name) {
-		compile = schema.CompileOpenInput
+		compile, t.named = schema.CompileOpenInput, h.parameters()
 	}
 	t.input, t.broken = compile(h.Input)
 	if t.broken == nil && h.Output != nil {
@@ -234,6 +235,40 @@ func (h head) tool(digest string, open []string) *tool {
 		t.headers, t.broken = paramHeaders(h.Input)
 	}
 	return t
+}
+
+// parameters are those that the definition names.
+func (h head) parameters() (names []string) {
+	properties, err := readObject(propertiesOf(h.Input))
+	if err != nil {
+		return nil // the schema does not compile
+	}
+	for _, m := range properties {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+func propertiesOf(schema jsontext.Value) jsontext.Value {
+	o, err := readObject(schema)
+	if err != nil {
+		return nil
+	}
+	return orEmpty(o.get("properties"))
+}
+
+// check holds arguments to the definition. What an open tool takes beside its parameters
+// is none of them in another spelling, by which policy does not see it and some servers
+// read it.
+func (t *tool) check(arguments jsontext.Value) error {
+	if err := t.input.Check(arguments); err != nil || t.named == nil {
+		return err
+	}
+	o, err := readObject(arguments)
+	if err != nil {
+		return err
+	}
+	return o.only(t.named...)
 }
 
 func (c *catalog) keep(ctx context.Context, h head, digest string) *tool {

@@ -132,6 +132,9 @@ func (p *passage) discoveredFrom(initialized jsontext.Value) (outcome, *rpcError
 	if failure != nil {
 		return outcome{}, failure
 	}
+	if result, out.redactions, err = p.redact(result); err != nil {
+		return outcome{}, errRedaction(err)
+	}
 	raw := rpcBody(p.msg.id, result, nil)
 	out.resultDigest, out.answer = digest(raw), func() { p.out.final(raw) }
 	return out, nil

@@ -91,7 +91,7 @@ func (h *hop) checkCall(d token.Details) *rpcError {
 	if e != nil {
 		return e
 	}
-	if err := t.input.Check(c.arguments); err != nil {
+	if err := t.check(c.arguments); err != nil {
 		return &rpcError{Code: codeInvalidParams, Message: "Invalid arguments for " + c.name + ": " + err.Error(), reason: "schema", cause: err}
 	}
 	if h.leg.stateless {

@@ -220,7 +220,7 @@ func (h *hop) follow(ctx context.Context, resp *http.Response) (outcome, *rpcErr
 		_ = resp.Body.Close()
 		return h.broken(ctx, err, endless)
 	}
-	h.beside.Go(func() { drain(resp) })
+	h.beside.Go(func() { drainStream(resp) })
 	return h.finished(ctx, a)
 }
 

@@ -89,13 +89,17 @@ func (p *passage) openSession(ctx context.Context, call token.Call, params initi
 	if failure != nil {
 		return outcome{}, failure
 	}
+	result, redactions, err := p.redact(opened.result)
+	if err != nil {
+		return outcome{}, errRedaction(err)
+	}
 	handle, err := seal(p.g, kindSession, s)
 	if err != nil {
 		return outcome{}, errUnavailable("session_unsealable", err)
 	}
-	return outcome{status: "ok", answer: func() {
+	return outcome{status: "ok", redactions: redactions, answer: func() {
 		p.w.Header().Set("Mcp-Session-Id", handle)
-		writeRPC(p.w, p.msg.id, opened.result, nil)
+		writeRPC(p.w, p.msg.id, result, nil)
 	}}, nil
 }
 
@@ -138,6 +142,9 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 		refused := c == http.StatusBadRequest || c == http.StatusNotFound || c == http.StatusMethodNotAllowed
 		if p.up.command() {
 			return opened{}, p.up.failure(resp)
+		}
+		if refused {
+			p.up.era.refused()
 		}
 		return opened{refused: refused}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d to initialize", c))
 	}

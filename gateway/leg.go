@@ -83,6 +83,14 @@ type eraOf struct {
 // forget has the next message ask again: an upstream was replaced.
 func (e *eraOf) forget() { e.known.Store(nil) }
 
+// refused is told that the upstream knows no initialize: where it was taken for one of the
+// session era, it is asked again. What stands before a server that is not up answers so.
+func (e *eraOf) refused() {
+	if was := e.known.Load(); was != nil && !was.stateless {
+		e.known.CompareAndSwap(was, nil)
+	}
+}
+
 func (g *Gateway) era(ctx context.Context, up *upstream) (*era, error) {
 	if e := up.era.known.Load(); e != nil {
 		return e, nil
@@ -194,11 +202,12 @@ func (s *sharedSession) next() jsontext.Value {
 }
 
 type sharedSessions struct {
-	kept   *atomic.Int64 // how many there are of all upstreams
-	flight singleflight.Group
-	mu     sync.Mutex // guards what follows
-	known  map[sharedKey]*sharedSession
-	gone   []*sharedSession // forgotten, and not ended at the upstream yet
+	kept    *atomic.Int64 // how many there are of all upstreams, with those that are being opened
+	flight  singleflight.Group
+	mu      sync.Mutex // guards what follows
+	known   map[sharedKey]*sharedSession
+	gone    []*sharedSession         // forgotten, and not ended at the upstream yet
+	opening map[identity.Subject]int // not known yet
 }
 
 // sharedSession returns the caller's, and opens it where there is none.
@@ -222,6 +231,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		if err := all.room(k, now); err != nil {
 			return nil, err
 		}
+		defer all.opened(k)
 		return g.openShared(ctx, p, k)
 	})
 }
@@ -289,12 +299,12 @@ func (s *sharedSessions) get(k sharedKey, now int64) *sharedSession {
 	return found
 }
 
-// room makes room for one more by forgetting those that have been idle, or of this
-// subject's the one that was idle the longest.
+// room takes a place for one more, until it is opened. It makes room by forgetting those
+// that have been idle, or of this subject's the one that was idle the longest.
 func (s *sharedSessions) room(k sharedKey, now int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	owned, oldest := 0, sharedKey{}
+	owned, oldest := s.opening[k.subject], sharedKey{}
 	for other, v := range s.known {
 		switch {
 		case v.open.Load() > 0:
@@ -315,7 +325,22 @@ func (s *sharedSessions) room(k sharedKey, now int64) error {
 	if owned >= maxSharedOwner || s.kept.Load() >= maxShared {
 		return &rpcError{Code: codeDenied, Message: errTooManySessions.Error(), status: http.StatusTooManyRequests, reason: "too_many_sessions"}
 	}
+	if s.opening == nil {
+		s.opening = map[identity.Subject]int{}
+	}
+	s.opening[k.subject]++
+	s.kept.Add(1)
 	return nil
+}
+
+// opened gives the place back: the session counts itself, if there is one.
+func (s *sharedSessions) opened(k sharedKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opening[k.subject]--; s.opening[k.subject] == 0 {
+		delete(s.opening, k.subject)
+	}
+	s.kept.Add(-1)
 }
 
 func (s *sharedSessions) put(k sharedKey, v *sharedSession, now int64) {

@@ -11,13 +11,15 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // Bounds of the dialogues that wait for a client to come again.
 const (
-	parkedFor = 10 * time.Minute // and no longer
-	maxParked = 1000
+	parkedFor      = 10 * time.Minute // and no longer
+	maxParked      = 1000
+	maxParkedOwner = 100 // of one subject, or it would keep everybody else's from waiting
 )
 
 // errParked is returned where an upstream of the session era asks a client of the
@@ -37,7 +39,7 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 	if l.open == nil {
 		l.open = map[string]*dialogue{}
 	}
-	if len(l.open) >= maxParked {
+	if len(l.open) >= maxParked || l.of(d.p.Subject()) >= maxParkedOwner {
 		return "", false
 	}
 	l.open[name] = d
@@ -47,6 +49,26 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 		}
 	})
 	return name, true
+}
+
+// lend gives back what a dialogue holds of its caller's budget: for the message that has
+// come for it, which holds as much itself.
+func (l *parkingLot) lend(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.open[name]; d != nil {
+		d.slot.release()
+	}
+}
+
+// of counts those of one subject. The caller holds l.mu.
+func (l *parkingLot) of(who identity.Subject) (n int) {
+	for _, d := range l.open {
+		if d.p.Subject() == who {
+			n++
+		}
+	}
+	return n
 }
 
 // abandonAll ends those that are left.

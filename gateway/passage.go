@@ -236,7 +236,7 @@ func (p *passage) resume() *rpcError {
 	if !ok {
 		return errNoSession("session_not_the_callers")
 	}
-	if s.Upstream == "" && p.g.ended.has(handle) {
+	if p.g.ended.has(handle) {
 		return errNoSession("session_ended")
 	}
 	p.session = s
@@ -464,12 +464,12 @@ func (p *passage) end() {
 }
 
 func (p *passage) endSession() *rpcError {
-	ended := outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}
+	ended := func() (outcome, *rpcError) { // whatever the upstream made of it
+		p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
+		return outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}, nil
+	}
 	if p.session.Upstream == "" {
-		return p.performHere(func(context.Context) (outcome, *rpcError) {
-			p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
-			return ended, nil
-		})
+		return p.performHere(func(context.Context) (outcome, *rpcError) { return ended() })
 	}
 	d := p.decide(policies.ActionSession, "", nil)
 	if !d.Allowed() {
@@ -479,7 +479,7 @@ func (p *passage) endSession() *rpcError {
 		if err := p.g.deleteSession(ctx, p.up, call, p.session.own()); err != nil {
 			return outcome{}, upstreamError(err)
 		}
-		return ended, nil
+		return ended()
 	})
 }
 

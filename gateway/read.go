@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -83,7 +84,7 @@ func (p *passage) prompt() *rpcError {
 func (p *passage) completion() *rpcError {
 	ref, err := readObject(orEmpty(p.msg.params.get("ref")))
 	if err == nil {
-		err = p.msg.params.only("ref", "argument", "context", "_meta")
+		err = errors.Join(p.msg.params.only("ref", "argument", "context", "_meta"), ref.only("type", "name", "uri", "title"))
 	}
 	if err != nil {
 		return &rpcError{Code: codeInvalidParams, Message: plain(errBadParams), reason: "malformed", cause: err}

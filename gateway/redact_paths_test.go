@@ -97,3 +97,19 @@ func TestQuestionThatMustNotPassIsNotWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// Nor in what a server says of itself, in either era.
+func TestInstructionsOfAServerAreRedacted(t *testing.T) {
+	w := newWorld(t, redacting(t, redact.Mask))
+	w.up.sessionsOnly()
+	w.up.on("initialize", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Mcp-Session-Id", "upstream-session-1")
+		w.up.result(rw, r, `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"mail","version":"1"},"instructions":"ask `+leaked+`"}`)
+	})
+	bearer := w.token(tokenSpec{subject: "alice"})
+	for era, r := range map[string]reply{"session": w.do("POST", w.url, bearer, initialize), "stateless": w.ask(request{bearer: bearer, method: "server/discover"})} {
+		if strings.Contains(r.body, leaked) || !strings.Contains(r.body, "ask [email]") {
+			t.Errorf("%s: %s", era, r)
+		}
+	}
+}

@@ -183,7 +183,7 @@ func (d *dialogue) stream(resp *http.Response) (outcome, *rpcError) {
 	case errors.Is(err, errParked):
 		return d.park()
 	case err == nil && done:
-		d.p.later(func() { drain(resp) })
+		d.p.later(func() { drainStream(resp) })
 		return d.finished(a)
 	case err == nil:
 		return d.follow()

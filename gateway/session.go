@@ -156,8 +156,9 @@ func (o *openedHandles) put(handle string, s session) {
 // maxEnded bounds what endedSessions remembers.
 const maxEnded = 100_000
 
-// endedSessions are those that a client has ended and no upstream knows of, in this
-// process. Another replica takes them for open until they expire: they hold nothing.
+// endedSessions are those that a client has ended, in this process: an upstream may know
+// nothing of it, or end no sessions. Another replica takes such ones for open until they
+// expire.
 type endedSessions struct {
 	mu    sync.Mutex                  // guards known
 	known map[[sha256.Size]byte]int64 // when each expires by itself, Unix seconds
@@ -181,6 +182,9 @@ func (e *endedSessions) add(handle string, expires, now int64) {
 func (e *endedSessions) has(handle string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if len(e.known) == 0 {
+		return false
+	}
 	_, ok := e.known[sha256.Sum256([]byte(handle))]
 	return ok
 }

@@ -128,8 +128,17 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	return nil
 }
 
-// drain lets the connection be used again.
+// drain lets the connection be used again. That is not waited for where an upstream may
+// keep a stream open after its answer.
 func drain(resp *http.Response) {
+	if mediaType(resp.Header) != "text/event-stream" {
+		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	}
+	_ = resp.Body.Close()
+}
+
+// drainStream is drain for the end of a stream, which is to be waited for beside.
+func drainStream(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 	_ = resp.Body.Close()
 }

@@ -31,3 +31,15 @@ func TestQuestionThatReachesNobodyIsForgotten(t *testing.T) {
 		t.Errorf("%d are remembered: %v", len(g.waiting.open), err)
 	}
 }
+
+// One subject cannot have so many calls wait for it that nobody else's can.
+func TestSubjectCannotHaveEveryCallWait(t *testing.T) {
+	var lot parkingLot
+	d := &dialogue{p: &passage{}, ctx: t.Context(), cut: func(error) {}, body: http.NoBody}
+	for i := range maxParkedOwner + 1 {
+		if _, ok := lot.put(d); ok != (i < maxParkedOwner) {
+			t.Fatalf("call %d waits: %t", i, ok)
+		}
+	}
+	lot.abandonAll()
+}
