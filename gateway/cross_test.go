@@ -6,7 +6,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // A8: requests of one caller with the same id and progress token, at once, in the one
@@ -252,8 +256,20 @@ func TestClientThatGoesAway(t *testing.T) {
 	}
 }
 
+// watched is a Verifier that knows the context of the last request.
+type watched struct {
+	gateway.Verifier
+	last atomic.Pointer[context.Context]
+}
+
+func (v *watched) ParseAccess(ctx context.Context, raw, audience string, proof token.Confirmation) (token.Access, error) {
+	v.last.Store(&ctx)
+	return v.Verifier.ParseAccess(ctx, raw, audience, proof)
+}
+
 func TestClientOfASessionThatGoesAwayCancelsNothing(t *testing.T) {
-	w := newWorld(t)
+	var requests watched
+	w := newWorld(t, func(c *gateway.Config) { requests.Verifier, c.Verifier = c.Verifier, &requests })
 	s := w.session(tokenSpec{subject: "alice"})
 	s.call(listMessages)
 	cancelled := w.up.cancels()
@@ -278,6 +294,7 @@ func TestClientOfASessionThatGoesAwayCancelsNothing(t *testing.T) {
 	until(t, lines(resp), "working")
 	leave()
 	resp.Body.Close()
+	<-(*requests.last.Load()).Done() // the gateway has noticed
 	close(finish)
 	w.untilOutcomes(2)
 	if e := w.outcome("tools/call"); e.Status != "ok" || len(cancelled) != 0 {

@@ -51,3 +51,22 @@ func TestEndOfAnEarlierStreamEndsNobody(t *testing.T) {
 		t.Error("the second stream was ended")
 	}
 }
+
+// Whoever subscribes while those before are being ended does not listen to a stream that has
+// ended: it would hear nothing, for ever.
+func TestSubscriptionJoinsNoStreamThatHasEnded(t *testing.T) {
+	var h hub
+	var streams []*hubStream
+	start := func() *hubStream {
+		streams = append(streams, &hubStream{cancel: func() {}})
+		return streams[len(streams)-1]
+	}
+	first, second := &listener{news: make(chan peer, 1)}, &listener{news: make(chan peer, 1)}
+	h.add(first, start)
+	h.close(streams[0])
+	h.add(second, start)
+	h.remove(first)
+	if _, ok := <-first.news; ok || len(streams) != 2 || h.stream != streams[1] {
+		t.Errorf("%d streams were read", len(streams))
+	}
+}
