@@ -40,10 +40,15 @@ func (up *upstream) failure(resp *http.Response) *rpcError {
 func (up *upstream) said(status int, body []byte) *rpcError {
 	word, _, _ := bytes.Cut(bytes.TrimSpace(body), []byte(":"))
 	if reason := string(word); up.command() && slices.Contains(commandReasons, reason) {
-		return errUnavailable(reason, errors.New(truncate(string(body))))
+		return errUnavailable(reason, errors.New(up.excerpt(body)))
 	}
 	if status == http.StatusBadRequest {
-		return errUnavailable("upstream_failed", fmt.Errorf("HTTP %d: %s", status, truncate(string(body))))
+		return errUnavailable("upstream_failed", fmt.Errorf("HTTP %d: %s", status, up.excerpt(body)))
 	}
 	return statusError(status)
+}
+
+// excerpt is for the log: what an upstream says may hold anything.
+func (up *upstream) excerpt(body []byte) string {
+	return truncate(up.Redactor.Text(string(body[:min(len(body), 1<<10)])))
 }

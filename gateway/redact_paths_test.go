@@ -113,3 +113,17 @@ func TestInstructionsOfAServerAreRedacted(t *testing.T) {
 		}
 	}
 }
+
+// Nor in the log, where a server says why it refuses a message.
+func TestWhyAServerRefusesIsLoggedWithoutSecrets(t *testing.T) {
+	const secret = "ghp_0123456789abcdefABCDEF0123456789abcd"
+	w := newWorld(t)
+	s := w.session(tokenSpec{subject: "alice"})
+	w.up.on("tools/call", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no such repository for "+secret, http.StatusBadRequest)
+	})
+	s.call(listMessages)
+	if log := w.log(); strings.Contains(log, secret) || !strings.Contains(log, "no such repository for") {
+		t.Error(log)
+	}
+}
