@@ -118,7 +118,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 // asks is the answer that asks for what the upstream has asked, and says where it waits.
 func (d *dialogue) asks(where state) (outcome, *rpcError) {
 	p := d.p
-	params, n, err := p.redact(d.pending.params)
+	params, n, err := p.redact(orEmpty(d.pending.params)) // the Go SDK takes a question without params for a broken one
 	if err != nil {
 		return outcome{}, errRedaction(err)
 	}
