@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -27,26 +26,6 @@ const separator = "__"
 
 // listWithin is how long a server may take to list for that endpoint; then it is left out.
 const listWithin = 10 * time.Second
-
-// serveAll is /mcp: one endpoint over all servers that a caller may use.
-func (g *Gateway) serveAll(w http.ResponseWriter, r *http.Request) {
-	who, err := g.admit(w, r, g.all)
-	if err != nil {
-		g.challenge(w, r, g.all, err)
-		return
-	}
-	p := newPassage(g, w, r, g.all, who)
-	switch r.Method {
-	case http.MethodPost:
-		p.post()
-	case http.MethodGet:
-		p.listen()
-	case http.MethodDelete:
-		p.end()
-	default:
-		notAllowed(w)
-	}
-}
 
 // every reports whether this is the endpoint over all servers.
 func (p *passage) every() bool { return p.up == p.g.all }

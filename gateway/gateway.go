@@ -213,12 +213,12 @@ func (g *Gateway) newUpstream(u Upstream) (*upstream, error) {
 // Register adds the endpoints to mux. sameSite refuses other sites' pages.
 func (g *Gateway) Register(mux *http.ServeMux, sameSite func(http.Handler) http.Handler) {
 	if !g.cfg.All.IsZero() && len(g.names) > 0 {
-		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, g.alive(g.serveAll))))
+		mux.Handle("/mcp", sameSite(web.LimitBody(maxRequest, g.alive(g.serveEvery))))
 	}
 	mux.Handle("/mcp/{server}", sameSite(web.LimitBody(maxRequest, g.alive(g.serve))))
 }
 
-// serve admits the caller and hands over by method.
+// serve is /mcp/{server}.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	up := g.upstreams[r.PathValue("server")]
 	if up == nil {
@@ -226,6 +226,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		_ = web.WriteJSON(w, http.StatusNotFound, &oauth.Error{Code: oauth.InvalidRequest, Description: "there is no such server here"})
 		return
 	}
+	g.serveAt(w, r, up)
+}
+
+// serveEvery is /mcp: one endpoint over all servers that a caller may use.
+func (g *Gateway) serveEvery(w http.ResponseWriter, r *http.Request) { g.serveAt(w, r, g.all) }
+
+// serveAt admits the caller and hands over by method.
+func (g *Gateway) serveAt(w http.ResponseWriter, r *http.Request, up *upstream) {
 	who, err := g.admit(w, r, up)
 	if err != nil {
 		g.challenge(w, r, up, err)
