@@ -358,7 +358,7 @@ func TestEveryServerHasNews(t *testing.T) {
 	if got := until(t, subscription, "data:"); !strings.Contains(got, `"notifications":{"toolsListChanged":true}`) {
 		t.Errorf("acknowledged %s", got)
 	}
-	r.beat()
+	r.beatOnce(2)
 	pdp.load(t, accessYAML)
 	r.beat()
 	for kind, from := range map[string]string{"GET": until(t, get, "data:"), "subscriptions/listen": until(t, subscription, "data:")} {

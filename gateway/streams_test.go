@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net/http"
@@ -48,6 +49,15 @@ func (r *revocable) poll() {
 	}
 }
 
+// advance lets time pass for a process that asks for revocations all the time.
+func (r *revocable) advance(d time.Duration) {
+	r.t.Helper()
+	for ; d > 0; d -= 4 * time.Second {
+		r.now.Advance(min(d, 4*time.Second))
+		r.poll()
+	}
+}
+
 func (r *revocable) revoke(e revocation.Entry) {
 	r.t.Helper()
 	if err := r.store.Revoke(r.t.Context(), e); err != nil {
@@ -57,7 +67,8 @@ func (r *revocable) revoke(e revocation.Entry) {
 }
 
 // longStreams opens each kind of stream that has no end, for alice.
-func (w *world) longStreams(lifetime time.Duration) (map[string]*http.Response, token.Access) {
+func (r *revocable) longStreams(lifetime time.Duration) (map[string]*http.Response, token.Access) {
+	w := r.world
 	w.t.Helper()
 	raw, access := w.access(tokenSpec{subject: "alice", scope: allScopes, lifetime: lifetime})
 	s := session{w, raw, w.do("POST", w.url, raw, initialize).header.Get("Mcp-Session-Id")}
@@ -66,7 +77,17 @@ func (w *world) longStreams(lifetime time.Duration) (map[string]*http.Response, 
 	if listening.StatusCode != 200 || subscribed.StatusCode != 200 {
 		w.t.Fatalf("GET %s, subscriptions/listen %s", listening.Status, subscribed.Status)
 	}
+	r.beatOnce(2)
 	return map[string]*http.Response{"GET": listening, "subscriptions/listen": subscribed}, access
+}
+
+// beatOnce beats as soon as so many streams wait for it: what they remember of the time at
+// which they were opened is set from then on.
+func (r *revocable) beatOnce(n int) {
+	for !r.running(n) {
+		runtime.Gosched()
+	}
+	r.beat()
 }
 
 // quiet has the upstream's GET stream say nothing.
@@ -96,7 +117,7 @@ func TestLongStreamEndsWithWhatLetItBegin(t *testing.T) {
 		"the subject is frozen":       {func(r *revocable, _ token.Access) { r.revoke(frozen(revocation.Subject, "alice", r.now.Now())) }, "frozen"},
 		"the server is frozen":        {func(r *revocable, _ token.Access) { r.revoke(frozen(revocation.Server, "mail", r.now.Now())) }, "server_frozen"},
 		"nobody knows what is":        {func(r *revocable, _ token.Access) { r.now.Advance(revocation.MaxAge + time.Second) }, "revocations_stale"},
-		"the access token has passed": {func(r *revocable, _ token.Access) { r.now.Advance(5 * time.Minute); r.poll() }, "token_expired"},
+		"the access token has passed": {func(r *revocable, _ token.Access) { r.advance(5 * time.Minute) }, "token_expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,7 +126,7 @@ func TestLongStreamEndsWithWhatLetItBegin(t *testing.T) {
 			r.up.quiet()
 			streams, access := r.longStreams(5 * time.Minute)
 			other := r.world.send(t.Context(), request{bearer: r.token(tokenSpec{subject: "bob", client: identityOf("another"), lifetime: time.Hour}), method: "subscriptions/listen", params: `"notifications":{"toolsListChanged":true},`})
-			r.beat()
+			r.beatOnce(3)
 			tt.happens(r, access)
 			r.beat()
 			for kind, resp := range streams {
@@ -152,8 +173,8 @@ func TestTokenIsRefreshedInTheMiddleOfACall(t *testing.T) {
 	})
 	_, rest := alice.begin("working")
 	<-arrived
-	r.now.Advance(2 * time.Minute)
-	r.poll()
+	r.beatOnce(1)
+	r.advance(2 * time.Minute)
 	r.beat()
 	if reply := alice.post(`{"jsonrpc":"2.0","id":8,"method":"ping"}`); reply.status != http.StatusUnauthorized {
 		t.Errorf("with the old token: %s", reply)
@@ -188,6 +209,7 @@ func TestCallEndsWhenItsTokenIsRevoked(t *testing.T) {
 		<-req.Context().Done()
 	})
 	_, rest := alice.begin("working")
+	r.beatOnce(1)
 	r.revoke(revocation.New(revocation.Subject, "alice", r.now.Now()))
 	r.beat()
 	if got := until(t, rest, `"id":7`); !strings.Contains(got, `"error":{"code":403`) || !strings.Contains(got, "revoked") {
@@ -223,7 +245,6 @@ func TestListChangedAfterAnotherPolicyOrAnApproval(t *testing.T) {
 	streams, _ := r.longStreams(time.Hour)
 	get, subscription := lines(streams["GET"]), lines(streams["subscriptions/listen"])
 	until(t, subscription, "notifications/subscriptions/acknowledged")
-	r.beat()
 	pdp.load(t, accessYAML)
 	r.beat()
 	for _, want := range []string{"tools", "prompts", "resources"} {
@@ -260,12 +281,11 @@ func TestQuietStreamIsKeptAlive(t *testing.T) {
 	r.up.sessionsOnly()
 	r.up.quiet()
 	streams, _ := r.longStreams(time.Hour)
+	from := map[string]*bufio.Scanner{"GET": lines(streams["GET"]), "subscriptions/listen": lines(streams["subscriptions/listen"])}
 	for range 2 {
-		r.now.Advance(16 * time.Second)
-		r.poll()
+		r.advance(16 * time.Second)
 		r.beat()
-		for kind, resp := range streams {
-			from := lines(resp)
+		for kind, from := range from {
 			for from.Scan() && from.Text() != ":" {
 			}
 			if from.Text() != ":" {
@@ -288,11 +308,8 @@ func TestQuietCallIsKeptAlive(t *testing.T) {
 		say(event("", `{"jsonrpc":"2.0","id":7,"result":{"content":[]}}`))
 	})
 	_, rest := s.begin("working")
-	for !r.running(1) { // until the stream is followed
-		runtime.Gosched()
-	}
-	r.now.Advance(16 * time.Second)
-	r.poll()
+	r.beatOnce(1)
+	r.advance(16 * time.Second)
 	r.beat()
 	for rest.Scan() && rest.Text() != ":" {
 	}
