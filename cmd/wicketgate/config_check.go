@@ -82,7 +82,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.lifetimes()
 	c.policy(ctx)
 	if s.Trust == "approve" && len(s.Servers) > 0 {
-		s.notes = append(s.notes, "trust is approve, and no command approves a tool definition yet: nobody sees a tool; trust: first-use takes the first definition seen")
+		s.notes = append(s.notes, "trust is approve: nobody sees a tool that no operator has approved (wicketgate tools); trust: first-use takes the first definition seen")
 	}
 	s.house.TrustFirstUse = s.Trust == "first-use"
 }

@@ -42,8 +42,8 @@ type ServerConfig struct {
 	// have no end (GET, subscriptions/listen) must open in that time.
 	Timeout duration `yaml:"timeout" default:"2m" min:"1s" max:"1h"`
 
-	// What one subject may have of this server at a time, in each process. What is more is
-	// refused with HTTP 429.
+	// What one subject may have of this server at a time, in each process; 0 is no bound.
+	// What is more is refused with HTTP 429.
 	Budget BudgetConfig `yaml:"budget"`
 
 	// Refuse access tokens that are bound to no key of the client, so that a stolen one is

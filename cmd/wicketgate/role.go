@@ -116,7 +116,7 @@ func (c configCheck) exchange(x ExchangeConfig) {
 	byKey := x.ClientID != "" || x.KeyFile != "" || x.CA != ""
 	local := err == nil && byKey && u.Scheme == "http" && isLoopback(u.Hostname())
 	if err != nil || u.Scheme != "https" && !local || u.Host == "" || u.Scheme+"://"+u.Host != x.URL {
-		c.refuse("exchange.url", "exchange.url is %s: write https://HOST[:PORT] of the authorization server's mutual_tls.url, without path and trailing slash", shown(x.URL))
+		c.refuse("exchange.url", "exchange.url is %s: write https://HOST[:PORT] of the authorization server's mutual_tls.url (with client_id, or its issuer), without path and trailing slash", shown(x.URL))
 	}
 	if byKey {
 		c.exchangeByKey(x)

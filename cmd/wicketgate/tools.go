@@ -275,7 +275,7 @@ func (a approval) approve(ctx context.Context, w waiting, accepted string) error
 
 // all approves what an operator may approve without looking for more than it prints.
 func (a approval) all(ctx context.Context) error {
-	left := 0
+	left, shown := 0, 0
 	for _, w := range waitingOf(a.pins) {
 		if w.pin.Quarantined() || w.older { // both were left on purpose
 			continue
@@ -283,6 +283,7 @@ func (a approval) all(ctx context.Context) error {
 		if err := w.show(a.stdout); err != nil {
 			return err
 		}
+		shown++
 		if blocked := inspect.Blocked(w.findings()); len(blocked) > 0 {
 			fmt.Fprintf(a.stdout, "not approved: %s %s: %s\n", escape(w.pin.Server), escape(w.pin.Tool), strings.Join(blocked, ", "))
 			left++
@@ -291,6 +292,9 @@ func (a approval) all(ctx context.Context) error {
 		if err := a.approve(ctx, w, ""); err != nil {
 			return err
 		}
+	}
+	if shown == 0 {
+		fmt.Fprintln(a.stdout, "nothing new waits for approval; what is in quarantine is approved by its digest")
 	}
 	if left > 0 {
 		return fmt.Errorf("%d definitions are not approved: look at each, and approve it by --digest and --accept", left)

@@ -135,6 +135,9 @@ func TestAllApprovesWhatNothingWasFoundIn(t *testing.T) {
 		t.Errorf("all: %s, %v", out, err)
 	}
 	s.want("drop quarantined; read approved; send approved")
+	if out, err := s.run("approve", "mail", "--all"); err != nil || !strings.Contains(out, "nothing new waits") {
+		t.Errorf("all again: %s, %v", out, err)
+	}
 }
 
 // A14.
