@@ -29,8 +29,8 @@ func TestNumberThatADoubleCannotHoldIsRefused(t *testing.T) {
 func TestBoundsAboveTwoToThe53AreExact(t *testing.T) {
 	s := mustCompileOutput(t, `{"properties":{"max":{"maximum":9007199254740992},"min":{"minimum":9007199254740993},"enum":{"enum":[9007199254740993]},"const":{"const":9007199254740993}}}`)
 	s.accepts(`{"max":9007199254740992,"min":9007199254740993,"enum":9007199254740993,"const":9007199254740993}`)
-	s.refuses(`{"max":9007199254740993}`, `/max: must be at most 9007199254740992, is 9007199254740993`)
-	s.refuses(`{"min":9007199254740992}`, `/min: must be at least 9007199254740993, is 9007199254740992`)
-	s.refuses(`{"enum":9007199254740992}`, `/enum: must be one of 9007199254740993, is 9007199254740992`)
-	s.refuses(`{"const":9007199254740992}`, `/const: must be 9007199254740993, is 9007199254740992`)
+	s.refuses(`{"max":9007199254740993}`, `/max: must be at most 9007199254740992`)
+	s.refuses(`{"min":9007199254740992}`, `/min: must be at least 9007199254740993`)
+	s.refuses(`{"enum":9007199254740992}`, `/enum: must be one of 9007199254740993`)
+	s.refuses(`{"const":9007199254740992}`, `/const: must be 9007199254740993`)
 }
