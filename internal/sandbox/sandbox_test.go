@@ -17,15 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/internal/needed"
 	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
-// full skips where the machine cannot do what the tests are about.
+// full ends the test where the machine cannot do what it is about.
 func full(t *testing.T) sandbox.Support {
 	t.Helper()
 	s := sandbox.Probe()
 	if s.Landlock < 4 || !s.Filter {
-		t.Skipf("needs Landlock ABI 4 and seccomp: %+v", s)
+		needed.Missing(t, fmt.Sprintf("needs Landlock ABI 4 and seccomp: %+v", s))
 	}
 	return s
 }

@@ -4,11 +4,13 @@ package stdio_test
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/wicketgate/wicketgate/internal/needed"
 	"github.com/wicketgate/wicketgate/internal/sandbox"
 	"github.com/wicketgate/wicketgate/internal/stdio"
 )
@@ -18,7 +20,7 @@ func confined(t *testing.T, spec sandbox.Spec) *world {
 	t.Helper()
 	on := sandbox.Probe()
 	if on.Landlock == 0 || !on.Namespaces {
-		t.Skipf("needs Landlock and namespaces: %+v", on)
+		needed.Missing(t, fmt.Sprintf("needs Landlock and namespaces: %+v", on))
 	}
 	box, err := sandbox.New(spec, on)
 	if err != nil {
