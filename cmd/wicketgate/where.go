@@ -24,8 +24,8 @@ func (f *whereFlags) register(c *cobra.Command) {
 // house is what the command works on: nothing of it is opened or changed yet.
 func (f *whereFlags) house(ctx context.Context) (houseConfig, error) {
 	h := houseConfig{Data: f.data}
-	if _, err := os.Stat(devFolder); f.config == "" && f.data == devFolder && errors.Is(err, fs.ErrNotExist) {
-		return h, fmt.Errorf("there is no %s here: --config names the configuration of wicketgate serve, --data the folder of wicketgate dev", devFolder)
+	if _, err := os.Stat(f.data); f.config == "" && errors.Is(err, fs.ErrNotExist) {
+		return h, fmt.Errorf("there is no %s here: --config names the configuration of wicketgate serve, --data the folder of wicketgate dev", f.data)
 	}
 	if f.config != "" {
 		s, err := loadConfig(ctx, f.config, roleAny)
