@@ -13,8 +13,7 @@
 // the gateway asks only about approved ones. The same holds for resources and prompts.
 // Nor does it know the other methods of MCP, which the gateway asks about as one of the
 // actions here: a subscription as a read of its URI, a completion as what its ref names
-// (a prompt, or a template), logging/setLevel and ping as the session. It has no hours, argument
-// constraints or approvals yet.
+// (a prompt, or a template), logging/setLevel and ping as the session.
 package policies
 
 import (
@@ -44,6 +43,9 @@ const (
 	// ActionGetPrompt gets a prompt; without arguments it asks whether the caller may
 	// know that the prompt exists.
 	ActionGetPrompt Action = "prompts/get"
+	// ActionApprove asks whether the subject, a person, may decide on a call that needs
+	// an approval by Rule.
+	ActionApprove Action = "approvals/decide"
 )
 
 // Request is the question to the PDP.
@@ -58,9 +60,14 @@ type Request struct {
 	Claims   jsontext.Value // one JSON object of strings, numbers, booleans and lists of strings, at most 4 KiB; nil for none
 	ACR      string         // how they logged in (RFC 9470 §3)
 	AuthTime time.Time      // when
+	Bound    bool           // the token is sender-constrained (RFC 9449, RFC 8705), and its key was proven
 
 	Action Action
 	Server string
+
+	// Rule that asks for an approval: of ActionApprove, the one that the call waits for; of
+	// a call, the one for which it was approved, empty where nobody was asked.
+	Rule string
 
 	// What the action is about: exactly one, of the action's kind; none for a session.
 	Tool     string
@@ -88,6 +95,16 @@ const (
 	ReasonUnknownAction   Reason = "unknown_action"
 	ReasonNoRole          Reason = "no_role"     // the caller is in no role whose conditions hold
 	ReasonNotGranted      Reason = "not_granted" // none of the caller's roles names the tool, resource or prompt
+	ReasonDenied          Reason = "denied"      // a denial of access.yaml, which overrides every grant
+	ReasonDeniedByRego    Reason = "denied_by_rego"
+	ReasonCondition       Reason = "condition" // the rule asks for a claim that the caller does not have
+	ReasonHours           Reason = "hours"     // the rule grants at other times
+	ReasonArgument        Reason = "argument"  // an argument is not one that the rule allows
+
+	// All that is missing is what Decision.Needs says.
+	ReasonSenderConstraint Reason = "sender_constraint_required"
+	ReasonStepUp           Reason = "step_up_required"
+	ReasonApproval         Reason = "approval_required"
 
 	ReasonCanceled        Reason = "canceled"         // the caller of Decide gave up
 	ReasonTimeout         Reason = "timeout"          // the policy took too long
@@ -103,10 +120,75 @@ type Decision struct {
 	allow bool
 
 	Reason       Reason
-	Rule         string // what granted it, "access.yaml:7: roles.reader.servers.mail.tools.read_message"; empty for a denial by default
+	Rule         string // what granted it, or came closest to: "access.yaml:7: roles.reader.servers.mail.tools.read_message"; empty for a denial by default
 	PolicyDigest string // of the policy that decided; empty if there was none
 	Err          error  // for logs, never for the caller: why the policy gave no answer
+
+	// Detail says in a sentence what would make it allowed, "argument limit must be at most
+	// 100". Whoever may know of the tool may read it; empty where nothing can be said.
+	Detail string
+
+	// Needs is what is missing, of ReasonSenderConstraint, ReasonStepUp and ReasonApproval.
+	Needs Needs
+
+	// Terms are those of each rule that allows it: the call keeps to one of them, whichever
+	// asks least. None, or one that is empty, asks for nothing.
+	Terms []Terms
+
+	// Risk of the call, as access.yaml calls it; empty: it does not say.
+	Risk string
+
+	// Observed is the reason for which it would have been denied, were the server not in
+	// observe mode. Then it is allowed, and Rule and Detail are those of the denial.
+	Observed Reason
+
+	// Facts is one JSON object of what the policy read of the caller and the arguments, to
+	// decide again with; nil if it read nothing. It is for the audit log.
+	Facts jsontext.Value
 }
 
 // Allowed reports whether the action may be done.
 func (d Decision) Allowed() bool { return d.allow }
+
+// Needs is what a call needs that it does not have.
+type Needs struct {
+	ACR    []string      // log in in one of these ways (RFC 9470 §3)
+	MaxAge time.Duration // log in so recently; 0: whenever
+	Rule   string        // that asks for an approval, as Request.Rule has it
+	By     [][]string    // who may approve: somebody who has one role of each list
+	Within time.Duration // for which an approval that was asked for can be given, and used
+}
+
+// Terms are what one rule asks of a call that it allows.
+type Terms struct {
+	Limits  []Limit
+	Filters []Filter // of the records of the result: one is shown that passes all of them
+	Redact  []string // further classes to take out of the result: secrets, email, phone, card, iban
+}
+
+// LimitBy says whose calls a Limit counts together.
+type LimitBy string
+
+// The kinds of limits.
+const (
+	BySubject LimitBy = "subject"
+	ByClient  LimitBy = "client"
+	ByRole    LimitBy = "role" // all who have the role
+	ByTool    LimitBy = "tool" // all calls of the tool
+)
+
+// Limit bounds calls. Either Calls or Concurrent is set.
+type Limit struct {
+	ID         string // of the limit in the policy, the same at every replica
+	By         LimitBy
+	Calls      int // in any time of Per
+	Per        time.Duration
+	Concurrent int // at once
+}
+
+// Filter lets records of a structured result pass.
+type Filter struct {
+	At    string           // JSON pointer (RFC 6901) to the list of records; "": the result is the list
+	Field string           // of a record, by name
+	In    []jsontext.Value // its values that pass, each a string, number or boolean; none: nothing passes
+}

@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -159,7 +160,7 @@ func TestAllowedOnlyByARoleThatNamesIt(t *testing.T) {
 				if want := oracle(doc, subject, client, l, q.Server, q.Tool); d.Allowed() != want {
 					t.Fatalf("%s by %s, %+v, %s/%s: %+v, want %v\n%s", subject, client, l, q.Server, q.Tool, d, want, b)
 				}
-				if e, c := again.Evaluate(t.Context(), q), p.Decide(t.Context(), q); e != d || c != d {
+				if e, c := again.Evaluate(t.Context(), q), p.Decide(t.Context(), q); !reflect.DeepEqual(e, d) || !reflect.DeepEqual(c, d) {
 					t.Fatalf("%s by %s, %s/%s: %+v, then %+v, then cached %+v", subject, client, q.Server, q.Tool, d, e, c)
 				}
 			}
@@ -305,7 +306,7 @@ func TestPatternNamesWhatItSays(t *testing.T) {
 				if want := workload && named(clients, id); d.Allowed() != want {
 					t.Fatalf("%s by %s, workload %v, of %q: %+v, want %v", id, q.ClientID, q.Workload, clients, d, want)
 				}
-				if e, c := p.Evaluate(t.Context(), q), p.Decide(t.Context(), q); e != d || c != d {
+				if e, c := p.Evaluate(t.Context(), q), p.Decide(t.Context(), q); !reflect.DeepEqual(e, d) || !reflect.DeepEqual(c, d) {
 					t.Fatalf("%s: %+v, then %+v, then cached %+v", id, d, e, c)
 				}
 				switch {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -126,7 +127,7 @@ func TestNoReadBeyondWhatIsGranted(t *testing.T) {
 		p := load(t, doc)
 		for _, q := range questions(t, "alice") {
 			d := p.Decide(t.Context(), q)
-			if e, c := p.Evaluate(t.Context(), q), p.Decide(t.Context(), q); e != d || c != d {
+			if e, c := p.Evaluate(t.Context(), q), p.Decide(t.Context(), q); !reflect.DeepEqual(e, d) || !reflect.DeepEqual(c, d) {
 				t.Fatalf("%+v: %+v, then %+v, then cached %+v", q, d, e, c)
 			}
 			switch {
