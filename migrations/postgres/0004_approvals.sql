@@ -29,8 +29,8 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_created_at ON approvals (created_at, id);
 CREATE INDEX approvals_expires_at ON approvals (expires_at);
-CREATE INDEX approvals_pending ON approvals (subject, expires_at) WHERE decided_at IS NULL;
 CREATE INDEX approvals_waiting ON approvals (created_at, id) WHERE decided_at IS NULL;
+CREATE INDEX approvals_pending ON approvals (subject, expires_at) WHERE decided_at IS NULL;
 
 -- Messages that are not delivered. due_at is when the next process may try: whoever takes
 -- one moves it on, and so has it for that long.
