@@ -71,10 +71,13 @@ func TestDownReceiverGetsItAfterARestart(t *testing.T) {
 	w, r := newWorld(t), receive(t)
 	r.Close()
 	store := w.open()
-	e := w.endpoint(r.URL, secret)
+	e := w.endpoint(r.URL+"/s3cret-path", secret)
 	s := w.sender(store, e)
 	w.put(s, `{"n":1}`)
 	w.deliver(s, e)
+	if log := w.log.String(); !strings.Contains(log, "connection refused") || strings.Contains(log, "s3cret") {
+		t.Errorf("log: %s", log)
+	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
