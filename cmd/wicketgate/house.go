@@ -14,6 +14,7 @@ import (
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
@@ -26,6 +27,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -73,6 +75,9 @@ type houseConfig struct {
 
 	Commands map[string]commandServer // those of Upstreams that are commands, by name
 
+	MaxPending int                // approvals of one subject; 0: the default of package approval
+	Webhooks   []webhook.Endpoint // who is told of approvals
+
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
 
@@ -112,16 +117,17 @@ func (c *houseConfig) setPaths() {
 
 // house is a built process.
 type house struct {
-	handler  http.Handler
-	mutual   http.Handler     // of the listener for clients with certificates
-	gateway  *gateway.Gateway // nil: in another process, as the next two
-	authz    *authz.Server
-	minter   *token.Minter
-	pdp      *policies.PDP
-	store    storage
-	ring     *keys.Ring
-	audit    *watchedAudit
-	refusals *audit.Refusals
+	handler   http.Handler
+	mutual    http.Handler     // of the listener for clients with certificates
+	gateway   *gateway.Gateway // nil: in another process, as the next two
+	authz     *authz.Server
+	approvals *approval.Service // nil: in another process
+	minter    *token.Minter
+	pdp       *policies.PDP
+	store     storage
+	ring      *keys.Ring
+	audit     *watchedAudit
+	refusals  *audit.Refusals
 
 	revocations *revocation.View
 	verifier    *token.Verifier
@@ -172,6 +178,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		exchanger, own = local, h.own
 	}
 	if cfg.Role.enforces() {
+		h.openApprovals(cfg)
 		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
 		if err != nil {
 			return err
