@@ -38,6 +38,9 @@ type passage struct {
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
 
+	facts    jsontext.Value  // of the last decision, as policy gave them
+	observed policies.Reason // of the last decision
+
 	parked string                                        // name of the dialogue that the client comes again for; empty: none
 	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
 
@@ -61,6 +64,7 @@ func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream
 func (p *passage) aside(action string) *passage {
 	q := *p
 	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
+	q.facts, q.observed = nil, ""
 	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
 	return &q
 }
@@ -234,8 +238,9 @@ func (p *passage) decide(action policies.Action, tool string, arguments jsontext
 func (p *passage) decideOn(q policies.Request) policies.Decision {
 	q.Subject, q.ClientID, q.Workload, q.Actors = p.Subject(), p.ClientID(), p.Workload(), actingClients(p.actors)
 	q.Groups, q.Claims, q.ACR, q.AuthTime = p.Groups(), p.Claims(), p.ACR(), p.AuthTime()
-	q.Server, q.Time = p.up.Name, p.g.cfg.Now()
+	q.Server, q.Time, q.Bound = p.up.Name, p.g.cfg.Now(), p.bound
 	d := p.g.cfg.PDP.Decide(p.r.Context(), q)
+	p.decided(d)
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
 	}

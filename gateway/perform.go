@@ -39,6 +39,8 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer func() { p.slot.release() }() // by then a call that is parked has it
 	e := p.event
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
+	observed := p.observed // lists decide on more, meanwhile
+	e.Observed, e.Facts = string(observed), p.readFacts()
 	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
 		return errUnavailable("audit_unavailable", err)
 	}
@@ -53,6 +55,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
+	p.observed = observed
 	p.observe(e.Status, failure, e.Duration)
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
@@ -113,13 +116,18 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 // fail records a refusal before perform, and answers it.
 func (p *passage) fail(e *rpcError) {
 	ev := p.event
-	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	ev.Kind, ev.Decision, ev.Reason, ev.Facts = audit.Denial, "deny", e.reason, p.readFacts()
+	p.observed = ""
 	p.observe("", e, 0)
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
 	if e.scope != "" {
 		p.g.insufficient(p.w, p.r, p.up, e.scope)
+		return
+	}
+	if e.login != nil && !p.out.open && p.canLogIn() {
+		p.g.loginNeeded(p, *e.login)
 		return
 	}
 	writeRPC(p.w, p.msg.id, nil, e)
@@ -137,9 +145,4 @@ func (p *passage) stepUp(scope string) *rpcError {
 		scope = oauth.ScopeTools
 	}
 	return &rpcError{scope: scope, reason: "insufficient_scope"}
-}
-
-// errDenied is the answer to a denial that hides nothing.
-func errDenied(d policies.Decision) *rpcError {
-	return &rpcError{Code: codeDenied, Message: "access denied by policy", reason: string(d.Reason)}
 }
