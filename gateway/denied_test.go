@@ -196,7 +196,9 @@ func TestFactsAreRecorded(t *testing.T) {
 	facts := jsontext.Value(`{"groups":["staff"],"claims":{"email":"ada@harbour.example"},"arguments":{"to":"ada@harbour.example","limit":100}}`)
 	want := `{"groups":["staff"],"claims":{"email":"ada@harbour.example"},"arguments":{"to":"[email]","limit":100}}`
 	for _, allow := range []bool{true, false} {
-		w := newWorld(t, func(c *gateway.Config) { c.Upstreams[0].Redactor = must(redact.New(redact.Config{Email: redact.Mask}))(t) },
+		w := newWorld(t, func(c *gateway.Config) {
+			c.Upstreams[0].Redactor = must(redact.New(redact.Config{Email: redact.Mask}))(t)
+		},
 			answers(func(_ policies.Request, d policies.Decision) policies.Decision {
 				if !allow {
 					d = policies.Decision{Reason: policies.ReasonHours, PolicyDigest: "of the decision"}

@@ -10,7 +10,10 @@ import (
 const maxFacts = 16 << 10
 
 // decided notes what the message was last decided by: its line in the audit log says so.
-func (p *passage) decided(d policies.Decision) {
+func (p *passage) decided(q policies.Request, d policies.Decision) {
+	if q.Action == policies.ActionCallTool && q.Arguments != nil {
+		p.approved = q.Rule
+	}
 	p.facts, p.observed = d.Facts, d.Observed
 	if d.PolicyDigest != "" {
 		p.event.PolicyDigest = d.PolicyDigest

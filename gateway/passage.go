@@ -38,8 +38,12 @@ type passage struct {
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
 
+	due   []policies.Terms // of the decision by which it is made
+	terms *terms           // that it keeps to; nil: none
+
 	facts    jsontext.Value  // of the last decision, as policy gave them
 	observed policies.Reason // of the last decision
+	approved string          // rule by which the call was approved; empty: by none
 
 	parked string                                        // name of the dialogue that the client comes again for; empty: none
 	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
@@ -64,7 +68,7 @@ func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream
 func (p *passage) aside(action string) *passage {
 	q := *p
 	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
-	q.facts, q.observed = nil, ""
+	q.facts, q.observed, q.due, q.terms = nil, "", nil, nil
 	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
 	return &q
 }
@@ -240,7 +244,7 @@ func (p *passage) decideOn(q policies.Request) policies.Decision {
 	q.Groups, q.Claims, q.ACR, q.AuthTime = p.Groups(), p.Claims(), p.ACR(), p.AuthTime()
 	q.Server, q.Time, q.Bound = p.up.Name, p.g.cfg.Now(), p.bound
 	d := p.g.cfg.PDP.Decide(p.r.Context(), q)
-	p.decided(d)
+	p.decided(q, d)
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
 	}

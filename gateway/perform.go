@@ -19,12 +19,14 @@ type outcome struct {
 	resultDigest string
 	callTokenID  string
 	redactions   int
+	dropped      int    // records that policy kept back
 	answer       func() // tells the client; called once the outcome is recorded
 }
 
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
 // of it. Without the first record nothing happens.
 func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
+	p.due = d.Terms
 	return p.account(audit.Event{Call: rand.Text(), Reason: string(d.Reason), Rule: d.Rule}, func(ctx context.Context) (outcome, *rpcError) {
 		return p.exchangeAndDo(ctx, spec, do)
 	})
@@ -37,6 +39,11 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 		return over
 	}
 	defer func() { p.slot.release() }() // by then a call that is parked has it
+	if len(p.due) > 0 {
+		if refused := p.accept(); refused != nil {
+			return refused
+		}
+	}
 	e := p.event
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
 	observed := p.observed // lists decide on more, meanwhile
@@ -50,7 +57,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer cancel()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
+		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)

@@ -15,6 +15,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -101,6 +102,34 @@ func New(cfg Config) (*Redactor, error) {
 	r.rules, err = builtin()
 	return r, err
 }
+
+// Also is r with further classes, by the names that they have in access.yaml, which are
+// masked at least.
+func (r *Redactor) Also(names []string) (*Redactor, error) {
+	if len(names) == 0 {
+		return r, nil
+	}
+	more := &Redactor{}
+	if r != nil {
+		*more = *r
+	}
+	for _, name := range names {
+		c := slices.Index(classNames, name)
+		if c < 0 {
+			return nil, fmt.Errorf("class %q: want one of %s", name, strings.Join(classNames, ", "))
+		}
+		more.actions[c] = max(more.actions[c], Mask)
+	}
+	if more.actions[secret] == Off {
+		return more, nil
+	}
+	var err error
+	more.rules, err = builtin()
+	return more, err
+}
+
+// classNames are those of the configuration and of access.yaml, by class.
+var classNames = []string{secret: "secrets", iban: "iban", card: "card", email: "email", phone: "phone"}
 
 // Found counts what was masked, by class.
 type Found [classes]int
