@@ -100,13 +100,18 @@ type asked struct {
 	*policies.PDP
 	mu       sync.Mutex // guards requests
 	requests []policies.Request
+	change   func(policies.Request, policies.Decision) policies.Decision // of its answers; nil: none
 }
 
 func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests = append(a.requests, q)
-	return a.PDP.Decide(ctx, q)
+	d := a.PDP.Decide(ctx, q)
+	if a.change != nil {
+		d = a.change(q, d)
+	}
+	return d
 }
 
 // world is an Exchanger among real parts.
