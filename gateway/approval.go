@@ -33,22 +33,19 @@ type Approvals interface {
 // has happened: the call holds its place in the budget, and no more.
 func (p *passage) approve(w wanted) (wanted, *rpcError) {
 	switch {
-	case p.g.cfg.Approvals == nil || len(w.d.Needs.By) == 0:
+	case p.g.cfg.Approvals == nil || len(w.d.Needs.By) == 0 || w.d.Needs.Within <= 0:
 		return w, errDenied(w.d)
 	case p.tool != nil:
 		return w, &rpcError{Code: codeDenied, Message: "this call needs an approval, for which a tool token cannot wait: call with the access token", reason: string(w.d.Reason)}
-	case p.state.Once != "":
-		return p.goOn(w)
 	}
 	var e *rpcError
 	if p.held, e = p.enter(); e != nil {
 		return w, e
 	}
-	w, e = p.untilApproved(w)
-	if e != nil {
-		p.held.release()
+	if p.state.Once != "" {
+		return p.goOn(w)
 	}
-	return w, e
+	return p.untilApproved(w)
 }
 
 // untilApproved waits where the client is one that waits. Whatever may have changed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,17 +23,18 @@ type asking struct {
 	mu     sync.Mutex // guards what follows
 	digest string
 	needs  policies.Needs
+	tools  []string
 	denies policies.Reason // even with an approval
 }
 
 func (a *asking) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	rule := q.Rule
 	q.Rule = ""
-	d := a.PDP.Decide(ctx, q)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	d := a.PDP.Decide(ctx, q)
 	d.PolicyDigest = a.digest
-	if !d.Allowed() || q.Tool != "send_message" || q.Arguments == nil {
+	if !d.Allowed() || !slices.Contains(a.tools, q.Tool) || q.Arguments == nil {
 		return d
 	}
 	switch {
@@ -65,6 +67,7 @@ type office struct {
 	approvals *approval.Service
 	policy    *asking
 	cfg       gateway.Config
+	between   bool // the client acts for another one
 }
 
 const officeYAML = `
@@ -78,10 +81,10 @@ roles:
 
 func newOffice(t *testing.T, change ...func(*gateway.Config)) *office {
 	t.Helper()
-	o := &office{policy: &asking{digest: "policy-1", needs: policies.Needs{Rule: "rule-1", By: [][]string{{"approver", "lead"}}, Within: 15 * time.Minute}}}
+	o := &office{policy: &asking{digest: "policy-1", tools: []string{"send_message"}, needs: policies.Needs{Rule: "rule-1", By: [][]string{{"approver", "lead"}}, Within: 15 * time.Minute}}}
 	o.revocable = newRevocable(t, append([]func(*gateway.Config){policy(t, officeYAML), func(c *gateway.Config) {
 		o.policy.PDP = c.PDP
-		o.approvals = approval.New(approval.Config{Store: &memStore{}, Audit: c.Audit, Now: c.Now, Page: pages, MaxPending: 3})
+		o.approvals = approval.New(approval.Config{Store: c.Pins.(approval.Store), Audit: c.Audit, Now: c.Now, Page: pages, MaxPending: 3})
 		c.PDP, c.Approvals = o.policy, o.approvals
 	}}, append(change, func(c *gateway.Config) { o.cfg = *c })...)...)
 	return o
@@ -93,7 +96,7 @@ func (o *office) replica() *office {
 	w := *o.world
 	w.gateway = must(gateway.New(o.cfg))(o.t)
 	w.serve(w.gateway, o.cfg.Refusals.(*audit.Refusals))
-	return &office{&revocable{world: &w, view: o.view}, o.approvals, o.policy, o.cfg}
+	return &office{&revocable{world: &w, view: o.view}, o.approvals, o.policy, o.cfg, false}
 }
 
 // decide is a decision of somebody, as the page and the command line make it.

@@ -23,6 +23,7 @@ func (p *passage) call() *rpcError {
 	p.event.Tool = truncate(c.name)
 	w, e := p.want(c, "")
 	if e == nil && w.d.Reason == policies.ReasonApproval {
+		defer func() { p.held.release() }() // unless the call is made, and has it
 		w, e = p.approve(w)
 	}
 	switch {
