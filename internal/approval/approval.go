@@ -81,6 +81,22 @@ type Request struct {
 	UsedAt    time.Time
 }
 
+// StateOf is the state of a request, from what a store keeps of it: approved is what was
+// decided, if anything was.
+func StateOf(r Request, approved bool, now time.Time) State {
+	switch {
+	case !r.Expires.After(now):
+		return Expired
+	case !r.UsedAt.IsZero():
+		return Used
+	case r.DecidedAt.IsZero():
+		return Pending
+	case approved:
+		return Approved
+	}
+	return Denied
+}
+
 // Store keeps requests. It is safe for concurrent use, by several processes too. On the
 // schema before, which has none, what writes returns ErrUnmigrated.
 type Store interface {
@@ -89,7 +105,8 @@ type Store interface {
 
 	// OpenApproval stores r, which is Pending, unless a request with its Binding is Pending,
 	// Approved or Denied and has not expired: then it returns that one, and stored is false.
-	// It returns ErrTooMany when the subject has max that are pending.
+	// It returns ErrTooMany when the subject has max that are pending; calls at the same
+	// time may exceed that by their number.
 	OpenApproval(ctx context.Context, r Request, max int) (stands Request, stored bool, err error)
 
 	// Approval returns one by its id, or ErrNotFound.
