@@ -54,8 +54,8 @@ func (p *passage) approve(w wanted) (wanted, *rpcError) {
 func (p *passage) untilApproved(w wanted) (wanted, *rpcError) {
 	wait := p.newWait()
 	defer wait.end()
-	for {
-		r, e := p.standing(w)
+	for known := p.state.Approval; ; {
+		r, e := p.standing(w, known)
 		if e != nil {
 			return w, e
 		}
@@ -71,6 +71,7 @@ func (p *passage) untilApproved(w wanted) (wanted, *rpcError) {
 		if e := wait.decided(r); e != nil {
 			return w, e
 		}
+		known = r.ID
 		if w, e = p.want(w.call, ""); e != nil || w.d.Allowed() {
 			return w, e
 		}
@@ -81,16 +82,23 @@ func (p *passage) untilApproved(w wanted) (wanted, *rpcError) {
 }
 
 // standing is the request that stands for the call, which is opened where there is none.
-func (p *passage) standing(w wanted) (approval.Request, *rpcError) {
-	if id := p.state.Approval; id != "" { // one that comes again for what was used does not ask anew
-		if r, err := p.g.cfg.Approvals.Get(p.r.Context(), id); err == nil && r.State == approval.Used {
-			p.event.Approval = id
-			return r, p.errUsed(r)
-		}
-	}
+// A call that has waited for the known one asks for no other when somebody else has used
+// that.
+func (p *passage) standing(w wanted, known string) (approval.Request, *rpcError) {
 	asked, e := p.request(w)
 	if e != nil {
 		return asked, e
+	}
+	if known != "" {
+		p.event.Approval = known
+		switch r, err := p.g.cfg.Approvals.Get(p.r.Context(), known); {
+		case err != nil && !errors.Is(err, approval.ErrNotFound):
+			return r, errUnavailable("approvals_unavailable", err)
+		case err == nil && r.State == approval.Used:
+			return r, p.errUsed(r)
+		case err == nil && r.State != approval.Expired && bytes.Equal(r.Key(), asked.Key()):
+			return r, nil
+		}
 	}
 	r, err := p.g.cfg.Approvals.Open(p.r.Context(), asked)
 	switch {

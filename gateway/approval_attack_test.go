@@ -95,6 +95,7 @@ func (o *office) redefine() {
 	o.poll()
 	o.session(tokenSpec{subject: "bob"}).post(`{"jsonrpc":"2.0","id":2,"method":"tools/list"}`)
 	o.order(gateway.Approve, "send_message", o.pin("send_message").Pending.Digest)
+	o.advance(3 * time.Second)
 }
 
 // delegated is a token of the same client for the same subject, by another chain.
