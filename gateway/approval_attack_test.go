@@ -234,7 +234,9 @@ func TestApprovedCallIsDecidedAnew(t *testing.T) {
 		"the policy is another":     {func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }, "approval_void"},
 		"another rule asks":         {func(o *office) { o.policy.change(func(a *asking) { a.needs.Rule = "rule-2" }) }, "approval_required"},
 		"the definition is another": {func(o *office) { o.redefine() }, "approval_void"},
-		"the role is gone":          {func(o *office) { o.policy.change(func(a *asking) { a.PDP = must(policies.New(t.Context(), policies.Config{}))(t) }) }, "no_policy"},
+		"the role is gone": {func(o *office) {
+			o.policy.change(func(a *asking) { a.PDP = must(policies.New(t.Context(), policies.Config{}))(t) })
+		}, "no_policy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hook := &used{then: func() {}}

@@ -66,7 +66,7 @@ type office struct {
 	*revocable
 	approvals *approval.Service
 	policy    *asking
-	cfg       gateway.Config
+	cfg       *gateway.Config
 	between   bool // the client acts for another one
 }
 
@@ -86,7 +86,7 @@ func newOffice(t *testing.T, change ...func(*gateway.Config)) *office {
 		o.policy.PDP = c.PDP
 		o.approvals = approval.New(approval.Config{Store: c.Pins.(approval.Store), Audit: c.Audit, Now: c.Now, Page: pages, MaxPending: 3})
 		c.PDP, c.Approvals = o.policy, o.approvals
-	}}, append(change, func(c *gateway.Config) { o.cfg = *c })...)...)
+	}}, append(change, func(c *gateway.Config) { o.cfg = c })...)...)
 	return o
 }
 
@@ -94,7 +94,7 @@ func newOffice(t *testing.T, change ...func(*gateway.Config)) *office {
 func (o *office) replica() *office {
 	o.t.Helper()
 	w := *o.world
-	w.gateway = must(gateway.New(o.cfg))(o.t)
+	w.gateway = must(gateway.New(*o.cfg))(o.t)
 	w.serve(w.gateway, o.cfg.Refusals.(*audit.Refusals))
 	return &office{&revocable{world: &w, view: o.view}, o.approvals, o.policy, o.cfg, false}
 }
