@@ -28,7 +28,7 @@ func (e *Exchanger) denied(ctx context.Context, q request, definition string, d 
 				Description: "policy asks for a token that is bound to a key: prove a DPoP key or a client certificate with this request"}
 		case policies.ReasonApproval:
 			return &oauth.Error{Code: oauth.InvalidScope, Cause: cause,
-				Description: "somebody has to approve this call first: make it with the access token, and the server says how"}
+				Description: "this call needs an approval, for which no tool token can wait: call the tool with the subject_token"}
 		case policies.ReasonArgument:
 			return &oauth.Error{Code: oauth.InvalidAuthorizationDetails, Cause: cause, Description: "policy grants this tool, and not with these arguments"}
 		}

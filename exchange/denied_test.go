@@ -28,7 +28,7 @@ func TestToolTokenThatIsDeniedSaysWhatIsMissing(t *testing.T) {
 	for reason, want := range map[policies.Reason]string{
 		policies.ReasonStepUp:           `{"error":"invalid_request","error_description":"policy asks for a subject_token of another login`,
 		policies.ReasonSenderConstraint: `{"error":"invalid_request","error_description":"policy asks for a token that is bound to a key`,
-		policies.ReasonApproval:         `{"error":"invalid_scope","error_description":"somebody has to approve`,
+		policies.ReasonApproval:         `{"error":"invalid_scope","error_description":"this call needs an approval`,
 		policies.ReasonArgument:         `{"error":"invalid_authorization_details","error_description":"policy grants this tool, and not with these arguments"}`,
 		policies.ReasonEvaluationError:  constant,
 	} {

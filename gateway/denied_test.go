@@ -16,20 +16,20 @@ import (
 	"github.com/wicketgate/wicketgate/policies"
 )
 
-// asking is a real PDP whose answers to some questions a test changes.
-type asking struct {
+// changing is a real PDP whose answers to some questions a test changes.
+type changing struct {
 	gateway.PDP
 	change func(policies.Request, policies.Decision) policies.Decision
 }
 
-func (a asking) Decide(ctx context.Context, q policies.Request) policies.Decision {
+func (a changing) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	return a.change(q, a.PDP.Decide(ctx, q))
 }
 
 // answers has the PDP change the decisions about calls, with their arguments, of tools.
 func answers(change func(policies.Request, policies.Decision) policies.Decision) func(*gateway.Config) {
 	return func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
 			if q.Action == policies.ActionCallTool && q.Arguments != nil && d.Allowed() {
 				return change(q, d)
 			}
@@ -65,7 +65,7 @@ func TestDenialSaysWhatWouldMakeItAllowedAndNotByWhichRule(t *testing.T) {
 		}
 	}
 	hidden := newWorld(t, func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(_ policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(_ policies.Request, d policies.Decision) policies.Decision {
 			if !d.Allowed() {
 				d.Detail = "the tool is for operators"
 			}
@@ -100,7 +100,7 @@ func TestCallThatNeedsABoundTokenSaysWhatToDo(t *testing.T) {
 func TestTokenIsBoundOnlyByAKeyThatWasProved(t *testing.T) {
 	var asked []bool
 	w := newWorld(t, func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
 			asked = append(asked, q.Bound)
 			return d
 		}}
@@ -149,7 +149,7 @@ func TestCallThatNeedsAnotherLoginIsChallenged(t *testing.T) {
 // TestHiddenToolAsksForNoLogin: a challenge would tell that it exists.
 func TestHiddenToolAsksForNoLogin(t *testing.T) {
 	w := newWorld(t, func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
 			if q.Tool == "send_message" {
 				return policies.Decision{Reason: policies.ReasonStepUp, Needs: policies.Needs{ACR: []string{"mfa"}}}
 			}
@@ -166,7 +166,7 @@ func TestObservedCallIsMadeAndRecordedAsOne(t *testing.T) {
 	var told []gateway.Called
 	w := newWorld(t, func(c *gateway.Config) {
 		c.Observe = func(called gateway.Called) { told = append(told, called) }
-		c.PDP = asking{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
 			if q.Action == policies.ActionCallTool && d.Allowed() {
 				d.Observed, d.Rule = policies.ReasonArgument, "access.yaml:9: would deny"
 			}

@@ -174,7 +174,7 @@ func (f *filter) record(at string, record jsontext.Value) (jsontext.Value, error
 	if !slices.ContainsFunc(classes, func(c string) bool { return !slices.Contains(f.p.terms.redact, c) }) {
 		return record, nil // which is masked with the rest
 	}
-	more, err := f.p.up.Redactor.Also(classes)
+	more, err := f.p.up.Redactor.With(classes...)
 	if err != nil {
 		return nil, err
 	}

@@ -255,7 +255,7 @@ func TestBrokenStreamShowsNoRecordsWhenItIsResumed(t *testing.T) {
 func TestStreamOfAnOlderPolicyIsNotResumedAroundTheFilter(t *testing.T) {
 	strict := false
 	w := newWorld(t, func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
 			if q.Action == policies.ActionCallTool && strict {
 				d.Terms, d.PolicyDigest = []policies.Terms{filters(only(`"ann"`))}, "another"
 			}
@@ -298,7 +298,7 @@ func TestParkedCallComesBackFiltered(t *testing.T) {
 // not one that this gateway can keep to.
 func TestFilterOfWhatHasNoRecordsShowsNothing(t *testing.T) {
 	w := newWorld(t, policy(t, wide), func(c *gateway.Config) {
-		c.PDP = asking{c.PDP, func(_ policies.Request, d policies.Decision) policies.Decision {
+		c.PDP = changing{c.PDP, func(_ policies.Request, d policies.Decision) policies.Decision {
 			d.Terms = []policies.Terms{filters(only(`"ann"`))}
 			return d
 		}}

@@ -117,6 +117,7 @@ type Config struct {
 	PDP           PDP
 	Exchanger     Exchanger
 	Freezes       Freezes       // nil: no server is ever frozen
+	Approvals     Approvals     // nil: nobody approves, and what needs an approval is denied
 	Limits        limit.Counter // of policy; nil: they are counted in this process
 	Pins          Pins
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development

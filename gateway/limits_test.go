@@ -216,7 +216,7 @@ func TestRefusedCallGivesItsPlaceBack(t *testing.T) {
 	b := &broken{}
 	w := newWorld(t, asks(limits(atOnce(1, policies.BySubject))), func(c *gateway.Config) {
 		c.Limits = b
-		c.Audit = failing{c.Audit}
+		c.Audit = noIntents{c.Audit}
 	})
 	s := w.session(tokenSpec{subject: "alice"})
 	s.call(`{"name":"list_messages","arguments":{"limit":3}}`)
@@ -225,12 +225,37 @@ func TestRefusedCallGivesItsPlaceBack(t *testing.T) {
 	}
 }
 
-// failing is an audit log that takes no intent of a call.
-type failing struct{ audit.Recorder }
+// noIntents is an audit log that takes no intent of a call.
+type noIntents struct{ audit.Recorder }
 
-func (f failing) Record(ctx context.Context, e audit.Event) error {
+func (f noIntents) Record(ctx context.Context, e audit.Event) error {
 	if e.Kind == audit.Intent && e.Action == "tools/call" {
 		return errors.New("full")
 	}
 	return f.Recorder.Record(ctx, e)
+}
+
+// TestApprovalIsNotUsedUpByACallThatALimitRefuses: it is good for the next one.
+func TestApprovalIsNotUsedUpByACallThatALimitRefuses(t *testing.T) {
+	o := newOffice(t, answers(func(q policies.Request, d policies.Decision) policies.Decision {
+		if q.Tool == "send_message" {
+			d.Terms = []policies.Terms{limits(perMinute(1, policies.BySubject))}
+		}
+		return d
+	}))
+	s := o.session(tokenSpec{subject: "bob"})
+	o.approve(o.waitsFor(s.call(sendToEve)))
+	if r := s.call(sendToEve); !passed(r) || o.sent() != 1 {
+		t.Fatalf("approved: %s", r)
+	}
+	id := o.waitsFor(s.call(sendToEve))
+	o.approve(id)
+	if r := s.call(sendToEve); r.status != http.StatusTooManyRequests || o.last().Reason != "limit_calls" {
+		t.Errorf("over the limit: %s, %+v", r, o.last())
+	}
+	o.now.Advance(time.Minute)
+	o.poll()
+	if r := s.call(sendToEve); !passed(r) || o.sent() != 2 || o.approvalIn() != id {
+		t.Errorf("a minute later: %s", r)
+	}
 }

@@ -39,19 +39,21 @@ type passage struct {
 	mirror func(http.Header) // sets the headers that repeat arguments
 
 	due   []policies.Terms // of the decision by which it is made
+	taken []string         // IDs of the limits that it was counted against
 	terms *terms           // that it keeps to; nil: none
 
 	facts    jsontext.Value  // of the last decision, as policy gave them
 	observed policies.Reason // of the last decision
 	approved string          // rule by which the call was approved; empty: by none
 
-	parked string                                        // name of the dialogue that the client comes again for; empty: none
-	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
+	state state                                         // what the client comes again with; zero: it begins
+	again func(context.Context) (token.Call, *rpcError) // another call token for the same
 
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
 	slot   *slot        // what it counts for; nil until it was allowed
+	held   *slot        // the same, while it waits for an approval
 	beside *sync.WaitGroup
 }
 
@@ -69,6 +71,7 @@ func (p *passage) aside(action string) *passage {
 	q := *p
 	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
 	q.facts, q.observed, q.due, q.terms = nil, "", nil, nil
+	q.taken = nil
 	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
 	return &q
 }

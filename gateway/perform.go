@@ -26,7 +26,9 @@ type outcome struct {
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
 // of it. Without the first record nothing happens.
 func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
-	p.due = d.Terms
+	if len(d.Terms) > 0 {
+		p.due, p.terms = d.Terms, nil
+	}
 	return p.account(audit.Event{Call: rand.Text(), Reason: string(d.Reason), Rule: d.Rule}, func(ctx context.Context) (outcome, *rpcError) {
 		return p.exchangeAndDo(ctx, spec, do)
 	})
@@ -40,7 +42,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	}
 	defer func() { p.slot.release() }() // by then a call that is parked has it
 	if len(p.due) > 0 {
-		if refused := p.accept(); refused != nil {
+		if refused := p.accept(p.slot); refused != nil {
 			return refused
 		}
 	}
@@ -57,7 +59,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer cancel()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
+		Approval: e.Approval, CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
@@ -129,7 +131,7 @@ func (p *passage) fail(e *rpcError) {
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
-	if e.scope != "" {
+	if e.scope != "" && !p.out.open {
 		p.g.insufficient(p.w, p.r, p.up, e.scope)
 		return
 	}
@@ -137,7 +139,7 @@ func (p *passage) fail(e *rpcError) {
 		p.g.loginNeeded(p, *e.login)
 		return
 	}
-	writeRPC(p.w, p.msg.id, nil, e)
+	p.out.fail(p.msg.id, e)
 }
 
 // coversTool reports whether the token may ask for the tool. Over all servers tool:NAME
@@ -151,5 +153,5 @@ func (p *passage) stepUp(scope string) *rpcError {
 	if _, err := token.ParseToolScope(scope); err == nil && p.endpoint == everyServer {
 		scope = oauth.ScopeTools
 	}
-	return &rpcError{scope: scope, reason: "insufficient_scope"}
+	return &rpcError{Code: codeDenied, Message: "the access token lacks a scope that this needs", scope: scope, reason: "insufficient_scope"}
 }

@@ -24,15 +24,15 @@ const leaseMargin = time.Minute
 // shows. Nil asks for nothing.
 type terms struct {
 	rules    []policies.Terms
-	taken    []string         // IDs of the limits that it was counted against
 	filters  bool             // each of the rules has some
 	redact   []string         // classes of what does not belong to a record: all rules redact them that show it
 	redactor *redact.Redactor // the server's, with those
 }
 
 // accept is where a call that was allowed begins to count against the limits of policy, and
-// finds out what of the rest it has to keep to. The slot gives back what is held.
-func (p *passage) accept() *rpcError {
+// finds out what of the rest it has to keep to. The slot gives back what is held. What was
+// counted once is not counted again.
+func (p *passage) accept(s *slot) *rpcError {
 	if slices.ContainsFunc(p.due, asksNothing) {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (p *passage) accept() *rpcError {
 			t.rules = append(t.rules, r)
 		}
 	}
-	if over := p.takeAll(t); over != nil {
+	if over := p.takeAll(t, s); over != nil {
 		return over
 	}
 	return p.keepTo(t)
@@ -57,7 +57,7 @@ func showsAll(r policies.Terms) bool { return len(r.Filters) == 0 && len(r.Redac
 
 // takeAll counts the call for the rules with limits, those that show all first, until there
 // is nothing more that another could show. One that lets it through is enough.
-func (p *passage) takeAll(t *terms) *rpcError {
+func (p *passage) takeAll(t *terms, s *slot) *rpcError {
 	limited := slices.DeleteFunc(slices.Clone(p.due), func(r policies.Terms) bool { return len(r.Limits) == 0 })
 	slices.SortStableFunc(limited, func(a, b policies.Terms) int {
 		return cmp.Compare(len(a.Filters)+len(a.Redact), len(b.Filters)+len(b.Redact))
@@ -67,7 +67,7 @@ func (p *passage) takeAll(t *terms) *rpcError {
 		if slices.ContainsFunc(t.rules, showsAll) {
 			break
 		}
-		err := p.take(t, r)
+		err := p.take(s, r)
 		if err == nil {
 			t.rules = append(t.rules, r)
 		} else if refused == nil || cmpRefusals(err, refused) < 0 {
@@ -90,7 +90,7 @@ func cmpRefusals(a, b *rpcError) int {
 }
 
 // take counts the call against the limits of one rule, all or none.
-func (p *passage) take(t *terms, r policies.Terms) *rpcError {
+func (p *passage) take(s *slot, r policies.Terms) *rpcError {
 	var claims []limit.Claim
 	var ids []string
 	for _, l := range r.Limits {
@@ -98,8 +98,8 @@ func (p *passage) take(t *terms, r policies.Terms) *rpcError {
 		if err != nil {
 			return errUnavailable("limits_unavailable", err)
 		}
-		again := c.Calls > 0 && p.parked != "" // the call was counted when it began
-		if !again && !slices.Contains(t.taken, l.ID) && !slices.Contains(ids, l.ID) {
+		again := c.Calls > 0 && p.state.Parked != "" // the call was counted when it began
+		if !again && !slices.Contains(p.taken, l.ID) && !slices.Contains(ids, l.ID) {
 			claims, ids = append(claims, c), append(ids, l.ID)
 		}
 	}
@@ -108,10 +108,12 @@ func (p *passage) take(t *terms, r policies.Terms) *rpcError {
 		if err != nil {
 			return errLimit(err)
 		}
-		p.slot.holds(release)
+		s.holds(release)
 	}
 	for _, l := range r.Limits {
-		t.taken = append(t.taken, l.ID)
+		if !slices.Contains(p.taken, l.ID) {
+			p.taken = append(p.taken, l.ID)
+		}
 	}
 	return nil
 }
@@ -165,7 +167,7 @@ func (p *passage) keepTo(t *terms) *rpcError {
 	}
 	var err error
 	t.redact = common(rest)
-	if t.redactor, err = p.up.Redactor.Also(t.redact); err != nil {
+	if t.redactor, err = p.up.Redactor.With(t.redact...); err != nil {
 		return errRedaction(err)
 	}
 	p.terms = t

@@ -20,7 +20,7 @@ func (p *passage) toResume(e event) event {
 		e.Policy = p.event.PolicyDigest
 		return e
 	}
-	e.Arguments, e.Taken, e.Rule = orEmpty(p.msg.params.get("arguments")), p.terms.taken, p.approved
+	e.Arguments, e.Taken, e.Rule = orEmpty(p.msg.params.get("arguments")), p.taken, p.approved
 	return e
 }
 
@@ -44,7 +44,8 @@ func (p *passage) resumeTerms(from event) *rpcError {
 	if len(d.Terms) == 0 || slices.ContainsFunc(d.Terms, asksNothing) {
 		return nil
 	}
-	t := &terms{taken: from.Taken}
+	t := &terms{}
+	p.taken = from.Taken
 	for _, r := range d.Terms {
 		if !slices.ContainsFunc(r.Limits, func(l policies.Limit) bool { return !slices.Contains(from.Taken, l.ID) }) {
 			t.rules = append(t.rules, r)

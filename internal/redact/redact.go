@@ -103,9 +103,9 @@ func New(cfg Config) (*Redactor, error) {
 	return r, err
 }
 
-// Also is r with further classes, by the names that they have in access.yaml, which are
-// masked at least.
-func (r *Redactor) Also(names []string) (*Redactor, error) {
+// With is r that masks these classes too, where it leaves them alone: secrets, email,
+// phone, card, iban.
+func (r *Redactor) With(names ...string) (*Redactor, error) {
 	if len(names) == 0 {
 		return r, nil
 	}
@@ -114,22 +114,18 @@ func (r *Redactor) Also(names []string) (*Redactor, error) {
 		*more = *r
 	}
 	for _, name := range names {
-		c := slices.Index(classNames, name)
+		c := slices.Index([]string{"secrets", "iban", "card", "email", "phone"}, name)
 		if c < 0 {
-			return nil, fmt.Errorf("class %q: want one of %s", name, strings.Join(classNames, ", "))
+			return nil, fmt.Errorf("class %q: want secrets, email, phone, card or iban", name)
 		}
 		more.actions[c] = max(more.actions[c], Mask)
 	}
-	if more.actions[secret] == Off {
-		return more, nil
-	}
 	var err error
-	more.rules, err = builtin()
+	if more.actions[secret] != Off && more.rules == nil {
+		more.rules, err = builtin()
+	}
 	return more, err
 }
-
-// classNames are those of the configuration and of access.yaml, by class.
-var classNames = []string{secret: "secrets", iban: "iban", card: "card", email: "email", phone: "phone"}
 
 // Found counts what was masked, by class.
 type Found [classes]int
