@@ -11,10 +11,10 @@ import (
 
 // modelAnswer is what the model says to a question.
 type modelAnswer struct {
-	reason policies.Reason
-	rule   string          // of a denial, the closest one's; of an allow, one of those that hold
-	holds  []modelGrant    // that hold wholly
-	needs  modelConditions // of the closest, where it only needs something
+	reason  policies.Reason
+	rule    string       // of a denial, the closest one's; of an allow, one of those that hold
+	holds   []modelGrant // that hold wholly
+	closest modelGrant   // of a denial: the grant that comes closest
 }
 
 func (a modelAnswer) allowed() bool { return a.reason == policies.ReasonAllowed }
@@ -67,7 +67,7 @@ func (c modelCaller) closest(grants []modelGrant) modelAnswer {
 	for _, g := range grants {
 		reason := c.grant(g)
 		if best.reason == "" || slices.Index(far, reason) < slices.Index(far, best.reason) {
-			best.reason, best.rule = reason, g.rule
+			best.reason, best.rule, best.closest = reason, g.rule, g
 		}
 		if reason == policies.ReasonAllowed {
 			best.holds = append(best.holds, g)
