@@ -46,14 +46,17 @@ func (g modelGrant) needs(reason policies.Reason) string {
 			n.Rule, n.By = g.rule, append(n.By, slices.Sorted(slices.Values(c.Approval.By)))
 			n.Within = least(n.Within, c.Approval.Within)
 		}
-		n.MaxAge = least(n.MaxAge, maxAge)
-		if n.ACR == nil {
-			n.ACR = slices.Clone(acr)
-		} else if acr != nil {
-			n.ACR = slices.DeleteFunc(n.ACR, func(s string) bool { return !slices.Contains(acr, s) })
-		}
+		n.ACR, n.MaxAge = intersection(n.ACR, acr), least(n.MaxAge, maxAge)
 	}
 	return shownNeeds(n)
+}
+
+// intersection takes no list for everything.
+func intersection(a, b []string) []string {
+	if a == nil || b == nil {
+		return slices.Concat(a, b)
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
 
 func least(d time.Duration, s string) time.Duration {
