@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +46,11 @@ func drawDoc(t *rapid.T) modelDoc {
 		doc.Risks[risk] = c
 	}
 	for _, server := range subset(t, "facts", grammarServers...) {
-		doc.Servers[server] = modelFacts{All: drawConditions(t, names, 12), modelItems: drawItems(t, names, 6)}
+		items := drawItems(t, names, 6)
+		for _, names := range []modelNames{items.Tools, items.Resources, items.Prompts} { // a fact that says nothing is none
+			maps.DeleteFunc(names, func(_ string, c modelConditions) bool { return reflect.ValueOf(c).IsZero() })
+		}
+		doc.Servers[server] = modelFacts{All: drawConditions(t, names, 12), modelItems: items}
 	}
 	// Each template has tools of its own: two that grant one tool are another test's.
 	doc.Templates["one"] = modelRole{modelConditions: drawConditions(t, names, 12), Servers: drawServers(t, names)}
