@@ -40,6 +40,7 @@ type authorizeRequest struct {
 	shown       string           // Digest of the client as it was shown there
 	device      []byte           // hash of the device code that it is for; then there is no redirect
 	userCode    string           // that the device shows
+	ours        bool             // of this server's own client, see Server.ours
 }
 
 // redirectError is an error that the client's redirect URI is told of (RFC 6749
@@ -149,10 +150,10 @@ func (s *Server) parseAuthorize(ctx context.Context, q url.Values) (*authorizeRe
 // parseFor is parseAuthorize for a client that is known already.
 func (s *Server) parseFor(c Client, q url.Values) (*authorizeRequest, error) {
 	uri, ok := matchRedirect(c.RedirectURIs, q.Get("redirect_uri"))
-	if !ok {
+	if !ok || s.ours(c) && !slices.Contains(c.RedirectURIs, uri) { // no other port: that is another program's
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is not one that this application registered"}
 	}
-	req := &authorizeRequest{query: q, client: c, redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
+	req := &authorizeRequest{query: q, client: c, ours: s.ours(c), redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
 		prompt: strings.Fields(q.Get("prompt")), acr: strings.Fields(q.Get("acr_values"))}
 	return req, s.checkAuthorize(req)
 }
@@ -193,10 +194,10 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
 	}
 	var err error
-	if req.resource, err = s.cfg.Resources.One(q["resource"]); err != nil {
+	if req.resource, err = s.cfg.Resources.OneFor(req.client.ID.String(), q["resource"]); err != nil {
 		return req.fail(oauth.InvalidTarget, web.Wire(err).Description)
 	}
-	if req.scope, err = grantedScope(q.Get("scope"), req.client); err != nil {
+	if req.scope, err = s.grantedScope(q.Get("scope"), req.client, req.resource); err != nil {
 		return req.fail(oauth.InvalidScope, web.Wire(err).Description)
 	}
 	return nil

@@ -52,11 +52,11 @@ func (s *Server) newDeviceCode(ctx context.Context, c Client, form url.Values) (
 	if !c.May(oauth.GrantDeviceCode) {
 		return deviceResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for the device grant"}
 	}
-	resource, err := s.cfg.Resources.One(form["resource"])
+	resource, err := s.cfg.Resources.OneFor(c.ID.String(), form["resource"])
 	if err != nil {
 		return deviceResponse{}, err
 	}
-	scope, err := grantedScope(form.Get("scope"), c)
+	scope, err := s.grantedScope(form.Get("scope"), c, resource)
 	if err != nil {
 		return deviceResponse{}, err
 	}
@@ -180,11 +180,11 @@ func (s *Server) deviceRequest(ctx context.Context, userCode string) (*authorize
 	if !s.cfg.Now().Before(d.Expires) || !c.May(oauth.GrantDeviceCode) {
 		return nil, ErrNotFound
 	}
-	req := &authorizeRequest{client: c, userCode: userCode, device: d.Hash}
-	if req.resource, err = s.cfg.Resources.One([]string{d.Resource}); err != nil {
+	req := &authorizeRequest{client: c, ours: s.ours(c), userCode: userCode, device: d.Hash}
+	if req.resource, err = s.cfg.Resources.OneFor(c.ID.String(), []string{d.Resource}); err != nil {
 		return nil, err
 	}
-	req.scope, err = grantedScope(d.Scope, c)
+	req.scope, err = s.grantedScope(d.Scope, c, req.resource)
 	return req, err
 }
 

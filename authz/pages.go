@@ -71,6 +71,7 @@ type pageData struct {
 	Style                          template.CSS
 	Client, ClientID, RedirectHost string
 	ClientHost                     string // of the metadata document that the client is known by
+	Ours                           bool   // the client is this server's own
 	Local                          bool   // the redirect goes to the person's own machine
 	Switch                         string // where to sign in as somebody else
 	Resource, Subject              string
@@ -148,6 +149,7 @@ func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Erro
 
 func requestData(req *authorizeRequest) pageData {
 	d := pageData{UserCode: req.userCode, Client: printable(req.client.Name), ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	d.Ours = req.ours
 	if isDocument(req.client.ID) {
 		d.ClientHost = hostOf(d.ClientID)
 	}
@@ -186,6 +188,8 @@ func explain(scope string) string {
 		return "read the resources that your roles allow"
 	case oauth.ScopePrompts:
 		return "use the prompts that your roles allow"
+	case oauth.ScopeApprovals:
+		return "approve or deny risky calls of others, where your roles let you"
 	}
 	tool, _ := strings.CutPrefix(scope, "tool:")
 	return "use only the tool " + tool + ", if your roles allow it"
