@@ -16,7 +16,7 @@ import (
 )
 
 // wholeTables are the statements that read all of a table on purpose.
-var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|wicketgate_)`)
+var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|approvals WHERE created_at > 0 AND \(\$2|wicketgate_)`)
 
 // TestNoStatementScansATable keeps the price of a request from growing with what
 // is stored: with plans made while tables were small and kept, and with plans made
@@ -53,7 +53,7 @@ func noScans(t *testing.T, conn *pgx.Conn) {
 			t.Errorf("%s:\n%s", s, text)
 		}
 	}
-	if listed > 6 {
+	if listed > 7 {
 		t.Errorf("%d statements may read all of a table", listed)
 	}
 }
@@ -97,7 +97,7 @@ func plan(t *testing.T, conn *pgx.Conn, statement string) (string, node) {
 				kind = "limit"
 			}
 			values = append(values, map[string]string{"limit": "1000", "bigint": fmt.Sprint(at.UnixMicro()), "text": "'x'", "bytea": `'\x00'`,
-				"text[]": "'{}'", "boolean": "false"}[kind])
+				"text[]": "'{}'", "boolean": "false", "integer": "1"}[kind])
 		}
 	}
 	execution := "EXECUTE p"
