@@ -11,6 +11,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -24,6 +25,7 @@ import (
 type storage interface {
 	authz.Store
 	gateway.PinStore
+	approval.Store
 	keys.Store
 	audit.Heads
 	revocation.Store
