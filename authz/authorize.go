@@ -154,7 +154,7 @@ func (s *Server) parseFor(c Client, q url.Values) (*authorizeRequest, error) {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is not one that this application registered"}
 	}
 	req := &authorizeRequest{query: q, client: c, ours: s.ours(c), redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
-		prompt: strings.Fields(q.Get("prompt")), acr: strings.Fields(q.Get("acr_values"))}
+		prompt: strings.Fields(q.Get("prompt"))}
 	return req, s.checkAuthorize(req)
 }
 
@@ -180,25 +180,40 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	if jkt := q.Get("dpop_jkt"); jkt != "" && !isThumbprint(jkt) {
 		return req.fail(oauth.InvalidRequest, "dpop_jkt must be the SHA-256 thumbprint of a key in base64url")
 	}
-	if !utf8.ValidString(q.Get("login_hint")) || !utf8.ValidString(q.Get("acr_values")) { // they are passed on
+	if !utf8.ValidString(q.Get("login_hint")) { // it is passed on
 		return req.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
 	}
 	if slices.Contains(req.prompt, "none") && len(req.prompt) > 1 {
 		return req.fail(oauth.InvalidRequest, "prompt none must stand alone")
 	}
-	if age := q.Get("max_age"); age != "" {
-		seconds, err := strconv.ParseUint(age, 10, 31)
-		if err != nil {
-			return req.fail(oauth.InvalidRequest, "max_age must be a number of seconds")
-		}
-		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
+	err := req.wants(q)
+	if err != nil {
+		return err
 	}
-	var err error
 	if req.resource, err = s.cfg.Resources.OneFor(req.client.ID.String(), q["resource"]); err != nil {
 		return req.fail(oauth.InvalidTarget, web.Wire(err).Description)
 	}
 	if req.scope, err = s.grantedScope(q.Get("scope"), req.client, req.resource); err != nil {
 		return req.fail(oauth.InvalidScope, web.Wire(err).Description)
+	}
+	return nil
+}
+
+// wants reads what login is asked for (RFC 9470 §4).
+func (r *authorizeRequest) wants(q url.Values) error {
+	if !utf8.ValidString(q.Get("acr_values")) { // it is passed on
+		return r.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
+	}
+	r.acr = strings.Fields(q.Get("acr_values"))
+	if age := q.Get("max_age"); age != "" {
+		seconds, err := strconv.ParseUint(age, 10, 31)
+		if err != nil {
+			return r.fail(oauth.InvalidRequest, "max_age must be a number of seconds")
+		}
+		r.maxAge, r.hasMaxAge = time.Duration(seconds)*time.Second, true
+	}
+	if r.device != nil {
+		r.query = q // which is all that a page has to carry of it
 	}
 	return nil
 }

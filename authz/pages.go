@@ -78,6 +78,7 @@ type pageData struct {
 	Scopes                         []scopeText
 	Users                          []string
 	UserCode, Text, Wrong          string
+	ACRValues, MaxAge              string // that a device asks for
 	Error                          *oauth.Error
 	Back                           string // where the person may take the error to
 }
@@ -127,9 +128,18 @@ func (s *Server) formAction(redirectURI string) string {
 	return strings.Join(slices.Compact(sources), " ")
 }
 
-// showDevice asks for the code that a device shows.
-func (s *Server) showDevice(w http.ResponseWriter, status int, sealed, code, wrong string) error {
-	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: sealed, UserCode: code, Wrong: wrong}, s.formAction(""))
+// deviceForm is the form for the code that a device shows.
+type deviceForm struct {
+	Sealed, Code, Wrong string
+	Login               url.Values // that the device asks for
+}
+
+func (f deviceForm) saying(wrong string) deviceForm { f.Wrong = wrong; return f }
+
+// showDevice asks for the code.
+func (s *Server) showDevice(w http.ResponseWriter, status int, f deviceForm) error {
+	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: f.Sealed, UserCode: f.Code, Wrong: f.Wrong,
+		ACRValues: f.Login.Get("acr_values"), MaxAge: f.Login.Get("max_age")}, s.formAction(""))
 }
 
 // showDone is the end of what a person came for.
