@@ -63,19 +63,23 @@ func (h *house) mountConsole(cfg houseConfig, mux *http.ServeMux) error {
 	if h.approvals == nil || cfg.NoConsole {
 		return nil
 	}
-	c := console.Config{Issuer: cfg.Issuer, Resource: consoleResource(cfg), Client: consoleID, Clients: map[identity.ClientID]bool{consoleID: true, cliID: true},
-		Verifier: h.verifier, PDP: h.pdp, Approvals: h.approvals, Sessions: consoleSessions{h.store, time.Now}, Sealer: h.ring.Sealer("console"),
-		Audit: h.audit, Refusals: h.refusals, AuthorizationEndpoint: cfg.Issuer + authz.PathAuthorize,
-		TokenEndpoint: cfg.Issuer + authz.PathToken, Transport: inProcess{mux}, Log: cfg.Log, Now: time.Now}
-	if h.as != nil {
-		c.TokenEndpoint, c.Transport = cfg.Exchange.URL+authz.PathToken, h.toAS
-	}
-	pages, err := console.New(c)
+	pages, err := console.New(h.consoleConfig(cfg, mux))
 	if err != nil {
 		return err
 	}
 	pages.Register(mux)
 	return nil
+}
+
+func (h *house) consoleConfig(cfg houseConfig, as http.Handler) console.Config {
+	c := console.Config{Issuer: cfg.Issuer, Resource: consoleResource(cfg), Client: consoleID, Clients: map[identity.ClientID]bool{consoleID: true, cliID: true},
+		Verifier: h.verifier, PDP: h.pdp, Approvals: h.approvals, Sessions: consoleSessions{h.store, time.Now}, Sealer: h.ring.Sealer("console"),
+		Audit: h.audit, Refusals: h.refusals, AuthorizationEndpoint: cfg.Issuer + authz.PathAuthorize,
+		TokenEndpoint: cfg.Issuer + authz.PathToken, Transport: inProcess{as}, Log: cfg.Log, Now: time.Now}
+	if h.as != nil {
+		c.TokenEndpoint, c.Transport = cfg.Exchange.URL+authz.PathToken, h.toAS
+	}
+	return c
 }
 
 // consoleSessions is the tickets of the store as console.Sessions.

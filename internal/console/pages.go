@@ -199,7 +199,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) error {
 // data is what every page of somebody has.
 func (c *Console) data(who signedIn) (pageData, error) {
 	ticket, err := c.formTicket(who, "")
-	return pageData{Subject: visible(who.Subject().String()), Ticket: ticket}, err
+	return pageData{Subject: Visible(who.Subject().String()), Ticket: ticket}, err
 }
 
 // fail tells a person what went wrong.

@@ -35,9 +35,9 @@ type view struct {
 }
 
 func (c *Console) view(s seen) view {
-	v := view{Title: title(s), ID: s.ID, Path: PathApprovals + s.ID, Subject: visible(s.Subject.String()), Server: visible(s.Server), Tool: visible(s.Tool), Risk: visible(s.Risk),
-		Through: through(s.Request), Arguments: pretty(s.Arguments), Rule: visible(ruleName(s.Rule)), Who: visible(whoMay(s.By)), State: s.State,
-		Asked: clock(s.Created), Until: clock(s.Expires), DecidedBy: visible(s.DecidedBy.String()), Comment: visible(s.Comment),
+	v := view{Title: title(s), ID: s.ID, Path: PathApprovals + s.ID, Subject: Visible(s.Subject.String()), Server: Visible(s.Server), Tool: Visible(s.Tool), Risk: Visible(s.Risk),
+		Through: through(s.Request), Arguments: Pretty(s.Arguments), Rule: Visible(ruleName(s.Rule)), Who: Visible(whoMay(s.By)), State: s.State,
+		Asked: clock(s.Created), Until: clock(s.Expires), DecidedBy: Visible(s.DecidedBy.String()), Comment: Visible(s.Comment),
 		MayDecide: s.mayDecide(), Own: s.standing == requester}
 	if !s.DecidedAt.IsZero() {
 		v.DecidedAt = clock(s.DecidedAt)
@@ -73,7 +73,7 @@ func title(s seen) string {
 func through(r approval.Request) []string {
 	var out []string
 	for _, name := range append(slices.Clone(r.Actors), r.Client.String()) {
-		if name = visible(name); !slices.Contains(out, name) {
+		if name = Visible(name); !slices.Contains(out, name) {
 			out = append(out, name)
 		}
 	}
@@ -120,22 +120,22 @@ func left(d time.Duration) string {
 	return "less than a second"
 }
 
-// pretty is arguments for people. It is one of the last things that they see before they
+// Pretty is arguments for people. It is one of the last things that they see before they
 // say yes, so it shows what is invisible, or turns around what is beside it, as an escape.
-func pretty(arguments jsontext.Value) string {
+func Pretty(arguments jsontext.Value) string {
 	if len(arguments) == 0 {
 		return ""
 	}
 	v := arguments.Clone()
 	if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
-		return visible(string(arguments))
+		return Visible(string(arguments))
 	}
-	return visible(string(v))
+	return Visible(string(v))
 }
 
-// visible escapes what is not seen: bidirectional controls, zero-width characters and the
+// Visible escapes what is not seen: bidirectional controls, zero-width characters and the
 // like, and bad UTF-8.
-func visible(s string) string {
+func Visible(s string) string {
 	var b strings.Builder
 	for i, r := range s {
 		switch {
