@@ -123,7 +123,7 @@ func (d *approvalDesk) waiting(ts *testscript.TestScript, _ bool, args []string)
 	}
 	who, err := identity.ParseSubject(args[1])
 	ts.Check(err)
-	r, err := d.house.approvals.Open(context.Background(), approval.Request{Binding: approval.Binding{Subject: who, Client: identity.MustClientID("notebook"), Actors: []string{"agent"}, Server: "mail", Tool: args[2],
+	r, err := d.house.approvals.Open(context.Background(), approval.Request{Binding: approval.Binding{Subject: who, Client: identity.MustClientID("agent"), Actors: []string{"agent", "notebook"}, Server: "mail", Tool: args[2],
 		ArgumentsDigest: "a", DefinitionDigest: "d", PolicyDigest: "p", Rule: "access.yaml:9: roles.writer.servers.mail.tools." + args[2]},
 		Arguments: jsontext.Value(arguments), Risk: "high", By: [][]string{{"approver"}}, Expires: time.Now().Add(15 * time.Minute)})
 	ts.Check(err)

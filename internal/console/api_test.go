@@ -77,7 +77,7 @@ func TestAPIListsShowsAndDecides(t *testing.T) {
 	r := w.waiting()
 	raw := w.accessToken("bob")
 	list := w.api("GET", "", raw, "")
-	for _, want := range []string{`"waiting":[{"id":"` + r.ID + `","url":"` + w.url + "/console/approvals/" + r.ID + `","state":"pending","subject":"alice","client":"notebook","actors":["agent"],"server":"mail","tool":"send_message","risk":"high","arguments":{"to":"eve@example.com","body":"[redacted]"}`,
+	for _, want := range []string{`"waiting":[{"id":"` + r.ID + `","url":"` + w.url + "/console/approvals/" + r.ID + `","state":"pending","subject":"alice","client":"agent","actors":["agent","notebook"],"server":"mail","tool":"send_message","risk":"high","arguments":{"to":"eve@example.com","body":"[redacted]"}`,
 		`"rule":"roles.writer.servers.mail.tools.send_message","by":[["approver"]]`, `"may_decide":true}],"recent":[]`} {
 		if !strings.Contains(list.body, want) {
 			t.Errorf("the list lacks %s: %s", want, list.body)

@@ -46,7 +46,7 @@ type pageData struct {
 	Waiting, Recent []view
 	A               view
 	Text, Back      string // of a message, and where it leads
-	Again           string // where to log in; empty: nowhere
+	Again, Other    string // where to log in, and as somebody else; empty: nowhere
 	RequestID       string
 }
 
@@ -193,7 +193,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := c.signOut(w, r); err != nil {
 		return err
 	}
-	return c.render(w, http.StatusOK, "message.html", pageData{Title: "Signed out", Text: "You are signed out of the console.", Again: pathLogin})
+	return c.render(w, http.StatusOK, "message.html", pageData{Title: "Signed out", Text: "You are signed out of the console.", Again: pathLogin, Other: asOther(PathApprovals)})
 }
 
 // data is what every page of somebody has.
@@ -214,9 +214,11 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		c.refuse(r, "foreign_form")
 		d.Text = capital(err.Error()) + "."
 	case errors.As(err, &login):
-		d.Text, d.Back, d.Again = login.text(), "", pathLogin+"?return="+login.back
+		d.Text, d.Back, d.Again, d.Other = login.text(), "", pathLogin+"?return="+login.back, asOther(login.back)
 	case errors.As(err, &stepUp):
 		status, d.Text, d.Back = http.StatusForbidden, "Your login has become too old for this, so nothing was decided. Go back to the page, and log in again there.", r.URL.Path
+	case errors.Is(err, approval.ErrNotFound):
+		status, d.Text, d.Other = http.StatusNotFound, "There is no such request here, or it is not for you to see.", asOther(r.URL.Path)
 	default:
 		var e *oauth.Error
 		status, e = wire(err)
@@ -231,6 +233,14 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if err := c.render(w, status, "message.html", d); err != nil {
 		c.cfg.Log.Error("render page", "error", err)
 	}
+}
+
+// asOther is where somebody else logs in, for the same page.
+func asOther(back string) string {
+	if !returnPaths.MatchString(back) {
+		back = PathApprovals
+	}
+	return pathLogin + "?as=other&return=" + back
 }
 
 // render writes a page that cannot be framed, runs no script and loads nothing.

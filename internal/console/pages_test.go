@@ -151,7 +151,7 @@ func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 	old := p.field(t, "ticket")
 	w.clock.advance(3*time.Minute + time.Second)
 	p = b.get("/console/approvals/" + r.ID)
-	p.wantSays(t, 200, "after you have logged in not longer than 3 minutes ago", "Log in again")
+	p.wantSays(t, 200, "it asks for a login of the last 3 minutes", "Log in again")
 	if strings.Contains(p.body, `name="decision"`) {
 		t.Error("there is a form to decide")
 	}
@@ -170,7 +170,7 @@ func TestStepUpThatCannotBeHadIsSaid(t *testing.T) {
 	w.pdp.set(policies.Needs{ACR: []string{"urn:example:mfa"}}, "")
 	r := w.waiting()
 	b := w.browser()
-	b.as("bob", "/console/approvals/"+r.ID).wantSays(t, 200, "logged in in a stronger way")
+	b.as("bob", "/console/approvals/"+r.ID).wantSays(t, 200, "it asks for a login of a stronger kind")
 	p := b.logIn(b.get("/console/approvals/"+r.ID+"/stepup"), "bob")
 	p.wantSays(t, http.StatusBadRequest, "not of the kind, or not as recent")
 }

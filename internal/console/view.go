@@ -93,12 +93,12 @@ func whoMay(by [][]string) string {
 func stepUpText(s seen) string {
 	var how []string
 	if s.needs.MaxAge > 0 {
-		how = append(how, "not longer than "+left(s.needs.MaxAge)+" ago")
+		how = append(how, "of the last "+left(s.needs.MaxAge))
 	}
 	if len(s.needs.ACR) > 0 {
-		how = append(how, "in a stronger way")
+		how = append(how, "of a stronger kind")
 	}
-	return strings.Join(how, ", and ")
+	return "a login " + strings.Join(how, ", and ")
 }
 
 // clock is a time for people anywhere.
