@@ -96,6 +96,15 @@ roles:
 	return d, nil
 }
 
+func (d *approvalDesk) subject(t *testing.T, name string) identity.Subject {
+	t.Helper()
+	who, err := identity.ParseSubject(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return who
+}
+
 func (d *approvalDesk) close() { d.server.Close(); _ = d.house.close() }
 
 // approvalPDP is a real one that is asked for the role, until it knows about approvals.
