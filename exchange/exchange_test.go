@@ -100,12 +100,16 @@ type asked struct {
 	*policies.PDP
 	mu       sync.Mutex // guards requests
 	requests []policies.Request
+	approval string // a tool that needs one
 }
 
 func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests = append(a.requests, q)
+	if q.Tool == a.approval && q.Arguments != nil {
+		return policies.Decision{Reason: policies.ReasonApproval, Needs: policies.Needs{Rule: "r", By: [][]string{{"approver"}}, Within: time.Minute}}
+	}
 	return a.PDP.Decide(ctx, q)
 }
 

@@ -36,6 +36,10 @@ func (e *Exchanger) ask(q request) policies.Request {
 // arguments that policy allowed.
 func (e *Exchanger) issueTool(ctx context.Context, q request) (oauth.TokenResponse, error) {
 	definition, d := e.decide(ctx, q)
+	if d.Reason == policies.ReasonApproval && definition != "" {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidScope, Description: "this call needs an approval, for which no tool token can wait: call the tool with the subject_token",
+			Cause: fmt.Errorf("policy: %s", d.Reason)}
+	}
 	if !d.Allowed() || definition == "" { // one answer for unknown, hidden and denied
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidScope, Description: "this tool cannot be granted with these arguments",
 			Cause: fmt.Errorf("policy: %s", d.Reason)}

@@ -297,6 +297,26 @@ func TestHiddenUnknownAndDeniedToolsAnswerAlike(t *testing.T) {
 	}
 }
 
+// TestNoToolTokenForACallThatNeedsAnApproval: nobody would be asked, for the token says
+// that all was decided. A tool that is not there says nothing of approvals.
+func TestNoToolTokenForACallThatNeedsAnApproval(t *testing.T) {
+	w := newWorld(t)
+	raw, _ := w.grant(t)
+	ask := func(tool string) string {
+		r := request(raw)
+		r.Form.Set("scope", "tool:"+tool)
+		r.Form.Set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"`+tool+`","arguments":{}}]`)
+		w.pdp.approval = tool
+		return w.refuse(t, r, oauth.InvalidScope)
+	}
+	if got := ask("read_message"); !strings.Contains(got, "this call needs an approval") {
+		t.Error(got)
+	}
+	if got := ask("unapproved"); strings.Contains(got, "needs an approval") {
+		t.Error(got)
+	}
+}
+
 // TestNoRecordNoToken: what cannot be written down does not happen.
 func TestNoRecordNoToken(t *testing.T) {
 	w := newWorld(t)

@@ -187,12 +187,16 @@ func (p *passage) use() use {
 // enter is where every message that was allowed begins to count.
 func (p *passage) enter() (*slot, *rpcError) {
 	g, up := p.g, p.up
+	if s := p.held; s != nil { // it has waited
+		p.held = nil
+		return s, nil
+	}
 	if p.long && g.streams.Add(1) > g.cfg.MaxStreams {
 		g.streams.Add(-1)
 		return nil, errBudget("too_many_streams", time.Second)
 	}
-	if p.parked != "" {
-		g.parked.lend(p.parked)
+	if p.state.Parked != "" {
+		g.parked.lend(p.state.Parked)
 	}
 	s, err := up.budget.enter(p.Subject(), len(p.msg.raw), p.use())
 	switch {

@@ -115,7 +115,8 @@ type Config struct {
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
-	Freezes       Freezes // nil: no server is ever frozen
+	Freezes       Freezes   // nil: no server is ever frozen
+	Approvals     Approvals // nil: nobody approves, and what needs an approval is denied
 	Pins          Pins
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
 	Single        Single // spends tool tokens

@@ -38,13 +38,14 @@ type passage struct {
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
 
-	parked string                                        // name of the dialogue that the client comes again for; empty: none
-	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
+	state state                                         // what the client comes again with; zero: it begins
+	again func(context.Context) (token.Call, *rpcError) // another call token for the same
 
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
 	slot   *slot        // what it counts for; nil until it was allowed
+	held   *slot        // the same, while it waits for an approval
 	beside *sync.WaitGroup
 }
 

@@ -48,7 +48,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer cancel()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
+		Approval: e.Approval, CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
@@ -118,11 +118,11 @@ func (p *passage) fail(e *rpcError) {
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
-	if e.scope != "" {
+	if e.scope != "" && !p.out.open {
 		p.g.insufficient(p.w, p.r, p.up, e.scope)
 		return
 	}
-	writeRPC(p.w, p.msg.id, nil, e)
+	p.out.fail(p.msg.id, e)
 }
 
 // coversTool reports whether the token may ask for the tool. Over all servers tool:NAME
@@ -136,7 +136,7 @@ func (p *passage) stepUp(scope string) *rpcError {
 	if _, err := token.ParseToolScope(scope); err == nil && p.endpoint == everyServer {
 		scope = oauth.ScopeTools
 	}
-	return &rpcError{scope: scope, reason: "insufficient_scope"}
+	return &rpcError{Code: codeDenied, Message: "the access token lacks a scope that this needs", scope: scope, reason: "insufficient_scope"}
 }
 
 // errDenied is the answer to a denial that hides nothing.

@@ -42,7 +42,7 @@ type dialogue struct {
 
 // relay sends the client's message and passes on the answer.
 func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
-	if p.parked != "" {
+	if p.state.Parked != "" {
 		return p.resumeParked(ctx, call, finish)
 	}
 	d := &dialogue{p: p, call: call, finish: finish}

@@ -35,6 +35,7 @@ type rpcError struct {
 	scope   string         // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
 	reason  string         // for the audit log
 	retry   time.Duration  // after which it may go; 0: not said
+	instead jsontext.Value // a result that the client gets instead, with which it can go on; nil: none
 	cause   error
 }
 
@@ -90,6 +91,9 @@ func writeRPC(w http.ResponseWriter, id jsontext.Value, result jsontext.Value, e
 func rpcBody(id jsontext.Value, result jsontext.Value, e *rpcError) []byte {
 	if id == nil {
 		id = jsontext.Value("null")
+	}
+	if e != nil && e.instead != nil {
+		result, e = e.instead, nil
 	}
 	b := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
 	if e == nil {
