@@ -27,6 +27,7 @@ import (
 type storage interface {
 	authz.Store
 	gateway.PinStore
+	approval.Store
 	keys.Store
 	audit.Heads
 	revocation.Store
