@@ -225,8 +225,8 @@ func (p *parser) caseCaller(n *yaml.Node, f map[string]*yaml.Node, q *Request) {
 	}
 }
 
-// caseAbout sets what the case is about. Without arguments it is a call with none, not
-// the question whether a list shows the tool: that ignores what a call would be asked.
+// caseAbout sets what the case is about. Without arguments it is no call, but the
+// question whether the caller sees the tool.
 func (p *parser) caseAbout(n *yaml.Node, f map[string]*yaml.Node, q *Request) {
 	if f["server"] == nil {
 		p.errorf(n, "the case names no server: add server: NAME")
@@ -248,7 +248,6 @@ func (p *parser) caseAbout(n *yaml.Node, f map[string]*yaml.Node, q *Request) {
 		}
 		return
 	}
-	q.Arguments = jsontext.Value("{}")
 	if f["arguments"] != nil && p.is(f["arguments"], yaml.MappingNode, "arguments") {
 		q.Arguments = p.json(f["arguments"])
 	}
