@@ -35,10 +35,11 @@ var allowed = map[string][]string{
 
 	"internal/federation": {"internal/jws", "internal/identity", "internal/oauth", "internal/token"},
 
-	"internal/remote":     {"internal/identity", "internal/oauth", "internal/revocation", "internal/token"},
-	"internal/revocation": {"internal/identity", "internal/token"},
-	"internal/approval":   {"internal/identity", "internal/audit"},
-	"internal/limit":      {},
+	"internal/remote":          {"internal/identity", "internal/oauth", "internal/revocation", "internal/token"},
+	"internal/revocation":      {"internal/identity", "internal/token"},
+	"internal/approval":        {"internal/identity", "internal/audit"},
+	"internal/limit":           {},
+	"internal/limit/limittest": {"internal/limit"},
 
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
