@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
@@ -63,11 +61,8 @@ type past struct {
 // pastCall is one of them.
 type pastCall struct {
 	audit.Line
-	Observed policies.Reason `json:"observed"`
-	Facts    jsontext.Value  `json:"facts"`
-
-	action policies.Action `json:"-"` // that policy decided on
-	kind   callerKind      `json:"-"`
+	action policies.Action // that policy decided on
+	kind   callerKind
 }
 
 // callerKind tells people from workloads, which have different roles.
@@ -76,9 +71,6 @@ type callerKind string
 const (
 	aPerson   callerKind = "user"
 	aWorkload callerKind = "client"
-	// aDelegate is whoever another client acts for: a line does not say whether that is a
-	// person or a workload.
-	aDelegate callerKind = ""
 )
 
 // each has use called for the calls in the order of the files.
@@ -123,11 +115,12 @@ func (p *past) read(r io.Reader, use func(pastCall)) error {
 }
 
 func (p *past) line(b []byte, use func(pastCall)) {
-	var c pastCall
-	if err := json.Unmarshal(b, &c); err != nil {
+	line, err := audit.ParseLine(b)
+	if err != nil {
 		p.unread++
 		return
 	}
+	c := pastCall{Line: line}
 	if c.Time.Before(p.since) || !c.decided() {
 		return
 	}
@@ -169,13 +162,10 @@ var pastDenials = []policies.Reason{policies.ReasonNoPolicy, policies.ReasonNoRo
 	policies.ReasonCondition, policies.ReasonHours, policies.ReasonArgument, policies.ReasonSenderConstraint, policies.ReasonStepUp, policies.ReasonApproval}
 
 func (c *pastCall) caller() callerKind {
-	switch {
-	case c.Subject == c.Client || strings.HasPrefix(c.Subject, "spiffe://"):
+	if c.Workload || c.Subject == c.Client || strings.HasPrefix(c.Subject, "spiffe://") {
 		return aWorkload
-	case len(c.Actors) == 0: // only an exchange gives a token for somebody else's workload
-		return aPerson
 	}
-	return aDelegate
+	return aPerson
 }
 
 // what is the tool, prompt or URI.
