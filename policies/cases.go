@@ -99,7 +99,7 @@ func wanted(d Decision) (Want, Reason) {
 // ParseCases reads a file of cases; name is its name in errors, which have a line for
 // each mistake, with file:line:column.
 func ParseCases(name string, b []byte) (Cases, error) {
-	p := &parser{file: name}
+	p := newCaseParser(name)
 	root, err := p.decode(b)
 	if err != nil {
 		return Cases{}, err
@@ -154,9 +154,9 @@ func (p *parser) oneCase(n *yaml.Node) Case {
 		p.errorf(n, "the case has no name: add name: WHAT IT SHOWS")
 	}
 	c.Request = p.caseRequest(n, f)
-	c.Want = oneOf(p, f, n, wants)
+	c.Want = caseWord(p, f, n, wants)
 	if f["reason"] != nil {
-		c.Reason = oneOf(p, map[string]*yaml.Node{"want": f["reason"]}, n, caseReasons)
+		c.Reason = caseWord(p, map[string]*yaml.Node{"want": f["reason"]}, n, caseReasons)
 	}
 	if c.Reason == "" || len(p.errs) > before {
 		return c
@@ -167,8 +167,8 @@ func (p *parser) oneCase(n *yaml.Node) Case {
 	return c
 }
 
-// oneOf reads the key want, or what stands in its place.
-func oneOf[T ~string](p *parser, f map[string]*yaml.Node, of *yaml.Node, all []T) T {
+// caseWord reads the key want, or what stands in its place.
+func caseWord[T ~string](p *parser, f map[string]*yaml.Node, of *yaml.Node, all []T) T {
 	n := f["want"]
 	var names []string
 	for _, v := range all {
@@ -323,3 +323,5 @@ func (p *parser) jsonScalar(n *yaml.Node) jsontext.Value {
 	p.errorf(n, "value %s is neither text, true, false, null nor a number as in JSON: put it in quotes if it is text", strings.Trim(shown(n), `"`))
 	return jsontext.Value("null")
 }
+
+func newCaseParser(file string) *parser { return &parser{file: file} }
