@@ -66,7 +66,7 @@ func (c Case) Run(ctx context.Context, policy Decider) (Decision, string) {
 		q.Rule = d.Needs.Rule
 		d = policy.Decide(ctx, q)
 	}
-	got, reason := wanted(d)
+	got, reason := d.Answer()
 	switch {
 	case got != c.Want:
 		return d, fmt.Sprintf("want %s, got %s (%s)", c.Want, got, reason)
@@ -76,8 +76,9 @@ func (c Case) Run(ctx context.Context, policy Decider) (Decision, string) {
 	return d, ""
 }
 
-// wanted is the answer in the words of cases, by the rules and not by the mode.
-func wanted(d Decision) (Want, Reason) {
+// Answer is the decision in the words of cases, and its reason: by the rules, so that what
+// only observe mode allows is denied.
+func (d Decision) Answer() (Want, Reason) {
 	reason := d.Reason
 	if d.Observed != "" {
 		return WantDeny, d.Observed
@@ -161,7 +162,7 @@ func (p *parser) oneCase(n *yaml.Node) Case {
 	if c.Reason == "" || len(p.errs) > before {
 		return c
 	}
-	if got, _ := wanted(Decision{allow: c.Reason == ReasonAllowed, Reason: c.Reason}); got != c.Want {
+	if got, _ := (Decision{allow: c.Reason == ReasonAllowed, Reason: c.Reason}).Answer(); got != c.Want {
 		p.errorf(f["reason"], "the reason %s is never that of %s", c.Reason, c.Want)
 	}
 	return c
