@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func (f *pastFlags) open(ctx context.Context, now time.Time) (past, error) {
 	if !ok || back <= 0 {
 		return past{}, fmt.Errorf("--since %q: write a number with s, m, h or d, for example 7d", escape(f.since))
 	}
-	p := past{files: f.files, since: now.Add(-back)}
+	p := past{files: f.files, since: now.Add(-back), approvers: map[string]string{}}
 	if len(p.files) > 0 {
 		return p, nil
 	}
@@ -54,8 +55,20 @@ type past struct {
 	files []string
 	since time.Time
 
-	calls, unread int       // read, and lines that are none
-	first, last   time.Time // of the calls
+	calls, unread int               // read, and lines that are none
+	first, last   time.Time         // of the calls
+	approvers     map[string]string // by the approval that they gave, whenever
+}
+
+// approversOf are those who gave the approvals of a use, as far as they can be named.
+func (p *past) approversOf(u *usage) []string {
+	names := map[string]bool{}
+	for id := range u.approvals {
+		if who := p.approvers[id]; who != "" && policies.CheckCaller("user", who) == nil {
+			names[who] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // pastCall is one of them.
@@ -119,6 +132,9 @@ func (p *past) line(b []byte, use func(pastCall)) {
 	if err != nil {
 		p.unread++
 		return
+	}
+	if line.Kind == "approval" && line.Action == "approvals/approve" {
+		p.approvers[line.Approval] = line.Operator
 	}
 	c := pastCall{Line: line}
 	if c.Time.Before(p.since) || !c.decided() {

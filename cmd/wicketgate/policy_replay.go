@@ -214,10 +214,6 @@ func (r *replay) rows(told bool) (keys []replayKey, calls int) {
 	return keys, calls
 }
 
-func (g grantName) String() string {
-	return fmt.Sprintf("%s %s of %s", strings.TrimSuffix(g.list, "s"), g.name, g.server)
-}
-
 func (r *replay) table(w io.Writer, p *past) error {
 	for _, line := range p.notes() {
 		fmt.Fprintln(w, line)

@@ -146,7 +146,7 @@ func TestSuggestionLeavesOutWhatWasNotSimplyAllowed(t *testing.T) {
 	delegated.Workload, delegated.Actors = true, []string{"editor"}
 	got := suggestFrom(t, "--audit", pastLog(t, approved, denied, denied, otherwise, observed, again, old, enforcer, delegated))
 	for _, want := range []string{"          - query # 2 times, last ", "; 2 only in observe mode; limit 5 to 100\n", "  people-1:\n    who:\n      users:\n        - alice #",
-		"  workloads-1:\n    who:\n      clients:\n        - robot #", "#   user alice: tool drop of db: allowed once approved: write who may approve it yourself (once,",
+		"  workloads-1:\n    who:\n      clients:\n        - robot #", "#   user alice: tool drop of db: allowed once approved, and the log does not say by whom (once,",
 		"#   user alice: tool delete of db: denied, not_granted (2 times,"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
@@ -167,7 +167,7 @@ func TestPastCallsSkipWhatIsNoLine(t *testing.T) {
 	}
 	lines := strings.SplitAfter(string(b), "\n")
 	torn := lines[0][:40] + "\n" + lines[0] + strings.Repeat("x", 2*longestLine) + "\n" + lines[1] + lines[0][:20]
-	p := &past{}
+	p := &past{approvers: map[string]string{}}
 	var subjects []string
 	if err := p.read(strings.NewReader(torn), func(c pastCall) { subjects = append(subjects, c.Subject) }); err != nil {
 		t.Fatal(err)
@@ -183,5 +183,39 @@ func TestPastFlagsSayWhatIsWrong(t *testing.T) {
 		if code := run(t.Context(), []string{"policy", "suggest", "--since", since, "--audit", "x"}, io.Discard, &errs); code == 0 || !strings.Contains(errs.String(), "for example 7d") || strings.Contains(errs.String(), "\x1b") {
 			t.Errorf("--since %q: exit code %d: %q", since, code, errs.String())
 		}
+	}
+}
+
+// TestSuggestionKeepsApprovals: what was done only because somebody approved it must not
+// be what anybody does alone.
+func TestSuggestionKeepsApprovals(t *testing.T) {
+	asked := pastUse("alice", "db", "drop")
+	asked.Kind, asked.Decision, asked.Reason = audit.Denial, audit.Deny, "approval_required"
+	gave := pastUse("alice", "db", "drop")
+	gave.Kind, gave.Action, gave.Approval, gave.Operator = "approval", "approvals/approve", "apr-1", "bob"
+	done := pastUse("alice", "db", "drop")
+	done.Approval = "apr-1"
+	log := pastLog(t, asked, gave, done, pastUse("alice", "db", "query"))
+	got := suggestFrom(t, "--audit", log)
+	pdp, err := policies.New(t.Context(), policies.Config{Access: []byte(got)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := policies.ParseCases("c", []byte(`cases:
+  - {name: a, subject: alice, server: db, tool: drop, arguments: {}, want: approval}
+  - {name: b, subject: alice, server: db, tool: drop, arguments: {}, approved: true, want: allow}
+  - {name: c, subject: alice, server: db, tool: query, arguments: {}, want: allow}
+  - {name: d, subject: bob, server: db, tool: drop, arguments: {}, approved: true, want: deny}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases.Cases {
+		if _, wrong := c.Run(t.Context(), pdp); wrong != "" {
+			t.Errorf("%s: %s\n%s", c.Name, wrong, got)
+		}
+	}
+	if strings.Contains(got, "denied, approval_required") || !strings.Contains(got, "  approvers-1:\n    who:\n      users:\n        - bob\n") {
+		t.Errorf("suggestion:\n%s", got)
 	}
 }

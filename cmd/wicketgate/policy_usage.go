@@ -12,6 +12,30 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+// usage is how often, and until when.
+type usage struct {
+	count, observed int
+	last            time.Time
+	approvals       map[string]bool // by their ids
+	numbers         map[string]span // of arguments that policy read
+}
+
+func note[K comparable](of map[K]*usage, key K, c pastCall) {
+	u := of[key]
+	if u == nil {
+		u = &usage{}
+		of[key] = u
+	}
+	one := &usage{count: 1, last: c.Time, numbers: c.numbers()}
+	if c.Observed != "" {
+		one.observed = 1
+	}
+	if c.Approval != "" {
+		one.approvals = map[string]bool{c.Approval: true}
+	}
+	u.join(one)
+}
+
 // span is the numbers that an argument had, as they were written.
 type span struct{ min, max jsontext.Value }
 
@@ -32,20 +56,20 @@ func less(a, b jsontext.Value) bool {
 	return err1 == nil && err2 == nil && x < y
 }
 
-// numbers adds those among the arguments that policy read. Text is left out: it is of
+// numbers are those among the arguments that policy read. Text is left out: it is of
 // people, and a policy is kept in more places than an audit log.
-func (c *pastCall) numbers(to map[string]span) {
-	var facts struct {
-		Arguments map[string]jsontext.Value `json:"arguments"`
-	}
+func (c *pastCall) numbers() map[string]span {
+	var facts lineFacts
+	out := map[string]span{}
 	if json.Unmarshal(c.Facts, &facts) != nil {
-		return
+		return out
 	}
 	for name, v := range facts.Arguments {
 		if v.Kind() == '0' {
-			to[name] = to[name].join(span{v, v})
+			out[name] = span{v, v}
 		}
 	}
+	return out
 }
 
 func (u *usage) join(v *usage) {
@@ -55,8 +79,9 @@ func (u *usage) join(v *usage) {
 		u.last = v.last
 	}
 	if u.numbers == nil {
-		u.numbers = map[string]span{}
+		u.numbers, u.approvals = map[string]span{}, map[string]bool{}
 	}
+	maps.Copy(u.approvals, v.approvals)
 	for name, s := range v.numbers {
 		u.numbers[name] = u.numbers[name].join(s)
 	}
@@ -66,6 +91,9 @@ func (u *usage) words() string {
 	words := []string{times(u.count) + ", last " + stamp(u.last)}
 	if u.observed > 0 {
 		words = append(words, fmt.Sprintf("%d only in observe mode", u.observed))
+	}
+	if n := len(u.approvals); n > 0 {
+		words = append(words, fmt.Sprintf("%d by an approval", n))
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.numbers)) {
 		s := u.numbers[name]
