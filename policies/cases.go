@@ -325,4 +325,4 @@ func (p *parser) jsonScalar(n *yaml.Node) jsontext.Value {
 	return jsontext.Value("null")
 }
 
-func newCaseParser(file string) *parser { return &parser{file: file} }
+func newCaseParser(file string) *parser { return newParser(file) }

@@ -154,7 +154,7 @@ func plainYAML(s string) bool {
 func (p *past) notes() []string {
 	notes := []string{unverified}
 	if p.unread > 0 {
-		notes = append(notes, fmt.Sprintf("%d lines of it could not be read, and are left out.", p.unread))
+		notes = append(notes, fmt.Sprintf("Lines of it that could not be read, and are left out: %d.", p.unread))
 	}
 	return notes
 }
