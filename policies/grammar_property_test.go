@@ -331,7 +331,7 @@ func (doc modelDoc) each(change func(modelConditions) modelConditions) modelDoc 
 		doc.Risks[name] = change(c)
 	}
 	for name, s := range doc.Servers {
-		s.All, s.modelItems = change(s.All), s.modelItems.each(change)
+		s.All, s.modelItems = change(s.All), s.modelItems.each(change).facts()
 		doc.Servers[name] = s
 	}
 	for _, roles := range []map[string]modelRole{doc.Templates, doc.Roles} {
