@@ -41,6 +41,8 @@ var allowed = map[string][]string{
 	"internal/limit":      {},
 	"internal/webhook":    {},
 
+	"internal/limit/limittest": {"internal/limit"},
+
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
@@ -55,6 +57,7 @@ var allowed = map[string][]string{
 	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
+	"internal/console":   {"policies", "internal/approval", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},

@@ -80,6 +80,8 @@ type Request struct {
 	Arguments        jsontext.Value
 	DefinitionDigest string    // of the approved tool definition
 	Time             time.Time // of the call; a policy has no other clock, so that a replay decides alike
+
+	observing bool // what is still missing where the server is in observe mode?
 }
 
 // Reason says why, in a word for logs, metrics and the audit record.
@@ -181,7 +183,7 @@ const (
 type Limit struct {
 	ID         string // of the limit in the policy, the same at every replica
 	By         LimitBy
-	Calls      int // in any time of Per
+	Calls      int // so many at once, which come again evenly over Per
 	Per        time.Duration
 	Concurrent int // at once
 }

@@ -82,6 +82,9 @@ type Config struct {
 	// which needs it. Absent: it is in this process.
 	Exchange *ExchangeConfig `yaml:"exchange"`
 
+	// The pages and the API where people approve calls, at ISSUER/console/.
+	Console ConsoleConfig `yaml:"console"`
+
 	// Other issuers that are believed, and for what. Absent: none.
 	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`
 

@@ -86,6 +86,7 @@ func (c configCheck) check(ctx context.Context) {
 		s.notes = append(s.notes, "trust is approve: nobody sees a tool that no operator has approved (wicketgate tools); trust: first-use takes the first definition seen")
 	}
 	s.house.TrustFirstUse = s.Trust == "first-use"
+	s.house.NoConsole = !s.Console.Enabled
 }
 
 // file is the path of a file that the configuration names.
