@@ -65,6 +65,9 @@ type Config struct {
 	// The audit log.
 	Audit AuditConfig `yaml:"audit"`
 
+	// Calls that access.yaml lets through with somebody's approval only.
+	Approvals ApprovalsConfig `yaml:"approvals"`
+
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
 

@@ -28,6 +28,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -77,6 +78,9 @@ type houseConfig struct {
 
 	NoConsole bool // neither the pages and API of approvals, nor tokens for them
 
+	MaxPending int                // approvals of one subject; 0: the default of package approval
+	Webhooks   []webhook.Endpoint // who is told of approvals
+
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
 
@@ -116,16 +120,17 @@ func (c *houseConfig) setPaths() {
 
 // house is a built process.
 type house struct {
-	handler  http.Handler
-	mutual   http.Handler     // of the listener for clients with certificates
-	gateway  *gateway.Gateway // nil: in another process, as the next two
-	authz    *authz.Server
-	minter   *token.Minter
-	pdp      *policies.PDP
-	store    storage
-	ring     *keys.Ring
-	audit    *watchedAudit
-	refusals *audit.Refusals
+	handler   http.Handler
+	mutual    http.Handler     // of the listener for clients with certificates
+	gateway   *gateway.Gateway // nil: in another process, as the next two
+	authz     *authz.Server
+	approvals *approval.Service // nil: in another process
+	minter    *token.Minter
+	pdp       *policies.PDP
+	store     storage
+	ring      *keys.Ring
+	audit     *watchedAudit
+	refusals  *audit.Refusals
 
 	revocations *revocation.View
 	verifier    *token.Verifier
@@ -133,7 +138,6 @@ type house struct {
 	spiffe      *spiffe.Source    // nil: no SVIDs
 	as          *remote.Server    // nil: in this process
 	toAS        http.RoundTripper // nil as well
-	approvals   *approval.Service // nil: in another process, as the gateway
 
 	closers []func() error // in the order of building
 }

@@ -19,16 +19,18 @@ import (
 	"github.com/wicketgate/wicketgate/internal/postgres"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
 // storage is all that a process remembers.
 type storage interface {
 	authz.Store
 	gateway.PinStore
-	approval.Store
 	keys.Store
 	audit.Heads
 	revocation.Store
+	approval.Store
+	webhook.Outbox
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.
