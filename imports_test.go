@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
+	"internal/console":   {"policies", "internal/approval", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},

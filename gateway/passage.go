@@ -60,7 +60,7 @@ type passage struct {
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
 	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w, patience: g.cfg.SlowClient}, endpoint: up.Name, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
-		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
+		Subject: who.Subject().String(), Workload: who.Workload(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
 	}
 	return p

@@ -19,6 +19,21 @@ type Config struct {
 	Access  []byte        // access.yaml; an empty document is no policy
 	Name    string        // of Access, for errors and Decision.Rule; default access.yaml
 	Timeout time.Duration // of one decision; default 1 s
+
+	Rego []Module // denials that are added to Access
+
+	// Enforced are servers that may not be in observe mode: that one is is an error.
+	Enforced []string
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = "access.yaml"
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultTimeout
+	}
+	return c
 }
 
 // PDP decides by one policy. It never changes: a new policy is a new PDP. It is
@@ -30,6 +45,9 @@ type PDP struct {
 	digest  string
 	timeout time.Duration
 	cache   *cache
+	doc     *document
+	clocks  *clocks
+	facts   *factReader
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
@@ -54,12 +72,7 @@ func New(ctx context.Context, cfg Config) (*PDP, error) {
 }
 
 func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (*PDP, error) {
-	if cfg.Name == "" {
-		cfg.Name = "access.yaml"
-	}
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = defaultTimeout
-	}
+	cfg = cfg.withDefaults()
 	if len(cfg.Access) > maxAccess {
 		return nil, fmt.Errorf("%s: larger than %d MiB", cfg.Name, maxAccess>>20)
 	}
@@ -70,17 +83,26 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	if doc == nil {
 		return &PDP{}, nil
 	}
+	if err := doc.mayObserve(cfg.Name, cfg.Enforced); err != nil {
+		return nil, err
+	}
 	data, rules := compile(cfg.Name, doc)
 	raw, err := data.canonical()
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	src := sourceFor(doc)
+	if err := src.add(cfg.Rego); err != nil {
+		return nil, err
+	}
 	e, err := newEngine(ctx, src, doc, raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
-	return &PDP{engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached)}, nil
+	return &PDP{
+		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+	}, nil
 }
 
 // Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
@@ -117,11 +139,21 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 	if err := ctx.Err(); err != nil {
 		return p.deny(expired(err), err)
 	}
-	if !p.engine.reads.onlyKey(&q) {
-		d, _ = p.evaluate(ctx, q)
+	d = p.decide(ctx, q)
+	if p.observed(&q, d.Reason) {
+		d = p.observe(ctx, q, d)
+	}
+	return d
+}
+
+// decide answers from the cache what depends on nothing but the key.
+func (p *PDP) decide(ctx context.Context, q Request) Decision {
+	need := p.engine.targets.of(&q)
+	if !p.engine.reads.onlyKey(&q, need) {
+		d, _ := p.evaluate(ctx, q)
 		return d
 	}
-	k := p.engine.reads.keyOf(&q)
+	k := p.engine.reads.keyOf(&q, need, p.clocks)
 	if d, ok := p.cache.get(k); ok {
 		return d
 	}
@@ -146,7 +178,10 @@ func (p *PDP) evaluate(ctx context.Context, q Request) (d Decision, final bool) 
 	if reason != "" {
 		return p.deny(reason, err), false
 	}
-	return Decision{allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: p.digest}, true
+	return Decision{
+		allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: p.digest,
+		Detail: a.detail, Needs: a.needs, Terms: a.terms, Risk: a.risk, Facts: p.facts.read(&q, p.engine.targets.of(&q)),
+	}, true
 }
 
 // rule adds where in the file it is. That is not in the data, whose digest must

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
@@ -19,15 +20,19 @@ import (
 	"github.com/wicketgate/wicketgate/internal/postgres"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
 // storage is all that a process remembers.
 type storage interface {
 	authz.Store
 	gateway.PinStore
+	approval.Store
 	keys.Store
 	audit.Heads
 	revocation.Store
+	approval.Store
+	webhook.Outbox
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.

@@ -38,9 +38,9 @@ func (b Binding) complete() bool {
 
 // takesPart reports whether the person is the subject of the call, its client or in its
 // delegation chain.
-func (b Binding) takesPart(person identity.Subject) bool {
-	for _, name := range append([]string{b.Subject.String(), b.Client.String()}, b.Actors...) {
-		if alike(name, person.String()) {
+func (s *Service) takesPart(r Request, person identity.Subject) bool {
+	for _, name := range append([]string{r.Subject.String(), r.Client.String()}, r.Actors...) {
+		if s.alike(name, person.String()) {
 			return true
 		}
 	}
@@ -52,7 +52,15 @@ func (b Binding) takesPart(person identity.Subject) bool {
 // before the name when they come from another one ("https://idp.example|alice"). Whoever
 // is taken for another one here can ask somebody else to decide; the reverse cannot be
 // put right.
-func alike(a, b string) bool { return strings.EqualFold(bare(a), bare(b)) }
+func (s *Service) alike(a, b string) bool { return strings.EqualFold(s.bare(a), s.bare(b)) }
 
-// bare is the name without an issuer before it.
-func bare(name string) string { return name[strings.LastIndexByte(name, '|')+1:] }
+// bare is the name without what other issuers have before it.
+func (s *Service) bare(name string) string {
+	for _, p := range s.cfg.Prefixes {
+		if rest, ok := strings.CutPrefix(name, p); ok && rest != "" {
+			name = rest
+			break
+		}
+	}
+	return name[strings.LastIndexByte(name, '|')+1:]
+}

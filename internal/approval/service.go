@@ -22,8 +22,9 @@ type Config struct {
 	Audit      audit.Recorder
 	Notices    Notices // who is told; nil: nobody
 	Now        func() time.Time
-	Page       string // URL of the page of one request, up to its id: "https://gate.example/console/approvals/"
-	MaxPending int    // of one subject; 0: 20
+	Page       string   // URL of the page of one request, up to its id: "https://gate.example/console/approvals/"
+	MaxPending int      // of one subject; 0: 20
+	Prefixes   []string // that other issuers have before the names of their people, besides ISSUER|
 }
 
 // Service opens requests, takes decisions and uses approvals: the one place that changes
@@ -52,11 +53,12 @@ func (s *Service) URL(id string) string { return s.cfg.Page + id }
 // does not take it: then nothing was opened.
 func (s *Service) Open(ctx context.Context, r Request) (Request, error) {
 	now := s.now()
+	r.Expires = r.Expires.Truncate(time.Microsecond).UTC()
 	if err := check(r, now); err != nil {
 		return Request{}, err
 	}
 	r = Request{ID: rand.Text(), Binding: r.Binding, Arguments: r.Arguments, Risk: r.Risk, By: r.By, Created: now,
-		Expires: r.Expires.Truncate(time.Microsecond).UTC(), State: Pending}
+		Expires: r.Expires, State: Pending}
 	var stands Request
 	err := s.cfg.Store.InTx(ctx, func(ctx context.Context) (err error) {
 		var stored bool
@@ -125,7 +127,7 @@ func (s *Service) Decide(ctx context.Context, d Decision) (Request, error) {
 	if err != nil {
 		return Request{}, fmt.Errorf("decide on approval: %w", err)
 	}
-	if reason, err := d.check(r); err != nil {
+	if reason, err := s.mayDecide(d, r); err != nil {
 		return Request{}, s.refuse(ctx, d, r, reason, err)
 	}
 	var decided Request
@@ -155,12 +157,12 @@ func (s *Service) refuse(ctx context.Context, d Decision, r Request, reason stri
 	return fmt.Errorf("decide on approval: %w", err)
 }
 
-// check is the rule of who may decide on what, but for what the policy says.
-func (d Decision) check(r Request) (reason string, err error) {
+// mayDecide is the rule of who may decide on what, but for what the policy says.
+func (s *Service) mayDecide(d Decision, r Request) (reason string, err error) {
 	switch {
 	case !d.person():
 		return "not_a_person", ErrNotPerson
-	case r.takesPart(d.By):
+	case s.takesPart(r, d.By):
 		return "own_call", ErrOwn
 	case !wellFormed(d.Comment):
 		return "bad_comment", fmt.Errorf("%w: a comment is at most %d bytes of printable text", ErrInvalid, MaxComment)

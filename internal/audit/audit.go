@@ -76,6 +76,7 @@ type Event struct {
 
 	// Who.
 	Subject     string   `json:"subject"`
+	Workload    bool     `json:"workload"` // Subject is a workload, and no person of that name
 	Client      string   `json:"client"`
 	Actors      []string `json:"actors"` // the delegation chain, outermost (who acts now) first
 	Txn         string   `json:"txn"`    // the root grant's transaction

@@ -36,6 +36,9 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = append(dst, '"')
 	dst = appendString(dst, `,"call":`, e.Call)
 	dst = appendString(dst, `,"subject":`, e.Subject)
+	if e.Workload {
+		dst = append(dst, `,"workload":true`...)
+	}
 	dst = appendString(dst, `,"client":`, e.Client)
 	dst = appendStrings(dst, `,"actors":`, e.Actors)
 	dst = appendString(dst, `,"txn":`, e.Txn)

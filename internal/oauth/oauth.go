@@ -61,6 +61,9 @@ const (
 	ScopeTools     = "mcp:tools"
 	ScopeResources = "mcp:resources"
 	ScopePrompts   = "mcp:prompts"
+
+	// ScopeApprovals is of the console alone, and never granted for an MCP server.
+	ScopeApprovals = "approvals"
 )
 
 // DefaultScopes is what an empty scope asks for, and the scopes_supported of
@@ -130,7 +133,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // (RFC 6749 §5.2) or a protected resource (RFC 6750 §3.1).
 func (e *Error) Status() int {
 	switch e.Code {
-	case InvalidClient, InvalidToken, InsufficientUserAuthentication:
+	case InvalidClient, InvalidToken, InsufficientUserAuthentication: // RFC 9470 §3
 		return http.StatusUnauthorized
 	case InsufficientScope:
 		return http.StatusForbidden
