@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+	"pgregory.net/rapid"
 
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -117,6 +118,16 @@ func TestSchemaTakesWhatWeShow(t *testing.T) {
 			t.Errorf("%s: %v", where, err)
 		}
 	}
+}
+
+func TestSchemaTakesTheWholeLanguage(t *testing.T) {
+	s := accessSchema(t)
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawDoc(t).text()
+		if err := validate(s, []byte(text)); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	})
 }
 
 // beyondSchema are the mistakes that no schema sees: those of YAML, and of names that

@@ -59,6 +59,7 @@ const (
 	Registration Kind = "registration"
 	Revocation   Kind = "revocation" // an operator revoked, froze or unfroze
 	Definition   Kind = "definition" // an operator approved a tool's definition, or took the tool away
+	Approval     Kind = "approval"   // a call began to wait for an approval, or somebody decided on one; see Operator
 	Start        Kind = "start"      // written by Open
 	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash
 	Headed       Kind = "head"       // signs the line before it
@@ -81,7 +82,8 @@ type Event struct {
 	Txn         string   `json:"txn"`    // the root grant's transaction
 	TokenID     string   `json:"token_id"`
 	CallTokenID string   `json:"call_token_id"`
-	Operator    string   `json:"operator"` // who runs the server, for what is done beside it
+	Operator    string   `json:"operator"` // who runs the server, for what is done beside it; who decided on an approval
+	ACR         string   `json:"acr"`      // how who decided had logged in (RFC 9470 §3)
 
 	// From where.
 	Source    string `json:"source"`

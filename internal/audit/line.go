@@ -45,6 +45,7 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = appendString(dst, `,"token_id":`, e.TokenID)
 	dst = appendString(dst, `,"call_token_id":`, e.CallTokenID)
 	dst = appendString(dst, `,"operator":`, e.Operator)
+	dst = appendString(dst, `,"acr":`, e.ACR)
 	dst = appendString(dst, `,"source":`, e.Source)
 	dst = appendString(dst, `,"request_id":`, e.RequestID)
 	dst = appendString(dst, `,"server":`, e.Server)
