@@ -8,11 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/wicketgate/wicketgate/internal/approval"
+	"github.com/wicketgate/wicketgate/internal/console"
 	"github.com/wicketgate/wicketgate/internal/webhook"
 )
-
-// pageApprovals is where a request is decided, below the issuer.
-const pageApprovals = "/console/approvals/"
 
 // webhooksPoll is how often a process looks for messages to send.
 const webhooksPoll = time.Second
@@ -71,7 +69,7 @@ func (c configCheck) approvals() {
 // be told of them.
 func (h *house) openApprovals(cfg houseConfig) {
 	sender := webhook.New(webhook.Config{Endpoints: cfg.Webhooks, Outbox: h.store, Now: time.Now, Log: cfg.Log, Observe: cfg.Metrics.watchWebhooks()})
-	h.approvals = approval.New(approval.Config{Store: h.store, Audit: h.audit, Notices: sender, Now: time.Now, Page: cfg.Issuer + pageApprovals,
+	h.approvals = approval.New(approval.Config{Store: h.store, Audit: h.audit, Notices: sender, Now: time.Now, Page: cfg.Issuer + console.PathApprovals,
 		MaxPending: cfg.MaxPending, Prefixes: prefixes(cfg)})
 	for _, e := range cfg.Webhooks {
 		h.closers = append(h.closers, every(webhooksPoll, cfg.Log, "send webhook messages to "+e.Host(),

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
-	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/console"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -51,11 +50,6 @@ func withConsole(cfg houseConfig, r oauth.Resources) oauth.Resources {
 		return r
 	}
 	return r.Reserve(consoleResource(cfg), []string{oauth.ScopeApprovals}, consoleID.String(), cliID.String())
-}
-
-// openApprovals is for the process that has the gateway: calls wait there.
-func (h *house) openApprovals(cfg houseConfig) {
-	h.approvals = approval.New(approval.Config{Store: h.store, Audit: h.audit, Now: time.Now, Page: cfg.Issuer + console.PathApprovals})
 }
 
 // mountConsole serves the console where the approvals are.

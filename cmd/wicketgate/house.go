@@ -137,7 +137,6 @@ type house struct {
 	spiffe      *spiffe.Source    // nil: no SVIDs
 	as          *remote.Server    // nil: in this process
 	toAS        http.RoundTripper // nil as well
-	approvals   *approval.Service // nil: in another process, as the gateway
 
 	closers []func() error // in the order of building
 }

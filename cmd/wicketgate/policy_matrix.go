@@ -164,7 +164,7 @@ func matrixCSV(w io.Writer, m policies.Matrix) error {
 	}
 	for _, row := range rows {
 		for i := range row {
-			row[i] = csvCell(row[i])
+			row[i] = noFormula(row[i])
 		}
 	}
 	if err := c.WriteAll(rows); err != nil {
@@ -173,8 +173,8 @@ func matrixCSV(w io.Writer, m policies.Matrix) error {
 	return c.Error()
 }
 
-// csvCell keeps a spreadsheet from taking a name for a formula.
-func csvCell(s string) string {
+// noFormula keeps a spreadsheet from taking a name for a formula.
+func noFormula(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s
 	}
