@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 )
 
@@ -45,16 +43,11 @@ type PDP struct {
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
 // or wrong is an error, never an empty policy.
 func Load(ctx context.Context, path string) (*PDP, error) {
-	f, err := os.Open(path)
+	cfg, err := Files{Access: path}.Read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxAccess+1))
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	return New(ctx, Config{Access: b, Name: path})
+	return New(ctx, cfg)
 }
 
 // New makes a PDP. The error names file:line:column and what to do, one line for

@@ -117,7 +117,7 @@ type house struct {
 	gateway  *gateway.Gateway // nil: in another process, as the next two
 	authz    *authz.Server
 	minter   *token.Minter
-	pdp      *policies.PDP
+	pdp      *policies.Live
 	store    storage
 	ring     *keys.Ring
 	audit    *watchedAudit
@@ -152,7 +152,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.watchPolicy, h.openSPIFFE, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}
@@ -213,11 +213,6 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 		cfg.Metrics.watchKeys(ring)
 	}
 	return nil
-}
-
-func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
-	h.pdp, err = policies.Load(ctx, cfg.Access)
-	return err
 }
 
 // buildAuthz makes the authorization server, and returns its exchange.
