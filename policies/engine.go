@@ -23,6 +23,7 @@ const query = "data.wicketgate.access.decision"
 // source is the Rego of a policy.
 type source struct {
 	modules map[string]string // by file name
+	data    []byte            // JSON, in the place of what access.yaml compiles to; may be nil
 	unread  []string          // members of the input that are left out although a module mentions them
 	options []func(*rego.Rego)
 }
@@ -36,6 +37,7 @@ type engine struct {
 	query   rego.PreparedEvalQuery
 	reads   reads
 	members []member
+	remote  *remote // in the place of query; may be nil
 }
 
 // newEngine compiles the modules and loads data, a JSON object.
@@ -77,6 +79,7 @@ type answer struct {
 	allow  bool
 	reason Reason
 	rule   string
+	digest string // of the policy that gave it, where that is not the same each time
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the
@@ -85,6 +88,9 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 	in, err := e.input(&q)
 	if err != nil {
 		return answer{}, ReasonInvalidRequest, err
+	}
+	if e.remote != nil {
+		return e.remote.ask(ctx, in)
 	}
 	// Without a Cancel of ours, every evaluation starts a goroutine for one.
 	c := topdown.NewCancel()
@@ -133,7 +139,7 @@ func answerOf(v any) (a answer, ok bool) {
 	allow, ok1 := value[ast.Boolean](o, allowKey)
 	reason, ok2 := value[ast.String](o, reasonKey)
 	rule, ok3 := value[ast.String](o, ruleKey)
-	a = answer{bool(allow), Reason(reason), string(rule)}
+	a = answer{allow: bool(allow), reason: Reason(reason), rule: string(rule)}
 	return a, ok1 && ok2 && ok3 && a.consistent()
 }
 

@@ -16,7 +16,7 @@ type LiveConfig struct {
 	Read func(ctx context.Context) (Config, error)
 	// Took is told of each policy before it takes effect. If it fails, the one before
 	// stays, and the new one is tried again. May be nil.
-	Took func(ctx context.Context, digest string) error
+	Took func(ctx context.Context, p *PDP) error
 	Now  func() time.Time
 }
 
@@ -114,7 +114,7 @@ func (l *Live) take(ctx context.Context, cfg Config, p *PDP) error {
 		return fmt.Errorf("%s is empty, and the one before is not: write version: 1 alone for a policy that grants nothing", cfg.withDefaults().Name)
 	}
 	if l.cfg.Took != nil && p.Digest() != before.Digest {
-		if err := l.cfg.Took(ctx, p.Digest()); err != nil {
+		if err := l.cfg.Took(ctx, p); err != nil {
 			l.tried = sum{}
 			return err
 		}
@@ -143,5 +143,8 @@ type sum [sha256.Size]byte
 
 func (c Config) sum() sum {
 	parts := map[string]string{"name": c.Name, "access": string(c.Access)}
+	if b := c.Bundle; b != nil {
+		parts["bundle"], parts["bundle name"], parts["key"] = string(b.Tarball), b.Name, b.Key.PEM+" "+b.Key.Algorithm+" "+b.Key.Scope
+	}
 	return sha256.Sum256([]byte(digest(parts, nil)))
 }

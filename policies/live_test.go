@@ -133,8 +133,8 @@ func TestUnrecordedPolicyNeverTakesEffect(t *testing.T) {
 	f, full := &file{content: granting("one")}, errors.New("no space")
 	var took []string
 	var fails error
-	l := policies.NewLive(policies.LiveConfig{Read: f.read, Now: time.Now, Took: func(_ context.Context, digest string) error {
-		took = append(took, digest)
+	l := policies.NewLive(policies.LiveConfig{Read: f.read, Now: time.Now, Took: func(_ context.Context, p *policies.PDP) error {
+		took = append(took, p.Digest())
 		return fails
 	}})
 	if _, err := l.Reload(t.Context()); err != nil {

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ type Config struct {
 	Access  []byte        // access.yaml; an empty document is no policy
 	Name    string        // of Access, for errors and Decision.Rule; default access.yaml
 	Timeout time.Duration // of one decision; default 1 s
+
+	Bundle *Bundle // takes the place of Access
+	OPA    OPA     // decides in the place of what Access compiles to; Access may be empty
 }
 
 func (c Config) withDefaults() Config {
@@ -38,6 +42,8 @@ type PDP struct {
 	digest  string
 	timeout time.Duration
 	cache   *cache
+	foreign bool  // which servers it names is not known
+	serial  int64 // of its bundle
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
@@ -53,6 +59,13 @@ func Load(ctx context.Context, path string) (*PDP, error) {
 // New makes a PDP. The error names file:line:column and what to do, one line for
 // each mistake.
 func New(ctx context.Context, cfg Config) (*PDP, error) {
+	cfg = cfg.withDefaults()
+	switch {
+	case cfg.Bundle != nil:
+		return newFromBundle(ctx, cfg)
+	case cfg.OPA != nil:
+		return newRemote(cfg)
+	}
 	return newPDP(ctx, cfg, embedded)
 }
 
@@ -74,6 +87,9 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	src := sourceFor(doc)
+	if src.data != nil {
+		raw = src.data
+	}
 	e, err := newEngine(ctx, src, doc, raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
@@ -83,17 +99,30 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 
 // Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
 // compiles to, in base64url. Comments, layout, order and the file's name do not
-// change it. It is empty without a policy.
+// change it. It is empty without a policy. That of a policy elsewhere is made of the
+// revisions that its OPA told with the newest answer, or DigestUnknown.
 func (p *PDP) Digest() string {
-	if p == nil {
+	switch {
+	case p == nil:
 		return ""
+	case p.engine != nil && p.engine.remote != nil:
+		return *p.engine.remote.digest.Load()
 	}
 	return p.digest
 }
 
 // Names reports whether any role grants anything on the server: if none does,
-// nobody can use it, which an operator wants to be told.
-func (p *PDP) Names(server string) bool { return p != nil && p.servers[server] }
+// nobody can use it, which an operator wants to be told. Of a policy that is not known
+// by its access.yaml it says yes.
+func (p *PDP) Names(server string) bool { return p != nil && (p.foreign || p.servers[server]) }
+
+// Serial is that of the bundle that p was made of, 0 if it has none.
+func (p *PDP) Serial() int64 {
+	if p == nil {
+		return 0
+	}
+	return p.serial
+}
 
 // Decide answers q. It never fails: an error, a timeout, a panic and an answer
 // that is not a decision are denials, each with its own Reason.
@@ -144,7 +173,7 @@ func (p *PDP) evaluate(ctx context.Context, q Request) (d Decision, final bool) 
 	if reason != "" {
 		return p.deny(reason, err), false
 	}
-	return Decision{allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: p.digest}, true
+	return Decision{allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: cmp.Or(a.digest, p.digest)}, true
 }
 
 // rule adds where in the file it is. That is not in the data, whose digest must
@@ -157,7 +186,7 @@ func (p *PDP) rule(name string) string {
 }
 
 func (p *PDP) deny(r Reason, err error) Decision {
-	return Decision{Reason: r, PolicyDigest: p.digest, Err: err}
+	return Decision{Reason: r, PolicyDigest: p.Digest(), Err: err}
 }
 
 func expired(err error) Reason {

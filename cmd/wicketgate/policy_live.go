@@ -23,8 +23,8 @@ const policyPoll = time.Second
 
 // openPolicy loads the policy. A start with a wrong one fails: nobody is served yet.
 func (h *house) openPolicy(ctx context.Context, cfg houseConfig) error {
-	h.pdp = policies.NewLive(policies.LiveConfig{Read: policies.Files{Access: cfg.Access}.Read, Now: time.Now, Took: func(ctx context.Context, digest string) error {
-		return h.recordPolicy(ctx, cfg, digest, "reload")
+	h.pdp = policies.NewLive(policies.LiveConfig{Read: policies.Files{Access: cfg.Access}.Read, Now: time.Now, Took: func(ctx context.Context, p *policies.PDP) error {
+		return h.recordPolicy(ctx, cfg, p.Digest(), "reload")
 	}})
 	_, err := h.pdp.Reload(ctx)
 	return err
