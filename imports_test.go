@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"internal/revocation": {"internal/identity", "internal/token"},
 	"internal/approval":   {"internal/identity", "internal/audit"},
 	"internal/limit":      {},
+	"internal/opaclient":  {"policies"},
 
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},

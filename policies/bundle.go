@@ -5,7 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -209,4 +215,49 @@ func newFromBundle(ctx context.Context, cfg Config) (*PDP, error) {
 	}
 	p.foreign, p.serial = foreign, o.serial
 	return p, nil
+}
+
+// Check reports whether the key is a public one of its algorithm.
+func (k BundleKey) Check() error {
+	block, _ := pem.Decode([]byte(k.PEM))
+	if block == nil {
+		return errors.New("it has no PUBLIC KEY or CERTIFICATE in PEM")
+	}
+	var public any
+	var err error
+	switch block.Type {
+	case "PUBLIC KEY":
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case "CERTIFICATE":
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
+			public = c.PublicKey
+		}
+	default:
+		return fmt.Errorf("it is a %s: only the public key belongs here", block.Type)
+	}
+	if err != nil {
+		return err
+	}
+	return k.fits(public)
+}
+
+// fits holds the key against the algorithm, by its first letters.
+func (k BundleKey) fits(public any) error {
+	var good bool
+	switch public := public.(type) {
+	case *rsa.PublicKey:
+		if good = strings.HasPrefix(k.Algorithm, "RS") || strings.HasPrefix(k.Algorithm, "PS"); good && public.N.BitLen() < 2048 {
+			return errors.New("an RSA key needs 2048 bits")
+		}
+	case *ecdsa.PublicKey:
+		curves := map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
+		good = curves[k.Algorithm] == public.Curve
+	case ed25519.PublicKey:
+		good = k.Algorithm == "EdDSA"
+	}
+	if !good {
+		return fmt.Errorf("it is no key of %s", k.Algorithm)
+	}
+	return nil
 }

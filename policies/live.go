@@ -31,6 +31,7 @@ type Live struct {
 	mu      sync.Mutex // guards what follows: one reload at a time
 	tried   sum        // of what was last made into a PDP, in vain or not
 	pending sum        // of what Poll has seen once
+	effect  sum        // of what is in effect
 }
 
 // LiveState is how the policy of a Live stands.
@@ -85,12 +86,12 @@ func (l *Live) reload(ctx context.Context, atOnce bool) (bool, error) {
 		return false, l.failed(err)
 	}
 	now := cfg.sum()
-	if now == l.tried {
-		l.pending = now
-		return false, l.State().Err
-	}
-	if !atOnce && now != l.pending {
-		l.pending = now
+	known := now == l.pending || now == l.effect
+	l.pending = now
+	switch {
+	case now == l.effect && l.Current() != nil:
+		return false, l.good(now)
+	case now == l.tried || !atOnce && !known:
 		return false, l.State().Err
 	}
 	p, err := New(ctx, cfg)
@@ -104,7 +105,17 @@ func (l *Live) reload(ctx context.Context, atOnce bool) (bool, error) {
 	if err != nil {
 		return false, l.failed(err)
 	}
+	l.effect = now
 	return true, nil
+}
+
+// good notes that what is there is what is in effect, again.
+func (l *Live) good(now sum) error {
+	l.tried = now
+	if s := l.State(); s.Err != nil {
+		l.state.Store(&LiveState{Digest: s.Digest, Since: s.Since})
+	}
+	return nil
 }
 
 // take puts p into effect.
@@ -143,6 +154,9 @@ type sum [sha256.Size]byte
 
 func (c Config) sum() sum {
 	parts := map[string]string{"name": c.Name, "access": string(c.Access)}
+	for i, m := range c.Rego {
+		parts[fmt.Sprint("rego ", i, " ", m.Name)] = m.Text
+	}
 	if b := c.Bundle; b != nil {
 		parts["bundle"], parts["bundle name"], parts["key"] = string(b.Tarball), b.Name, b.Key.PEM+" "+b.Key.Algorithm+" "+b.Key.Scope
 	}

@@ -19,8 +19,9 @@ type Config struct {
 	Name    string        // of Access, for errors and Decision.Rule; default access.yaml
 	Timeout time.Duration // of one decision; default 1 s
 
-	Bundle *Bundle // takes the place of Access
-	OPA    OPA     // decides in the place of what Access compiles to; Access may be empty
+	Rego   []Module // denials that are added to Access
+	Bundle *Bundle  // takes the place of Access
+	OPA    OPA      // decides in the place of what Access compiles to; Access may be empty
 }
 
 func (c Config) withDefaults() Config {
@@ -75,11 +76,17 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("%s: larger than %d MiB", cfg.Name, maxAccess>>20)
 	}
 	doc, err := parseAccess(cfg.Name, cfg.Access)
+	for _, m := range cfg.Rego {
+		err = errors.Join(err, m.check())
+	}
 	if err != nil {
 		return nil, err
 	}
 	if doc == nil {
 		return &PDP{}, nil
+	}
+	if len(cfg.Rego) > 0 {
+		return nil, errors.New("custom Rego is not evaluated yet")
 	}
 	data, rules := compile(cfg.Name, doc)
 	raw, err := data.canonical()

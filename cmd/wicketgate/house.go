@@ -53,6 +53,7 @@ type houseConfig struct {
 	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
+	PDP           pdpSource
 	Upstreams     []gateway.Upstream
 	TrustFirstUse bool               // approve tool definitions when first seen
 	Users         []identity.Subject // who may log in by a click: development only
@@ -122,6 +123,8 @@ type house struct {
 	ring     *keys.Ring
 	audit    *watchedAudit
 	refusals *audit.Refusals
+
+	policyReport *policyReport
 
 	revocations *revocation.View
 	verifier    *token.Verifier

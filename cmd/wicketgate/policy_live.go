@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,12 +22,21 @@ import (
 // policyPoll is how often a process looks whether its policy has changed.
 const policyPoll = time.Second
 
-// openPolicy loads the policy. A start with a wrong one fails: nobody is served yet.
+// openPolicy loads the policy. A start with a wrong one fails: nobody is served yet. A
+// bundle may come later; until then everything is denied.
 func (h *house) openPolicy(ctx context.Context, cfg houseConfig) error {
-	h.pdp = policies.NewLive(policies.LiveConfig{Read: policies.Files{Access: cfg.Access}.Read, Now: time.Now, Took: func(ctx context.Context, p *policies.PDP) error {
+	h.pdp = policies.NewLive(policies.LiveConfig{Read: cfg.readPolicy, Now: time.Now, Took: func(ctx context.Context, p *policies.PDP) error {
+		if err := keepSerial(cfg.Data, p.Serial()); err != nil {
+			return err
+		}
 		return h.recordPolicy(ctx, cfg, p.Digest(), "reload")
 	}})
+	h.policyReport = &policyReport{live: h.pdp, log: cfg.Log, metrics: cfg.Metrics}
 	_, err := h.pdp.Reload(ctx)
+	if cfg.PDP.Bundle != nil && ctx.Err() == nil {
+		h.policyReport.say(false, err)
+		return nil
+	}
 	return err
 }
 
@@ -36,7 +46,7 @@ func (h *house) recordPolicy(ctx context.Context, cfg houseConfig, digest, how s
 	if h.audit == nil {
 		return nil
 	}
-	return h.audit.Record(ctx, audit.Event{Kind: audit.Policy, Action: "policy/" + how, PolicyDigest: digest, Rule: cfg.Access})
+	return h.audit.Record(ctx, audit.Event{Kind: audit.Policy, Action: "policy/" + how, PolicyDigest: digest, Rule: cfg.policyName()})
 }
 
 // watchPolicy has the policy follow its files, and SIGHUP at once.
@@ -46,15 +56,49 @@ func (h *house) watchPolicy(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 	}
-	r := &policyReport{live: h.pdp, log: cfg.Log, metrics: cfg.Metrics}
 	if cfg.Metrics != nil {
 		cfg.Metrics.watchPolicy(h.pdp)
 	}
+	elsewhere := h.followElsewhere(cfg)
 	h.closers = append(h.closers,
-		every(policyPoll, cfg.Log, "look for another policy", func(ctx context.Context) error { r.say(h.pdp.Poll(ctx)); return nil }),
-		atHangup(func(ctx context.Context) { r.say(h.pdp.Reload(ctx)) }))
+		every(policyPoll, cfg.Log, "look for another policy", func(ctx context.Context) error {
+			h.policyReport.say(elsewhere(ctx, h.pdp.Poll))
+			return nil
+		}),
+		atHangup(func(ctx context.Context) {
+			if b := cfg.PDP.Bundle; b != nil && b.server != nil {
+				b.server.Now()
+			}
+			h.policyReport.say(elsewhere(ctx, h.pdp.Reload))
+		}))
 	return nil
 }
+
+// followElsewhere notices when an OPA elsewhere has another policy, or does not answer.
+func (h *house) followElsewhere(cfg houseConfig) func(context.Context, func(context.Context) (bool, error)) (bool, error) {
+	var mu sync.Mutex // guards known: which policy it had
+	known := h.pdp.Digest()
+	return func(ctx context.Context, reload func(context.Context) (bool, error)) (bool, error) {
+		changed, err := reload(ctx)
+		if err != nil || cfg.PDP.OPA == nil {
+			return changed, err
+		}
+		if err := h.pdp.Current().Probe(ctx); err != nil {
+			return changed, &silentError{fmt.Errorf("%s: %w", cfg.PDP.OPAURL, err)}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		now := h.pdp.Digest()
+		if now == known {
+			return changed, nil
+		}
+		known = now
+		return true, h.recordPolicy(ctx, cfg, now, "reload")
+	}
+}
+
+// silentError says that an OPA elsewhere gives no answer.
+type silentError struct{ error }
 
 // policyReport says what came of looking for another policy, once.
 type policyReport struct {
@@ -81,13 +125,16 @@ func (r *policyReport) say(changed bool, err error) {
 		r.log.Info("another policy is in effect", "policy_digest", digest)
 		r.count("ok")
 	case err == nil && said != "":
-		r.log.Info("the policy is valid again", "policy_digest", digest)
+		r.log.Info("the policy is good again", "policy_digest", digest)
+	case errors.As(err, new(*silentError)):
+		if r.last != said {
+			r.log.Error("the OPA that decides does not: everything is denied", "error", err)
+		}
 	case err != nil && r.last != said:
 		for i, line := range strings.Split(r.last, "\n") {
-			if i == maxLines {
-				break
+			if i < maxLines {
+				r.log.Error("the policy was refused: "+stays(digest), "error", line)
 			}
-			r.log.Error("the policy was refused: "+stays(digest), "error", line)
 		}
 		r.count("failed")
 	}
@@ -108,9 +155,12 @@ func stays(digest string) string {
 }
 
 // policyCheck warns of a policy that was refused while the one before does its work.
-func (h *house) policyCheck(context.Context) error {
+func (h *house) policyCheck(ctx context.Context) error {
 	s := h.pdp.State()
 	if s.Err == nil {
+		if err := h.pdp.Current().Probe(ctx); err != nil {
+			return fmt.Errorf("the OPA that decides does not, everything is denied: %w", err)
+		}
 		return nil
 	}
 	line, _, _ := strings.Cut(s.Err.Error(), "\n")
