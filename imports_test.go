@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"internal/pgtest":    {"internal/postgres", "internal/needed"},
 	"internal/spiretest": {"internal/freeport", "internal/needed"},
 	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/opatest":   {"internal/freeport", "internal/needed"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
 	"internal/demomail":  {"internal/identity", "internal/token"},
