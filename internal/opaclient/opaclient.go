@@ -73,11 +73,16 @@ func dial(local bool) func(ctx context.Context, network, address string) (net.Co
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := c.RemoteAddr().(*net.TCPAddr); local && (!ok || !tcp.IP.IsLoopback()) {
+		if local && !thisMachine(c.RemoteAddr()) {
 			return nil, errors.Join(errors.New("http, and not this machine"), c.Close())
 		}
 		return c, nil
 	}
+}
+
+func thisMachine(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // send adds the bearer token.
