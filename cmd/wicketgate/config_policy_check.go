@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 // their own places.
 func (c configCheck) policy(ctx context.Context) {
 	p, h := c.s.PDP, &c.s.house
-	if !c.good("policy") || !c.good("pdp") {
+	if !c.whole("policy") || !c.whole("pdp") {
 		return
 	}
 	switch {
@@ -38,7 +39,7 @@ func (c configCheck) policy(ctx context.Context) {
 	c.policyBundle(p.Bundle)
 	c.policyOPA(p.OPA)
 	switch {
-	case !c.good("policy") || !c.good("pdp"):
+	case !c.whole("policy") || !c.whole("pdp"):
 	case p.Bundle == nil:
 		c.policyFiles(ctx)
 	case p.Bundle.Path != "":
@@ -104,12 +105,12 @@ func (c configCheck) policyBundle(b *BundleConfig) {
 			c.refuse(at+"."+key, "%s.%s goes with url only: remove it", at, key)
 		}
 	}
-	if pem, err := os.ReadFile(c.file(b.KeyFile)); err != nil && c.good(at+".key_file") {
-		c.refuse(at+".key_file", "%s.key_file: %v", at, err)
-	} else if source.key.PEM = string(pem); c.good(at) {
-		if err := source.key.Check(); err != nil {
-			c.refuse(at+".key_file", "%s.key_file: %s: %v", at, c.file(b.KeyFile), err)
-		}
+	pem, err := os.ReadFile(c.file(b.KeyFile))
+	if source.key.PEM = string(pem); err == nil {
+		err = source.key.Check()
+	}
+	if err != nil {
+		c.refuse(at+".key_file", "%s.key_file: %s: %v", at, c.file(b.KeyFile), err)
 	}
 	source.path = c.file(b.Path)
 	if b.URL != "" {
@@ -147,5 +148,10 @@ func (c configCheck) opaPlace(at, raw, tokenFile, ca string) (cfg opaclient.Conf
 		}
 		cfg.CAs = pool
 	}
-	return cfg, c.good(at)
+	return cfg, c.whole(at)
+}
+
+// whole reports whether nothing was wrong so far at path, around it, or below.
+func (c configCheck) whole(path string) bool {
+	return c.good(path) && !slices.ContainsFunc(c.mistakes, func(m mistake) bool { return strings.HasPrefix(m.path, path+".") || strings.HasPrefix(m.path, path+"[") })
 }
