@@ -7,36 +7,45 @@ import (
 	"io"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/wicketgate/wicketgate/internal/identity"
 )
 
-// document is a checked access.yaml. It grows by keys of a role (hours), and by
-// tools as a mapping from name to conditions beside the list.
+// document is a checked access.yaml.
 type document struct {
-	roles []role
+	hours   map[string]hours
+	risks   map[string]*conditions
+	facts   map[string]*serverFacts
+	roles   []role
+	denials []denial
+	lines   map[string]int // of each condition, by its path
 }
 
-type role struct {
-	name                   string
-	users, clients, groups []string
-	patterns               []identity.Pattern // of workloads, in the list of clients
-	when                   map[string][]any   // a claim and the values, one of which it must have
-	servers                []server
+// whose are all callers that the document names.
+func (doc *document) whose() (out []who) {
+	for _, r := range doc.roles {
+		out = append(out, r.who)
+	}
+	for _, d := range doc.denials {
+		if d.who != nil {
+			out = append(out, *d.who)
+		}
+	}
+	return out
 }
 
 // parseAccess reads access.yaml; file is its name in errors. An empty document
 // is nil. The error has a line for each mistake.
 func parseAccess(file string, b []byte) (*document, error) {
-	p := &parser{file: file}
+	p := newParser(file)
 	root, err := p.decode(b)
 	if err != nil || root == nil {
 		return nil, err
 	}
 	doc := p.document(root)
+	for i := 0; i < len(p.deferred); i++ {
+		p.deferred[i]()
+	}
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}
@@ -82,19 +91,25 @@ func (p *parser) syntax(err error) error {
 	return fmt.Errorf("%s:%d:1: not valid YAML: %s", p.file, line, text)
 }
 
+// document reads what is referred to before what refers to it, wherever they stand.
 func (p *parser) document(n *yaml.Node) *document {
-	f := p.fields(n, "access.yaml", "version", "roles")
+	f := p.fields(n, "access.yaml", "version", "hours", "risks", "servers", "templates", "roles", "deny")
 	if f == nil {
 		return nil
 	}
 	p.version(n, f["version"])
-	doc := &document{}
-	if f["roles"] == nil {
-		return doc
+	p.hoursSection(f["hours"])
+	define(f["risks"], p.risks)
+	define(f["roles"], p.roles)
+	doc := &document{hours: p.windows, risks: p.risksSection(f["risks"]), facts: p.serversSection(f["servers"])}
+	p.templatesSection(f["templates"])
+	if f["roles"] != nil {
+		for _, e := range p.entries(f["roles"], "roles", "role") {
+			doc.roles = append(doc.roles, p.role(e))
+		}
 	}
-	for _, e := range p.entries(f["roles"], "roles", "role") {
-		doc.roles = append(doc.roles, p.role(e))
-	}
+	doc.denials = p.denySection(f["deny"])
+	doc.lines = p.lines
 	return doc
 }
 
@@ -108,52 +123,6 @@ func (p *parser) version(root, n *yaml.Node) {
 	}
 }
 
-var roleName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
-
-func (p *parser) role(e entry) role {
-	r := role{name: e.key.Value}
-	if !roleName.MatchString(r.name) {
-		p.errorf(e.key, "role name %s: use 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit", shown(e.key))
-	}
-	f := p.fields(e.value, "a role", "who", "when", "servers")
-	if f == nil {
-		return r
-	}
-	if f["who"] == nil {
-		p.errorf(e.key, "role %s has no who: add who: {users: [NAME]}, {clients: [CLIENT_ID]} or {groups: [GROUP]}", shown(e.key))
-	} else {
-		p.who(f["who"], &r)
-	}
-	r.when = p.when(f["when"])
-	if f["servers"] == nil {
-		p.errorf(e.key, "role %s has no servers: add servers: {SERVER: {tools: [TOOL]}}", shown(e.key))
-		return r
-	}
-	for _, s := range p.entries(f["servers"], "servers", "server") {
-		r.servers = append(r.servers, p.server(s))
-	}
-	return r
-}
-
-func (p *parser) who(n *yaml.Node, r *role) {
-	f := p.fields(n, "who", "users", "clients", "groups")
-	if f == nil {
-		return
-	}
-	if len(n.Content) == 0 {
-		p.errorf(n, "who names nobody: add users: [NAME], clients: [CLIENT_ID] or groups: [GROUP]")
-	}
-	r.users = p.names(f["users"], "users", "user", checkUser)
-	for _, name := range p.names(f["clients"], "clients", "client", checkClient) {
-		if pattern, err := identity.ParsePattern(name); err == nil && pattern.Any() {
-			r.patterns = append(r.patterns, pattern)
-		} else {
-			r.clients = append(r.clients, name)
-		}
-	}
-	r.groups = p.names(f["groups"], "groups", "group", checkGroup)
-}
-
 func (p *parser) names(n *yaml.Node, list, what string, check func(string) error) []string {
 	var out []string
 	for _, item := range p.list(n, list, what) {
@@ -163,47 +132,4 @@ func (p *parser) names(n *yaml.Node, list, what string, check func(string) error
 		out = append(out, item.Value)
 	}
 	return out
-}
-
-// errWildcard is for who writes "*" and means everybody.
-var errWildcard = errors.New("there is no wildcard here, name each one")
-
-func checkUser(s string) error {
-	switch {
-	case s == "*":
-		return errWildcard
-	case likeSPIFFEID(s):
-		return errors.New("a workload is no user: name it in clients")
-	}
-	_, err := identity.ParseSubject(s)
-	return err
-}
-
-// checkClient takes a client_id, and of what looks like a SPIFFE ID only one or a
-// pattern: no workload could have another name.
-func checkClient(s string) (err error) {
-	switch star := strings.Contains(s, "*"); {
-	case likeSPIFFEID(s) && star:
-		_, err = identity.ParsePattern(s)
-	case likeSPIFFEID(s):
-		_, err = identity.ParseSPIFFEID(s)
-	case star:
-		err = fmt.Errorf("%w; %w", errWildcard, identity.ErrBadPattern)
-	default:
-		_, err = identity.ParseClientID(s)
-	}
-	return err
-}
-
-func checkGroup(s string) error {
-	if s == "*" {
-		return errWildcard
-	}
-	return checkName(s)
-}
-
-// likeSPIFFEID reports whether somebody meant s to be a SPIFFE ID, in any case.
-func likeSPIFFEID(s string) bool {
-	const scheme = "spiffe:"
-	return len(s) >= len(scheme) && strings.EqualFold(s[:len(scheme)], scheme)
 }

@@ -213,7 +213,7 @@ func newFromBundle(ctx context.Context, cfg Config) (*PDP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", b.Name, err)
 	}
-	p.foreign, p.serial = foreign, o.serial
+	p.foreign, p.ours, p.serial = foreign, !foreign, o.serial
 	return p, nil
 }
 

@@ -21,10 +21,43 @@ type key struct {
 	server, tool, prompt string
 	resource             [sha256.Size]byte // of what resourceKey hashes
 	login                [sha256.Size]byte // of what r.login hashes
+	hours                string            // the names of those open
+	rule                 string
+	with                 state
 }
 
-func (r reads) keyOf(q *Request) key {
-	return key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, q.Prompt, q.resourceKey(), r.login(q)}
+// state is what differs between two questions, and is said in a bit each.
+type state uint8
+
+const (
+	isBound state = 1 << iota
+	isVisible
+	isObserving
+	hasNoTime // which is not a time at which no hours are open
+)
+
+func (r reads) keyOf(q *Request, n need, c *clocks) key {
+	k := key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, q.Prompt, q.resourceKey(), r.login(q, n), "", "", 0}
+	if r.has("hours", n) {
+		if open := c.at(q.Time); open != nil {
+			k.hours = open.key
+		} else {
+			k.with |= hasNoTime
+		}
+	}
+	if r.has("rule", n) {
+		k.rule = q.Rule
+	}
+	for _, s := range []struct {
+		name string
+		is   bool
+		bit  state
+	}{{"bound", q.Bound, isBound}, {"visible", q.visible(), isVisible}, {"observe", q.observing, isObserving}} {
+		if s.is && r.has(s.name, n) {
+			k.with |= s.bit
+		}
+	}
+	return k
 }
 
 // resourceKey hashes the URI or the template, which may be long, and tells the one
@@ -42,11 +75,11 @@ func (q *Request) resourceKey() (sum [sha256.Size]byte) {
 // login hashes what the policy reads of the subject's login: two tokens of one
 // name may differ in it, and must not share an answer. It is zero where there is
 // nothing to read.
-func (r reads) login(q *Request) (sum [sha256.Size]byte) {
+func (r reads) login(q *Request, n need) (sum [sha256.Size]byte) {
 	if len(q.Groups) == 0 && len(q.Claims) == 0 && q.ACR == "" && q.AuthTime.IsZero() {
 		return sum // as of every workload: it shall cost nothing
 	}
-	b := r.appendLogin(make([]byte, 0, 1<<10), q)
+	b := r.appendLogin(make([]byte, 0, 1<<10), q, n)
 	if len(b) == 0 {
 		return sum
 	}
@@ -55,7 +88,7 @@ func (r reads) login(q *Request) (sum [sha256.Size]byte) {
 
 // appendLogin writes each part with its name and length before it, so that no two
 // logins run together to the same bytes.
-func (r reads) appendLogin(b []byte, q *Request) []byte {
+func (r reads) appendLogin(b []byte, q *Request, n need) []byte {
 	begin := func(name byte, size int) { b = binary.AppendUvarint(append(b, name), uint64(size)) }
 	if r["groups"] {
 		for _, g := range q.Groups {
@@ -63,15 +96,15 @@ func (r reads) appendLogin(b []byte, q *Request) []byte {
 			b = append(b, g...)
 		}
 	}
-	if r["claims"] && len(q.Claims) > 0 {
+	if (r.has("claims", n) || r["claim_values"]) && len(q.Claims) > 0 {
 		begin('c', len(q.Claims))
 		b = append(b, q.Claims...)
 	}
-	if r["acr"] && q.ACR != "" {
+	if r.has("acr", n) && q.ACR != "" {
 		begin('a', len(q.ACR))
 		b = append(b, q.ACR...)
 	}
-	if r["auth_time"] && !q.AuthTime.IsZero() {
+	if r.has("auth_time", n) && !q.AuthTime.IsZero() {
 		b = binary.AppendVarint(append(b, 't'), q.AuthTime.Unix())
 	}
 	return b
@@ -108,6 +141,7 @@ func (c *cache) get(k key) (Decision, bool) {
 // body, which must not stay in memory for them.
 func (c *cache) put(k key, d Decision) {
 	k.action, k.server, k.tool, k.prompt = Action(strings.Clone(string(k.action))), strings.Clone(k.server), strings.Clone(k.tool), strings.Clone(k.prompt)
+	k.rule = strings.Clone(k.rule)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= c.max {

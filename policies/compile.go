@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -13,17 +14,25 @@ import (
 
 // data is what access.yaml compiles to, and what access.rego looks up.
 type data struct {
-	Users    map[string]roleSet  `json:"users"`
-	Clients  map[string]roleSet  `json:"clients"`
-	Patterns map[string]roleSet  `json:"patterns"` // what a client may match, not what it may be called
-	Groups   map[string]roleSet  `json:"groups"`
-	Roles    map[string]roleData `json:"roles"`
+	Users     map[string]roleSet     `json:"users"`
+	Clients   map[string]roleSet     `json:"clients"`
+	Patterns  map[string]roleSet     `json:"patterns"` // what a client may match, not what it may be called
+	Groups    map[string]roleSet     `json:"groups"`
+	Claims    map[string]roleSet     `json:"claims,omitempty"` // by claim and value, see claimKey
+	Roles     map[string]roleData    `json:"roles"`
+	Facts     map[string]factData    `json:"facts,omitempty"` // by server
+	Risks     map[string]*conditions `json:"risks,omitempty"`
+	Denials   map[string]denialData  `json:"denials,omitempty"`   // by server
+	Approvals map[string]askedGrant  `json:"approvals,omitempty"` // by the rule that may ask for one
 }
 
+// roleSet has roles, and denials by their rule, which no role is called.
 type roleSet map[string]bool
 
 type roleData struct {
-	When    map[string][]any        `json:"when"` // never null: a role without is no role
+	When    map[string][]any        `json:"when"`           // never null: a role without is no role
+	Asks    *conditions             `json:"asks,omitempty"` // of all that it grants
+	Risk    string                  `json:"risk,omitempty"`
 	Servers map[string]serverGrants `json:"servers"`
 }
 
@@ -36,51 +45,208 @@ type serverGrants struct {
 	Prompts       map[string]grant `json:"prompts,omitempty"`
 }
 
-// grant is one line of access.yaml. Conditions will be further members.
+// grant is one line of access.yaml.
 type grant struct {
-	Rule string `json:"rule"` // its path, unique in the document
+	Rule string      `json:"rule"`           // its path, unique in the document
+	Asks *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
+	Risk string      `json:"risk,omitempty"`
+}
+
+// fact is what holds of a tool, resource, prompt or server whoever grants it.
+type fact struct {
+	Asks *conditions `json:"asks"`
+	Risk string      `json:"risk,omitempty"`
+}
+
+type factData struct {
+	All       *fact           `json:"all,omitempty"`
+	Tools     map[string]fact `json:"tools,omitempty"`
+	Resources map[string]fact `json:"resources,omitempty"`
+	Prompts   map[string]fact `json:"prompts,omitempty"`
+}
+
+type denialData struct {
+	Tools     map[string][]deniedData `json:"tools,omitempty"`
+	Resources map[string][]deniedData `json:"resources,omitempty"`
+	Prompts   map[string][]deniedData `json:"prompts,omitempty"`
+}
+
+type deniedData struct {
+	Rule  string `json:"rule"`
+	Who   bool   `json:"who,omitempty"`   // only those who have the rule among their roles
+	Hours string `json:"hours,omitempty"` // only then
+}
+
+type askedGrant struct {
+	Role   string `json:"role"`
+	Server string `json:"server"`
+	Grant  grant  `json:"grant"`
+}
+
+// compiler turns a document into data.
+type compiler struct {
+	doc  *document
+	file string
+	data data
+	at   map[string]string // for each rule and condition where it is written
 }
 
 // compile returns the data, and for each rule where it is written.
 func compile(file string, doc *document) (data, map[string]string) {
-	d := data{Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Roles: map[string]roleData{}}
-	at := map[string]string{}
-	for _, r := range doc.roles {
-		addRole(d.Users, r.users, r.name)
-		addRole(d.Clients, r.clients, r.name)
-		for _, pattern := range r.patterns {
-			addRole(d.Patterns, []string{pattern.String()}, r.name)
-		}
-		addRole(d.Groups, r.groups, r.name)
-		servers := map[string]serverGrants{}
-		for _, s := range r.servers {
-			servers[s.name] = s.grants("roles."+r.name+".servers."+s.name, file, at)
-		}
-		d.Roles[r.name] = roleData{r.when, servers}
+	c := compiler{doc, file, data{
+		Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Claims: map[string]roleSet{},
+		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{},
+	}, map[string]string{}}
+	for path, line := range doc.lines {
+		c.place(path, line)
 	}
-	return d, at
+	for name, r := range doc.risks {
+		if !r.empty() {
+			c.data.Risks[name] = r
+		}
+	}
+	for name, f := range doc.facts {
+		if compiled, ok := f.compile(); ok {
+			c.data.Facts[name] = compiled
+		}
+		rule := "servers." + name // of who has no grant in observe mode
+		c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
+	}
+	for _, r := range doc.roles {
+		c.role(r)
+	}
+	for _, d := range slices.SortedFunc(slices.Values(doc.denials), func(a, b denial) int { return cmp.Compare(a.name, b.name) }) {
+		c.denial(d)
+	}
+	return c.data, c.at
 }
 
-// grants compiles one server of a role; path is its own in the document.
-func (s server) grants(path, file string, at map[string]string) serverGrants {
-	named := func(list string, items []item) (all *grant, by map[string]grant) {
+func (c compiler) place(path string, line int) { c.at[path] = fmt.Sprintf("%s:%d", c.file, line) }
+
+func (c compiler) role(r role) {
+	c.who(r.who, r.name)
+	c.place("roles."+r.name, r.line)
+	out := roleData{When: r.when, Risk: r.risk, Servers: map[string]serverGrants{}}
+	if !r.asks.empty() || r.risk != "" {
+		out.Asks = r.asks
+	}
+	for _, s := range r.servers {
+		out.Servers[s.name] = c.grants(r, s)
+	}
+	c.data.Roles[r.name] = out
+}
+
+func (c compiler) who(w who, role string) {
+	addRole(c.data.Users, w.users, role)
+	addRole(c.data.Clients, w.clients, role)
+	for _, pattern := range w.patterns {
+		addRole(c.data.Patterns, []string{pattern.String()}, role)
+	}
+	addRole(c.data.Groups, w.groups, role)
+	for claim, values := range w.claims {
+		for _, v := range values {
+			addRole(c.data.Claims, []string{claimKey(claim, v)}, role)
+		}
+	}
+}
+
+// grants compiles one server of a role.
+func (c compiler) grants(r role, s server) serverGrants {
+	named := func(k int) (all *grant, by map[string]grant) {
 		by = map[string]grant{}
-		for _, i := range items {
-			rule := path + "." + list + "." + i.name
-			at[rule] = fmt.Sprintf("%s:%d", file, i.line)
+		for _, i := range s.lists[k] {
+			g := grant{Rule: "roles." + r.name + ".servers." + s.name + "." + kinds[k].list + "." + i.name}
+			if i.asks != nil && (!i.asks.empty() || i.asks.risk != "") {
+				g.Asks, g.Risk = i.asks, i.asks.risk
+			}
+			c.place(g.Rule, i.line)
+			if c.mayAsk(r, s.name, k, i) {
+				c.data.Approvals[g.Rule] = askedGrant{r.name, s.name, g}
+			}
 			if i.name == every {
-				all = &grant{rule}
+				all = &g
 			} else {
-				by[i.name] = grant{rule}
+				by[i.name] = g
 			}
 		}
 		return all, by
 	}
 	var g serverGrants
-	g.EveryTool, g.Tools = named("tools", s.tools)
-	g.EveryResource, g.Resources = named("resources", s.resources)
-	g.EveryPrompt, g.Prompts = named("prompts", s.prompts)
+	g.EveryTool, g.Tools = named(tools)
+	g.EveryResource, g.Resources = named(resources)
+	g.EveryPrompt, g.Prompts = named(prompts)
 	return g
+}
+
+// mayAsk reports whether a grant may ask for an approval, by whatever applies to it.
+func (c compiler) mayAsk(r role, server string, k int, i item) bool {
+	risks := []string{r.risk}
+	asks := []*conditions{r.asks, i.asks}
+	if f := c.doc.facts[server]; f != nil {
+		asks = append(asks, f.all)
+		for _, of := range f.lists[k] {
+			if of.name == i.name || k == resources || i.name == every || of.name == every {
+				asks = append(asks, of.asks)
+			}
+		}
+	}
+	for _, a := range asks {
+		if a != nil {
+			risks = append(risks, a.risk)
+		}
+	}
+	for _, risk := range risks {
+		asks = append(asks, c.doc.risks[risk])
+	}
+	return slices.ContainsFunc(asks, func(a *conditions) bool {
+		return a != nil && slices.ContainsFunc(a.Needs, func(a atom) bool { return a.Is == "approval" })
+	})
+}
+
+func (f *serverFacts) compile() (out factData, any bool) {
+	one := func(c *conditions) (fact, bool) {
+		if c == nil || c.empty() && c.risk == "" {
+			return fact{}, false
+		}
+		any = true
+		return fact{c, c.risk}, true
+	}
+	if all, ok := one(f.all); ok {
+		out.All = &all
+	}
+	lists := [3]*map[string]fact{&out.Tools, &out.Resources, &out.Prompts}
+	for k, items := range f.lists {
+		for _, i := range items {
+			if of, ok := one(i.asks); ok {
+				if *lists[k] == nil {
+					*lists[k] = map[string]fact{}
+				}
+				(*lists[k])[i.name] = of
+			}
+		}
+	}
+	return out, any
+}
+
+func (c compiler) denial(d denial) {
+	rule := "deny." + d.name
+	c.place(rule, d.line)
+	if d.who != nil {
+		c.who(*d.who, rule)
+	}
+	for _, s := range d.servers {
+		of := c.data.Denials[s.name]
+		lists := [3]*map[string][]deniedData{&of.Tools, &of.Resources, &of.Prompts}
+		for k, items := range s.lists {
+			for _, i := range items {
+				if *lists[k] == nil {
+					*lists[k] = map[string][]deniedData{}
+				}
+				(*lists[k])[i.name] = append((*lists[k])[i.name], deniedData{rule, d.who != nil, d.hours})
+			}
+		}
+		c.data.Denials[s.name] = of
+	}
 }
 
 // servers are the servers that some role grants anything on.
@@ -88,28 +254,10 @@ func (d *document) servers() map[string]bool {
 	named := map[string]bool{}
 	for _, r := range d.roles {
 		for _, s := range r.servers {
-			named[s.name] = named[s.name] || len(s.tools)+len(s.resources)+len(s.prompts) > 0
+			named[s.name] = named[s.name] || s.any()
 		}
 	}
 	return named
-}
-
-// unread are the members of the input that access.rego asks for and no role needs:
-// without them nothing is built, hashed or answered apart for their sake.
-func (d *document) unread() []string {
-	needed := map[string]bool{"resource_prefixes": newPrefixes(d).longest > 0}
-	need := func(name string, size int) { needed[name] = needed[name] || size > 0 }
-	for _, r := range d.roles {
-		need("patterns", len(r.patterns))
-		need("groups", len(r.groups))
-		need("claims", len(r.when))
-		for _, s := range r.servers {
-			need("resource", len(s.resources))
-			need("prompt", len(s.prompts))
-		}
-	}
-	optional := []string{"patterns", "groups", "claims", "resource", "resource_prefixes", "prompt"}
-	return slices.DeleteFunc(optional, func(name string) bool { return needed[name] })
 }
 
 func addRole(of map[string]roleSet, names []string, role string) {

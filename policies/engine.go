@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -24,18 +25,20 @@ const query = "data.wicketgate.access.decision"
 type source struct {
 	modules map[string]string // by file name
 	data    []byte            // JSON, in the place of what access.yaml compiles to; may be nil
-	unread  []string          // members of the input that are left out although a module mentions them
 	options []func(*rego.Rego)
 }
 
-func embedded(doc *document) source {
-	return source{modules: map[string]string{"policies/access.rego": accessRego}, unread: doc.unread()}
+const embeddedName = "policies/access.rego"
+
+func embedded(*document) source {
+	return source{modules: map[string]string{embeddedName: accessRego}}
 }
 
 // engine is a prepared query over data that never changes.
 type engine struct {
 	query   rego.PreparedEvalQuery
 	reads   reads
+	targets targets // what the embedded policy reads besides; nil of another
 	members []member
 	remote  *remote // in the place of query; may be nil
 }
@@ -67,19 +70,15 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	if err != nil {
 		return nil, err
 	}
-	r := readsOf(compiler.Modules)
-	for _, name := range src.unread {
-		delete(r, name)
+	if src.modules[embeddedName] != accessRego || src.data != nil { // doc may not tell what this data needs
+		r := readsOf(compiler.Modules)
+		return &engine{query: q, reads: r, members: r.members(doc)}, nil
 	}
-	return &engine{query: q, reads: r, members: r.members(doc)}, nil
-}
-
-// answer is what the Rego says.
-type answer struct {
-	allow  bool
-	reason Reason
-	rule   string
-	digest string // of the policy that gave it, where that is not the same each time
+	own := maps.Clone(compiler.Modules)
+	delete(own, embeddedName) // of which doc knows what it reads
+	r := readsOf(own)
+	maps.Copy(r, doc.reads())
+	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the
@@ -111,8 +110,12 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 }
 
 func (e *engine) input(q *Request) (ast.Object, error) {
+	need := e.targets.of(q)
 	items := make([][2]*ast.Term, 0, len(e.members))
 	for _, m := range e.members {
+		if m.need != 0 && m.need&need == 0 {
+			continue
+		}
 		v, err := m.value(q)
 		if err != nil {
 			return nil, err
@@ -122,43 +125,6 @@ func (e *engine) input(q *Request) (ast.Object, error) {
 		}
 	}
 	return ast.NewObject(items...), nil
-}
-
-var (
-	allowKey  = ast.InternedTerm("allow")
-	reasonKey = ast.InternedTerm("reason")
-	ruleKey   = ast.InternedTerm("rule")
-)
-
-// answerOf takes {allow: bool, reason: string, rule: string} and nothing else.
-func answerOf(v any) (a answer, ok bool) {
-	o, ok := v.(ast.Object)
-	if !ok || o.Len() != 3 {
-		return a, false
-	}
-	allow, ok1 := value[ast.Boolean](o, allowKey)
-	reason, ok2 := value[ast.String](o, reasonKey)
-	rule, ok3 := value[ast.String](o, ruleKey)
-	a = answer{allow: bool(allow), reason: Reason(reason), rule: string(rule)}
-	return a, ok1 && ok2 && ok3 && a.consistent()
-}
-
-// consistent: a policy has its own reasons, and only one of them allows.
-func (a answer) consistent() bool {
-	switch a.reason {
-	case ReasonAllowed:
-		return a.allow
-	case ReasonNoRole, ReasonNotGranted, ReasonUnknownAction:
-		return !a.allow
-	}
-	return false
-}
-
-func value[T ast.Value](o ast.Object, k *ast.Term) (v T, ok bool) {
-	if t := o.Get(k); t != nil {
-		v, ok = t.Value.(T)
-	}
-	return v, ok
 }
 
 // capabilities are the built-ins that a policy may use: pure functions of the

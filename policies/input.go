@@ -19,6 +19,7 @@ const (
 	maxTool   = 128
 	maxAction = 64
 	maxName   = 256 // bytes of a group, of a claim's name
+	maxRule   = maxURI + 256
 )
 
 // Bounds of what a token says of a person, as package token has them.
@@ -38,7 +39,9 @@ func (q *Request) check() Reason {
 		return ReasonInvalidRequest
 	case q.Arguments != nil && (!q.Arguments.IsValid() || q.Arguments.Kind() != '{'):
 		return ReasonInvalidRequest
-	case len(q.Groups) > maxGroups || len(q.Claims) > maxClaims:
+	case len(q.Groups) > maxGroups || len(q.Claims) > maxClaims || len(q.Rule) > maxRule:
+		return ReasonInvalidRequest
+	case q.Action == ActionApprove && q.Rule == "":
 		return ReasonInvalidRequest
 	}
 	return ""
@@ -63,8 +66,11 @@ func (q *Request) namesOne() bool {
 			return false
 		}
 	}
-	if q.Action == ActionSession {
+	switch q.Action {
+	case ActionSession:
 		return named == 0
+	case ActionApprove:
+		return named == 1 && q.Template == ""
 	}
 	return named <= 1 && (q.Resource == "" || q.Template == "")
 }
@@ -98,15 +104,25 @@ func validTool(s string) bool {
 }
 
 // The members of the input document.
-var inputNames = []string{"kind", "name", "patterns", "client_id", "actors", "groups", "claims", "acr", "auth_time", "action", "server", "tool", "resource", "resource_prefixes", "prompt", "arguments", "definition_digest", "time_ns"}
+var inputNames = []string{
+	"kind", "name", "patterns", "client_id", "actors", "groups", "claims", "claim_values", "acr", "auth_time", "bound",
+	"action", "server", "tool", "resource", "resource_prefixes", "resource_marks", "prompt", "visible", "rule",
+	"arguments", "argument_hosts", "argument_paths", "argument_doubts", "definition_digest", "time_ns", "hours", "observe",
+}
 
 // reads is which members of the input a policy mentions: only those are built,
 // and an answer can depend on no others.
 type reads map[string]bool
 
-// onlyKey reports whether the answer to q depends on nothing but r.keyOf(q).
-func (r reads) onlyKey(q *Request) bool {
-	return !r["actors"] && !r["definition_digest"] && !r["time_ns"] && (!r["arguments"] || q.Arguments == nil)
+// has reports whether the answer may depend on the member, which n may have.
+func (r reads) has(name string, n need) bool { return n&conditional[name] != 0 || r[name] }
+
+// onlyKey reports whether the answer to q depends on nothing but r.keyOf(q, n).
+func (r reads) onlyKey(q *Request, n need) bool {
+	if r["actors"] || r["definition_digest"] || r.has("time_ns", n) {
+		return false
+	}
+	return q.Arguments == nil || !r.has("arguments", n) && !r["argument_hosts"] && !r["argument_paths"] && !r["argument_doubts"]
 }
 
 // readsOf finds the members that the compiled modules mention; a mention of the
@@ -141,13 +157,21 @@ func readsOf(modules map[string]*ast.Module) reads {
 type member struct {
 	name  *ast.Term
 	value func(q *Request) (*ast.Term, error)
+	need  need // it is made only where that is needed; 0: always
 }
 
-// members lists those that r has. Names are sorted, values are made per request.
-func (r reads) members(doc *document) []member {
+// members lists those that r has, for every question, and, if the policy is that of doc
+// and so says what it needs, the others that some tool needs. Values are made per request.
+func (r reads) members(doc *document) []member { return r.membersOf(doc, 0) }
+
+func (r reads) membersOf(doc *document, needed need) []member {
 	text := func(f func(q *Request) string) func(q *Request) (*ast.Term, error) {
 		return func(q *Request) (*ast.Term, error) { return ast.StringTerm(f(q)), nil }
 	}
+	yes := func(f func(q *Request) bool) func(q *Request) (*ast.Term, error) {
+		return func(q *Request) (*ast.Term, error) { return ast.InternedTerm(f(q)), nil }
+	}
+	of := newConstrained(doc)
 	values := map[string]func(q *Request) (*ast.Term, error){
 		"kind":              text((*Request).kind),
 		"name":              text(func(q *Request) string { return q.Subject.String() }),
@@ -158,23 +182,47 @@ func (r reads) members(doc *document) []member {
 		"tool":              text(func(q *Request) string { return q.Tool }),
 		"resource":          text(func(q *Request) string { return q.Resource }), // empty for a template, as no resource is
 		"resource_prefixes": newPrefixes(doc).term,
+		"resource_marks":    newMarks(doc).term,
 		"prompt":            text(func(q *Request) string { return q.Prompt }),
 		"definition_digest": text(func(q *Request) string { return q.DefinitionDigest }),
+		"rule":              text(func(q *Request) string { return q.Rule }),
+		"bound":             yes(func(q *Request) bool { return q.Bound }),
+		"visible":           yes((*Request).visible),
+		"observe":           yes(func(q *Request) bool { return q.observing }),
 		"actors":            actorsTerm,
 		"groups":            groupsTerm,
 		"claims":            claimsTerm,
+		"claim_values":      newClaimValues(doc).term,
 		"acr":               acrTerm,
 		"auth_time":         authTimeTerm,
 		"arguments":         argumentsTerm,
+		"argument_hosts":    of.hosts,
+		"argument_paths":    of.paths,
+		"argument_doubts":   of.doubts,
 		"time_ns":           timeTerm,
+		"hours":             newClocks(doc.hours).term,
 	}
 	var out []member
 	for _, n := range inputNames {
-		if r[n] {
-			out = append(out, member{ast.InternedTerm(n), values[n]})
+		switch {
+		case r[n]:
+			out = append(out, member{ast.InternedTerm(n), values[n], 0})
+		case needed&conditional[n] != 0:
+			out = append(out, member{ast.InternedTerm(n), values[n], conditional[n]})
 		}
 	}
 	return out
+}
+
+// visible reports whether q asks only whether the caller may know of what it names.
+func (q *Request) visible() bool {
+	switch q.Action {
+	case ActionCallTool, ActionGetPrompt:
+		return q.Arguments == nil
+	case ActionReadResource:
+		return q.Template != ""
+	}
+	return false
 }
 
 // kind tells people and workloads apart: a workload that acts for itself has its

@@ -19,8 +19,8 @@ type patterns struct {
 
 func newPatterns(doc *document) *patterns {
 	p := &patterns{map[int][][]int{}, map[string]identity.Pattern{}}
-	for _, r := range doc.roles {
-		for _, pattern := range r.patterns {
+	for _, w := range doc.whose() {
+		for _, pattern := range w.patterns {
 			p.add(pattern)
 		}
 	}

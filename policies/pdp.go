@@ -22,6 +22,9 @@ type Config struct {
 	Rego   []Module // denials that are added to Access
 	Bundle *Bundle  // takes the place of Access
 	OPA    OPA      // decides in the place of what Access compiles to; Access may be empty
+
+	// Enforced are servers that may not be in observe mode: that one is is an error.
+	Enforced []string
 }
 
 func (c Config) withDefaults() Config {
@@ -43,7 +46,11 @@ type PDP struct {
 	digest  string
 	timeout time.Duration
 	cache   *cache
+	doc     *document
+	clocks  *clocks
+	facts   *factReader
 	foreign bool  // which servers it names is not known
+	ours    bool  // it decides as the embedded Rego does, wherever it is evaluated
 	serial  int64 // of its bundle
 }
 
@@ -76,17 +83,14 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("%s: larger than %d MiB", cfg.Name, maxAccess>>20)
 	}
 	doc, err := parseAccess(cfg.Name, cfg.Access)
-	for _, m := range cfg.Rego {
-		err = errors.Join(err, m.check())
-	}
 	if err != nil {
 		return nil, err
 	}
 	if doc == nil {
 		return &PDP{}, nil
 	}
-	if len(cfg.Rego) > 0 {
-		return nil, errors.New("custom Rego is not evaluated yet")
+	if err := doc.mayObserve(cfg.Name, cfg.Enforced); err != nil {
+		return nil, err
 	}
 	data, rules := compile(cfg.Name, doc)
 	raw, err := data.canonical()
@@ -94,6 +98,9 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	src := sourceFor(doc)
+	if err := src.add(cfg.Rego); err != nil {
+		return nil, err
+	}
 	if src.data != nil {
 		raw = src.data
 	}
@@ -101,7 +108,10 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
-	return &PDP{engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached)}, nil
+	return &PDP{
+		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+	}, nil
 }
 
 // Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
@@ -151,11 +161,21 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 	if err := ctx.Err(); err != nil {
 		return p.deny(expired(err), err)
 	}
-	if !p.engine.reads.onlyKey(&q) {
-		d, _ = p.evaluate(ctx, q)
+	d = p.decide(ctx, q)
+	if p.observed(&q, d.Reason) {
+		d = p.observe(ctx, q, d)
+	}
+	return d
+}
+
+// decide answers from the cache what depends on nothing but the key.
+func (p *PDP) decide(ctx context.Context, q Request) Decision {
+	need := p.engine.targets.of(&q)
+	if !p.engine.reads.onlyKey(&q, need) {
+		d, _ := p.evaluate(ctx, q)
 		return d
 	}
-	k := p.engine.reads.keyOf(&q)
+	k := p.engine.reads.keyOf(&q, need, p.clocks)
 	if d, ok := p.cache.get(k); ok {
 		return d
 	}
@@ -180,7 +200,18 @@ func (p *PDP) evaluate(ctx context.Context, q Request) (d Decision, final bool) 
 	if reason != "" {
 		return p.deny(reason, err), false
 	}
-	return Decision{allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: cmp.Or(a.digest, p.digest)}, true
+	return Decision{
+		allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: cmp.Or(a.digest, p.digest),
+		Detail: a.detail, Needs: a.needs, Terms: a.terms, Risk: a.risk, Facts: p.facts.read(&q, p.facted(&q)),
+	}, true
+}
+
+// facted is which facts of q to keep: all, where only the policy knows which it read.
+func (p *PDP) facted(q *Request) need {
+	if p.ours {
+		return needAll
+	}
+	return p.engine.targets.of(q)
 }
 
 // rule adds where in the file it is. That is not in the data, whose digest must

@@ -80,6 +80,8 @@ type Request struct {
 	Arguments        jsontext.Value
 	DefinitionDigest string    // of the approved tool definition
 	Time             time.Time // of the call; a policy has no other clock, so that a replay decides alike
+
+	observing bool // what is still missing where the server is in observe mode?
 }
 
 // Reason says why, in a word for logs, metrics and the audit record.

@@ -53,7 +53,8 @@ type remote struct {
 // newRemote makes a PDP that asks cfg.OPA. What of the input needs a parser is computed
 // from access.yaml, which may be absent.
 func newRemote(cfg Config) (*PDP, error) {
-	if len(cfg.Access) == 0 {
+	foreign := len(cfg.Access) == 0
+	if foreign {
 		cfg.Access = []byte("version: 1\n")
 	}
 	doc, err := parseAccess(cfg.Name, cfg.Access)
@@ -63,6 +64,9 @@ func newRemote(cfg Config) (*PDP, error) {
 	if doc == nil {
 		return &PDP{}, nil
 	}
+	if err := doc.mayObserve(cfg.Name, cfg.Enforced); err != nil {
+		return nil, err
+	}
 	r := &remote{opa: cfg.OPA}
 	unknown := DigestUnknown
 	r.digest.Store(&unknown)
@@ -71,7 +75,10 @@ func newRemote(cfg Config) (*PDP, error) {
 		all[name] = true
 	}
 	_, rules := compile(cfg.Name, doc)
-	return &PDP{engine: &engine{remote: r, reads: all, members: all.members(doc)}, rules: rules, servers: doc.servers(), foreign: len(doc.roles) == 0, timeout: cfg.Timeout}, nil
+	return &PDP{
+		engine: &engine{remote: r, reads: all, members: all.members(doc)}, rules: rules, servers: doc.servers(), timeout: cfg.Timeout,
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), foreign: foreign, ours: !foreign,
+	}, nil
 }
 
 // ask is that of an engine.

@@ -80,7 +80,7 @@ func newPrefixes(doc *document) *prefixes {
 	p := &prefixes{named: map[string]bool{}}
 	for _, r := range doc.roles {
 		for _, s := range r.servers {
-			for _, i := range s.resources {
+			for _, i := range s.lists[resources] {
 				if prefix, ok := strings.CutSuffix(i.name, every); ok && prefix != "" {
 					p.named[prefix], p.longest = true, max(p.longest, len(prefix))
 				}

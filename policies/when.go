@@ -32,37 +32,42 @@ func unseen(r rune) bool {
 // when reads the conditions of a role: for each claim the values of which it must
 // have one. What could not hold for anybody is a mistake.
 func (p *parser) when(n *yaml.Node) map[string][]any {
-	out := map[string][]any{}
 	if n == nil {
-		return out
+		return map[string][]any{}
 	}
-	for _, e := range p.entries(n, "when", "claim") {
+	return p.claimValues(n, "when")
+}
+
+// claimValues reads claims and their values.
+func (p *parser) claimValues(n *yaml.Node, name string) map[string][]any {
+	out := map[string][]any{}
+	for _, e := range p.entries(n, name, "claim") {
 		if err := checkName(e.key.Value); err != nil {
 			p.errorf(e.key, "claim %s: %v", shown(e.key), err)
 		}
-		out[e.key.Value] = p.values(e)
+		out[e.key.Value] = p.values(e, "claim")
 	}
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		p.errorf(n, "when has no condition: add CLAIM: VALUE, or remove when")
+		p.errorf(n, "%s has no condition: add CLAIM: VALUE, or remove %s", name, name)
 	}
 	return out
 }
 
-// values reads one value or a list of them.
-func (p *parser) values(e entry) []any {
+// values reads one value or a list of them, each of a what.
+func (p *parser) values(e entry, what string) []any {
 	items := []*yaml.Node{e.value}
 	if e.value.Kind == yaml.SequenceNode {
 		if !p.plain(e.value) {
 			return nil
 		}
 		if items = e.value.Content; len(items) == 0 {
-			p.errorf(e.value, "claim %s has no value, so nobody would have the role: add one", shown(e.key))
+			p.errorf(e.value, "%s %s has no value, so nothing would do: add one", what, shown(e.key))
 		}
 	}
 	var out []any
 	seen := map[any]int{}
 	for _, item := range items {
-		v, ok := p.scalar(item)
+		v, ok := p.scalar(item, what)
 		if !ok {
 			continue
 		}
@@ -88,8 +93,8 @@ var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9
 
 // scalar reads text, a number or a boolean as JSON has them: 007 and True are too
 // easily meant as text.
-func (p *parser) scalar(n *yaml.Node) (any, bool) {
-	if !p.is(n, yaml.ScalarNode, "the value of a claim") {
+func (p *parser) scalar(n *yaml.Node, what string) (any, bool) {
+	if !p.is(n, yaml.ScalarNode, "the value of a "+what) {
 		return nil, false
 	}
 	switch tag := n.ShortTag(); {

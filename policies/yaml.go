@@ -13,6 +13,34 @@ import (
 type parser struct {
 	file string
 	errs []error
+
+	// What is defined, for what refers to it.
+	windows      map[string]hours
+	risks, roles map[string]bool
+	templates    map[string]*template
+	approvers    map[string]bool // roles that some approval names
+	lines        map[string]int  // of each condition, by its path
+	deferred     []func()        // checks to make once all is read
+}
+
+func newParser(file string) *parser {
+	return &parser{
+		file: file, windows: map[string]hours{}, risks: map[string]bool{}, roles: map[string]bool{},
+		templates: map[string]*template{}, approvers: map[string]bool{}, lines: map[string]int{},
+	}
+}
+
+// later makes a check once all is read.
+func (p *parser) later(check func()) { p.deferred = append(p.deferred, check) }
+
+// define notes the names of a section, whose mistakes are told when it is read.
+func define(section *yaml.Node, names map[string]bool) {
+	if section == nil || section.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i < len(section.Content); i += 2 {
+		names[section.Content[i].Value] = true
+	}
 }
 
 // errorf notes a mistake at n and returns it.

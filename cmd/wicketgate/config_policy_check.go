@@ -153,5 +153,7 @@ func (c configCheck) opaPlace(at, raw, tokenFile, ca string) (cfg opaclient.Conf
 
 // whole reports whether nothing was wrong so far at path, around it, or below.
 func (c configCheck) whole(path string) bool {
-	return c.good(path) && !slices.ContainsFunc(c.mistakes, func(m mistake) bool { return strings.HasPrefix(m.path, path+".") || strings.HasPrefix(m.path, path+"[") })
+	return c.good(path) && !slices.ContainsFunc(c.mistakes, func(m mistake) bool {
+		return strings.HasPrefix(m.path, path+".") || strings.HasPrefix(m.path, path+"[")
+	})
 }

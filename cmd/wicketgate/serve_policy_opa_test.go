@@ -21,6 +21,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/wicketgate/wicketgate/internal/opatest"
+	"github.com/wicketgate/wicketgate/policies"
 )
 
 // tries calls list_messages and reports whether it was let through.
@@ -45,7 +46,7 @@ func (w *world) denials(reason string) (n int) {
 func (w *world) compile(access, folder string) string {
 	w.t.Helper()
 	out := filepath.Join(w.dir, folder)
-	if err := compilePolicy(w.t.Context(), w.write(folder+".yaml", access), out, w.log); err != nil {
+	if err := compilePolicy(w.t.Context(), policies.Files{Access: w.write(folder+".yaml", access)}, out, w.log); err != nil {
 		w.t.Fatal(err)
 	}
 	return out

@@ -1,0 +1,76 @@
+package policies
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// serverFacts is what access.yaml says of a server whoever grants it.
+type serverFacts struct {
+	observe time.Time // it is in observe mode until then
+	line    int       // of that
+	column  int
+	all     *conditions
+	lists   [3][]item
+}
+
+// risksSection reads what each risk asks for.
+func (p *parser) risksSection(n *yaml.Node) map[string]*conditions {
+	out := map[string]*conditions{}
+	if n == nil {
+		return out
+	}
+	for _, e := range p.entries(n, "risks", "risk") {
+		p.checkName(e.key, "risk")
+		var keys []string
+		for _, k := range conditionKeys {
+			if k != "risk" {
+				keys = append(keys, k)
+			}
+		}
+		if f := p.fields(e.value, "a risk", keys...); f != nil {
+			out[e.key.Value] = p.conditions(f, "risks."+e.key.Value)
+		}
+	}
+	return out
+}
+
+func (p *parser) serversSection(n *yaml.Node) map[string]*serverFacts {
+	out := map[string]*serverFacts{}
+	if n == nil {
+		return out
+	}
+	for _, e := range p.entries(n, "servers", "server") {
+		p.serverName(e.key)
+		f := p.fields(e.value, "a server", "observe_until", "all", "tools", "resources", "prompts")
+		if f == nil {
+			continue
+		}
+		s, path := &serverFacts{}, "servers."+e.key.Value
+		out[e.key.Value] = s
+		s.observe = p.instant(f["observe_until"])
+		if f["observe_until"] != nil {
+			s.line, s.column = f["observe_until"].Line, f["observe_until"].Column
+			p.lines[path+".observe_until"] = s.line
+		}
+		if f["all"] != nil {
+			if all := p.fields(f["all"], "all", conditionKeys...); all != nil {
+				s.all = p.conditions(all, path+".all")
+			}
+		}
+		s.lists = p.lists(f, place{path: path, facts: true})
+	}
+	return out
+}
+
+func (p *parser) instant(n *yaml.Node) time.Time {
+	if n == nil || !p.is(n, yaml.ScalarNode, "observe_until") {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, n.Value)
+	if err != nil {
+		p.errorf(n, "observe_until %s: write a time with its zone, as 2026-12-15T00:00:00Z", shown(n))
+	}
+	return t
+}
