@@ -126,15 +126,15 @@ func TestBundleDecidesAlike(t *testing.T) {
 		for i := 1; i+1 < len(a.Files); i += 2 {
 			q := request(t, a.Files[i].Data)
 			want, got := own.Decide(t.Context(), q), p.Decide(t.Context(), q)
-			if want.Allowed() != got.Allowed() || want.Reason != got.Reason || ruleOf(want) != ruleOf(got) || got.PolicyDigest != p.Digest() || p.Digest() == "" {
+			if want.Allowed() != got.Allowed() || want.Reason != got.Reason || bareRule(want) != bareRule(got) || got.PolicyDigest != p.Digest() || p.Digest() == "" {
 				t.Errorf("%s: %s\nbundle %+v\nown    %+v", f, a.Files[i].Data, got, want)
 			}
 		}
 	}
 }
 
-// ruleOf is the rule without where it is written.
-func ruleOf(d policies.Decision) string {
+// bareRule is the rule without where it is written.
+func bareRule(d policies.Decision) string {
 	_, rule, placed := strings.Cut(d.Rule, ": ")
 	if !placed {
 		return d.Rule

@@ -70,6 +70,9 @@ type Config struct {
 	// The audit log.
 	Audit AuditConfig `yaml:"audit"`
 
+	// Calls that access.yaml lets through with somebody's approval only.
+	Approvals ApprovalsConfig `yaml:"approvals"`
+
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
 
@@ -83,6 +86,9 @@ type Config struct {
 	// The authorization server, where it is another process: only for serve --role gateway,
 	// which needs it. Absent: it is in this process.
 	Exchange *ExchangeConfig `yaml:"exchange"`
+
+	// The pages and the API where people approve calls, at ISSUER/console/.
+	Console ConsoleConfig `yaml:"console"`
 
 	// Other issuers that are believed, and for what. Absent: none.
 	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`

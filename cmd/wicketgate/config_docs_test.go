@@ -62,6 +62,7 @@ func checked(t *testing.T) (check func(name, configuration string, flags ...stri
 	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host", "files"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}
+	files["webhook.secret"] = "whsec_" + strings.Repeat("a", 44)
 	for name, content := range files {
 		replaceFile(t, filepath.Join(dir, name), []byte(content))
 	}
@@ -95,8 +96,8 @@ func TestExampleIsRight(t *testing.T) {
 	for _, a := range alternatives {
 		check(a, instead(example, regexp.MustCompile(`(?m)^#`).ReplaceAllString(a, "")))
 	}
-	if len(alternatives) != 6 {
-		t.Errorf("%d alternatives, want the proxy, PostgreSQL, login, a command, SPIFFE, and keys and certificates", len(alternatives))
+	if len(alternatives) != 7 {
+		t.Errorf("%d alternatives, want the proxy, PostgreSQL, webhooks, login, a command, SPIFFE, and keys and certificates", len(alternatives))
 	}
 }
 

@@ -115,7 +115,7 @@ func (c configCheck) clients() {
 			c.refuse(at+".id", "%s.id is %s: %v", at, shown(cl.ID), err)
 		case ids[cl.ID]:
 			c.refuse(at+".id", "client %s is there twice: keep one", cl.ID)
-		case id == gatewayID || cl.ID == devAgent:
+		case id == gatewayID || id == consoleID || id == cliID || cl.ID == devAgent:
 			c.refuse(at+".id", "%s.id is %s, which is Wicketgate's own: choose another", at, cl.ID)
 		}
 		ids[cl.ID] = true

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
@@ -26,6 +28,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -74,6 +77,10 @@ type houseConfig struct {
 
 	Commands map[string]commandServer // those of Upstreams that are commands, by name
 
+	MaxPending int                // approvals of one subject; 0: the default of package approval
+	Webhooks   []webhook.Endpoint // who is told of approvals
+	NoConsole  bool               // neither the pages and API of approvals, nor tokens for them
+
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
 
@@ -113,24 +120,26 @@ func (c *houseConfig) setPaths() {
 
 // house is a built process.
 type house struct {
-	handler  http.Handler
-	mutual   http.Handler     // of the listener for clients with certificates
-	gateway  *gateway.Gateway // nil: in another process, as the next two
-	authz    *authz.Server
-	minter   *token.Minter
-	pdp      *policies.Live
-	store    storage
-	ring     *keys.Ring
-	audit    *watchedAudit
-	refusals *audit.Refusals
+	handler   http.Handler
+	mutual    http.Handler     // of the listener for clients with certificates
+	gateway   *gateway.Gateway // nil: in another process, as the next two
+	authz     *authz.Server
+	approvals *approval.Service // nil: in another process
+	minter    *token.Minter
+	pdp       *policies.Live
+	store     storage
+	ring      *keys.Ring
+	audit     *watchedAudit
+	refusals  *audit.Refusals
 
 	policyReport *policyReport
 
 	revocations *revocation.View
 	verifier    *token.Verifier
 	prover      *dpop.Verifier
-	spiffe      *spiffe.Source // nil: no SVIDs
-	as          *remote.Server // nil: in this process
+	spiffe      *spiffe.Source    // nil: no SVIDs
+	as          *remote.Server    // nil: in this process
+	toAS        http.RoundTripper // nil as well
 
 	closers []func() error // in the order of building
 }
@@ -175,6 +184,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		exchanger, own = local, h.own
 	}
 	if cfg.Role.enforces() {
+		h.openApprovals(cfg)
 		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
 		if err != nil {
 			return err
@@ -182,7 +192,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
 			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
-			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
+			Limits: limits(h.store), AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
@@ -221,6 +231,7 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 // buildAuthz makes the authorization server, and returns its exchange.
 func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exchanger, error) {
 	resources, servers := registry(cfg)
+	cfg.Static = append(slices.Clone(cfg.Static), consoleClients(cfg)...)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: h.ring, Now: time.Now, Revocations: h.revocations})
 	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return h.authz.IsClient(ctx, id) })
 	if err != nil {
@@ -228,7 +239,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	}
 	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse, h.recordsOrders(cfg))
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
-		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
+		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Redact: keepArguments(cfg.Upstreams), Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
 	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
@@ -278,42 +289,6 @@ func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
 	}
 }
 
-// registry is the protected resources of the upstreams: the public one that
-// clients ask for, and the internal one that only the exchanger may aim at.
-func registry(cfg houseConfig) (oauth.Resources, map[oauth.Resource]string) {
-	var public, internal []oauth.Resource
-	servers := map[oauth.Resource]string{}
-	for _, u := range cfg.Upstreams {
-		public, internal = append(public, u.Resource), append(internal, u.Audience)
-		servers[u.Resource] = u.Name
-	}
-	return oauth.NewResources(public, internal).And(everyServer(cfg)), servers
-}
-
-// everyServer is the resource of the endpoint over all servers.
-func everyServer(cfg houseConfig) oauth.Resource {
-	all, err := oauth.ParseResource(cfg.Issuer + "/mcp")
-	if err != nil || len(cfg.Upstreams) == 0 {
-		return oauth.Resource{}
-	}
-	return all
-}
-
-// downstream is where tokens may be exchanged to, by public resource.
-func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
-	named := map[string]oauth.Resource{}
-	for _, u := range cfg.Upstreams {
-		named[u.Name] = u.Resource
-	}
-	edges := map[oauth.Resource][]oauth.Resource{}
-	for from, to := range cfg.Downstream {
-		for _, name := range to {
-			edges[named[from]] = append(edges[named[from]], named[name])
-		}
-	}
-	return edges
-}
-
 // mount puts the endpoints of one origin together.
 func (h *house) mount(cfg houseConfig) error {
 	base, err := url.Parse(cfg.Issuer)
@@ -331,6 +306,9 @@ func (h *house) mount(cfg houseConfig) error {
 	}
 	if h.gateway != nil {
 		h.gateway.Register(mux, m.SameSite)
+	}
+	if err := h.mountConsole(cfg, mux); err != nil {
+		return err
 	}
 	if err := metadata.Register(mux, h.documents(cfg)); err != nil {
 		return fmt.Errorf("metadata: %w", err)
