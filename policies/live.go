@@ -62,6 +62,9 @@ func (l *Live) Digest() string { return l.Current().Digest() }
 // Names is that of the policy in effect.
 func (l *Live) Names(server string) bool { return l.Current().Names(server) }
 
+// Open is that of the policy in effect.
+func (l *Live) Open(now time.Time) string { return l.Current().Open(now) }
+
 // State is how it stands.
 func (l *Live) State() LiveState { return *l.state.Load() }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -154,21 +156,42 @@ func stays(digest string) string {
 	return "the one of " + digest + " stays"
 }
 
-// policyCheck warns of a policy that was refused while the one before does its work.
+// policyCheck warns of a policy that was refused while the one before does its work, of
+// servers that are in observe mode, and of what the policy itself warns of.
 func (h *house) policyCheck(ctx context.Context) error {
-	s := h.pdp.State()
-	if s.Err == nil {
-		if err := h.pdp.Current().Probe(ctx); err != nil {
-			return fmt.Errorf("the OPA that decides does not, everything is denied: %w", err)
+	p, s, now := h.pdp.Current(), h.pdp.State(), time.Now()
+	var warnings []error
+	if s.Err != nil {
+		line, _, _ := strings.Cut(s.Err.Error(), "\n")
+		err := fmt.Errorf("not valid since %s: %s: %s", s.Failed.UTC().Format(time.RFC3339), stays(s.Digest), line)
+		if p == nil {
+			return err
 		}
+		warnings = append(warnings, err)
+	}
+	if err := p.Probe(ctx); err != nil {
+		return fmt.Errorf("the OPA that decides does not, everything is denied: %w", err)
+	}
+	observed := p.Observed(now)
+	for _, name := range slices.Sorted(maps.Keys(observed)) {
+		warnings = append(warnings, fmt.Errorf("server %s is in observe mode until %s: what policy denies is allowed, and recorded", name, observed[name].UTC().Format(time.RFC3339)))
+	}
+	for _, w := range p.Warnings(now) {
+		warnings = append(warnings, errors.New(w))
+	}
+	if len(warnings) == 0 {
 		return nil
 	}
-	line, _, _ := strings.Cut(s.Err.Error(), "\n")
-	err := fmt.Errorf("not valid since %s: %s: %s", s.Failed.UTC().Format(time.RFC3339), stays(s.Digest), line)
-	if s.Digest == "" {
-		return err
+	return web.Warning{Err: oneLine(warnings)}
+}
+
+// oneLine is one line of several errors.
+func oneLine(errs []error) error {
+	var texts []string
+	for _, err := range errs {
+		texts = append(texts, err.Error())
 	}
-	return web.Warning{Err: err}
+	return errors.New(strings.Join(texts, "; "))
 }
 
 // watchPolicy adds which policy is in effect, for how long, and what came of reloads.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -156,5 +157,17 @@ func TestPolicyReloadsUnderLoad(t *testing.T) {
 	}
 	if n := strings.Count(readText(t, filepath.Join(w.dir, "data", "audit.jsonl")), `"action":"policy/reload"`); n != reloads {
 		t.Errorf("%d reloads in the audit log, want %d", n, reloads)
+	}
+}
+
+// TestObserveModeIsSeen: until it ends, /readyz says that what policy denies is allowed.
+func TestObserveModeIsSeen(t *testing.T) {
+	w := newWorld(t, nil)
+	until := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
+	w.write("access.yaml", billing("list_messages")+"servers:\n  mail: {observe_until: "+until+"}\n  old: {observe_until: 2026-01-01T00:00:00Z}\n")
+	w.start(w.config(withTLS + withAgent))
+	status, body := w.get(w.admin + "/readyz")
+	if status != http.StatusOK || !strings.Contains(body, "server mail is in observe mode until "+until) || !strings.Contains(body, "observe_until of server old is over") {
+		t.Errorf("readyz: %d %s", status, body)
 	}
 }
