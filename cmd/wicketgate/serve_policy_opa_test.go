@@ -243,3 +243,11 @@ func TestBundleServer(t *testing.T) {
 		t.Errorf("readyz with nothing but an old bundle: %d", status)
 	}
 }
+
+// publicPEM is a key that signs nothing.
+func publicPEM(t *testing.T) string {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir()}
+	w.writeKeys("unused")
+	return readText(t, filepath.Join(w.dir, "unused.pub.pem"))
+}
