@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"internal/revocation": {"internal/identity", "internal/token"},
 	"internal/approval":   {"internal/identity", "internal/audit"},
 	"internal/limit":      {},
+	"internal/opaclient":  {"policies"},
 	"internal/webhook":    {},
 
 	"internal/limit/limittest": {"internal/limit"},
@@ -54,6 +55,7 @@ var allowed = map[string][]string{
 	"internal/postgres":  {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/pgtest":    {"internal/postgres", "internal/needed"},
 	"internal/spiretest": {"internal/freeport", "internal/needed"},
+	"internal/opatest":   {"internal/freeport", "internal/needed"},
 	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
