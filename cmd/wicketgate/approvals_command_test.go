@@ -197,7 +197,7 @@ func (d *approvalDesk) logIn(user, link string) error {
 		jar, _ = cookiejar.New(nil)
 		d.browsers[user] = jar
 	}
-	if strings.Contains(link, "max_age=300&") {
+	if strings.Contains(link, "max_age=299&") {
 		d.pdp.setOld(false)
 	}
 	client := &http.Client{Jar: jar}
