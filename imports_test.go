@@ -41,6 +41,8 @@ var allowed = map[string][]string{
 	"internal/limit":      {},
 	"internal/webhook":    {},
 
+	"internal/limit/limittest": {"internal/limit"},
+
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},

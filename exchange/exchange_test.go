@@ -100,7 +100,8 @@ type asked struct {
 	*policies.PDP
 	mu       sync.Mutex // guards requests
 	requests []policies.Request
-	approval string // a tool that needs one
+	change   func(policies.Request, policies.Decision) policies.Decision // of its answers; nil: none
+	approval string                                                      // a tool that needs one
 }
 
 func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decision {
@@ -110,7 +111,11 @@ func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decisio
 	if q.Tool == a.approval && q.Arguments != nil {
 		return policies.Decision{Reason: policies.ReasonApproval, Needs: policies.Needs{Rule: "r", By: [][]string{{"approver"}}, Within: time.Minute}}
 	}
-	return a.PDP.Decide(ctx, q)
+	d := a.PDP.Decide(ctx, q)
+	if a.change != nil {
+		d = a.change(q, d)
+	}
+	return d
 }
 
 // world is an Exchanger among real parts.

@@ -124,7 +124,7 @@ func (p *passage) atNamed(memberName, sep, name string, serve func(*passage) *rp
 // serveAt has the refusal recorded with what it was about.
 func (p *passage) serveAt(of *passage, serve func(*passage) *rpcError) *rpcError {
 	err := serve(p)
-	of.event = p.event
+	of.event, of.facts = p.event, p.facts
 	return err
 }
 

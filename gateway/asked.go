@@ -31,7 +31,7 @@ func offers(capabilities jsontext.Value, method string) bool {
 func (d *dialogue) asked(ev sse, m peer) error {
 	p := d.p
 	switch {
-	case m.method == "ping" || askable[m.method] == "":
+	case m.method == "ping" || askable[m.method] == "" || p.filtered(): // a question may hold records
 		return p.answerHere(d.ctx, d.leg, m)
 	case p.stateless && d.leg.shared != nil && offers(p.meta.capabilities, m.method) && slices.Contains(mayAskForInput, p.msg.method):
 		d.pending = &m

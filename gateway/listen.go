@@ -128,6 +128,9 @@ func (p *passage) resumed(from event) (finisher, *rpcError) {
 	switch from.Method {
 	case "tools/call":
 		t, failure := p.visible(call{name: from.Name})
+		if failure == nil {
+			failure = p.resumeTerms(from)
+		}
 		if failure != nil {
 			return nil, failure
 		}

@@ -55,8 +55,9 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 // come for it, which holds as much itself.
 func (l *parkingLot) lend(name string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if d := l.open[name]; d != nil {
+	d := l.open[name]
+	l.mu.Unlock() // a store may be asked to give back places
+	if d != nil {
 		d.slot.release()
 	}
 }

@@ -283,7 +283,7 @@ func (d *dialogue) eventID(ev sse) string {
 		return ""
 	}
 	name, _ := d.p.msg.named()
-	id, err := seal(d.p.g, kindEvent, event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id})
+	id, err := seal(d.p.g, kindEvent, d.p.toResume(event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id}))
 	if err != nil || len(id) > maxHandle { // it would not be opened again
 		return ""
 	}

@@ -80,6 +80,13 @@ type event struct {
 	Name    string         `json:"n,omitempty"`
 	ID      jsontext.Value `json:"id,omitempty"`
 	Call    string         `json:"call,omitempty"` // of the audit log
+
+	// Of a call that policy asks something of, what it takes to find out again; of another
+	// one, by which policy that was.
+	Arguments jsontext.Value `json:"a,omitempty"`
+	Taken     []string       `json:"l,omitempty"`  // limits that it was counted against
+	Rule      string         `json:"ar,omitempty"` // by which it was approved
+	Policy    string         `json:"pd,omitempty"`
 }
 
 // asked is what the id of a request of a server says, as the client sees it.

@@ -47,7 +47,7 @@ func answerOf(v any) (a answer, ok bool) {
 	if err != nil {
 		return a, false
 	}
-	b, err := stdjson.Marshal(plain) // numbers are its Number, which the other one writes as text
+	b, err := stdjson.Marshal(plain) // whose json.Number is a number
 	if err != nil {
 		return a, false
 	}

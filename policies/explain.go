@@ -20,6 +20,7 @@ type Check struct {
 	At     string // "access.yaml:12"
 	Reason Reason // why it is denied where it does not hold
 	Holds  bool
+	Reads  []Fact // of the caller and the call
 }
 
 // RoleCheck is a role: who names the caller, or not, and what holds of its when.
@@ -28,6 +29,7 @@ type RoleCheck struct {
 	Named    bool // who names the caller
 	Has      bool // and all of when holds
 	When     []Check
+	Reads    []Fact // what who asks for, beside names
 }
 
 // GrantCheck is one rule that grants what is asked about, whoever has its role.
@@ -43,6 +45,7 @@ type DenialCheck struct {
 	Rule, At string
 	Reason   string // as access.yaml has it
 	Applies  bool   // to this caller, at this time
+	Reads    []Fact // what who asks for, beside names
 }
 
 // Explain decides q and tells what of the policy speaks for it and against.

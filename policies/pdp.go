@@ -26,6 +26,16 @@ type Config struct {
 	Enforced []string
 }
 
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = "access.yaml"
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultTimeout
+	}
+	return c
+}
+
 // PDP decides by one policy. It never changes: a new policy is a new PDP. It is
 // safe for concurrent use; nil and the zero PDP deny everything.
 type PDP struct {
@@ -62,12 +72,7 @@ func New(ctx context.Context, cfg Config) (*PDP, error) {
 }
 
 func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (*PDP, error) {
-	if cfg.Name == "" {
-		cfg.Name = "access.yaml"
-	}
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = defaultTimeout
-	}
+	cfg = cfg.withDefaults()
 	if len(cfg.Access) > maxAccess {
 		return nil, fmt.Errorf("%s: larger than %d MiB", cfg.Name, maxAccess>>20)
 	}

@@ -76,10 +76,9 @@ type houseConfig struct {
 
 	Commands map[string]commandServer // those of Upstreams that are commands, by name
 
-	NoConsole bool // neither the pages and API of approvals, nor tokens for them
-
 	MaxPending int                // approvals of one subject; 0: the default of package approval
 	Webhooks   []webhook.Endpoint // who is told of approvals
+	NoConsole  bool               // neither the pages and API of approvals, nor tokens for them
 
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
@@ -190,7 +189,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
 			Approvals: h.approvals, Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
-			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
+			Limits: limits(h.store), AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
@@ -242,7 +241,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	}
 	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse, h.recordsOrders(cfg))
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
-		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
+		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Redact: keepArguments(cfg.Upstreams), Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
 	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
@@ -337,48 +336,4 @@ func hosts(base *url.URL, mutualTLS string) []string {
 		out = append(out, u.Host)
 	}
 	return out
-}
-
-// every calls f now and then until the returned function is called, which waits
-// for it.
-func every(d time.Duration, log *slog.Logger, what string, f func(context.Context) error) func() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(d)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				if err := f(ctx); err != nil && ctx.Err() == nil {
-					log.Error(what, "error", err)
-				}
-			}
-		}
-	}()
-	return func() error { cancel(); <-done; return nil }
-}
-
-// deleteExpired removes from the store what expired long ago or was never used, all
-// of it, a bounded batch at a time.
-func (h *house) deleteExpired(ctx context.Context) error {
-	for {
-		n, err := h.store.DeleteExpired(ctx, time.Now())
-		if err != nil {
-			return err
-		}
-		if h.authz != nil {
-			unused, err := h.authz.DeleteUnused(ctx)
-			if err != nil {
-				return err
-			}
-			n += unused
-		}
-		if n == 0 {
-			return nil
-		}
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/limit"
 	"github.com/wicketgate/wicketgate/internal/postgres"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
@@ -97,6 +98,15 @@ func separate(ctx context.Context, store storage, cfg houseConfig) error {
 		return store.PutClient(ctx, authz.Client{ID: identity.MustClientID(devAgent), AuthMethod: "none", Static: true, Created: time.Now()})
 	}
 	return nil
+}
+
+// limits counts calls against the limits of policy: over all replicas where they share a
+// store that can, else in this process, which is the only one.
+func limits(store storage) limit.Counter {
+	if shared, ok := store.(*postgres.Store); ok {
+		return shared.Limits(time.Now)
+	}
+	return limit.NewMemory(time.Now)
 }
 
 // single is the tickets of the store as gateway.Single.

@@ -76,6 +76,7 @@ type Event struct {
 
 	// Who.
 	Subject     string   `json:"subject"`
+	Workload    bool     `json:"workload"` // Subject is a workload, and no person of that name
 	Client      string   `json:"client"`
 	Actors      []string `json:"actors"` // the delegation chain, outermost (who acts now) first
 	Txn         string   `json:"txn"`    // the root grant's transaction
@@ -106,13 +107,19 @@ type Event struct {
 	Reason   string `json:"reason"`
 	Rule     string `json:"rule"`
 	Approval string `json:"approval"` // id of the approval that was needed
+	Observed string `json:"observed"` // of what observe mode allowed: the reason for which it would have been denied
+
+	// Facts is what policy read of the caller and the call, one JSON object, to decide again
+	// with; its arguments redacted by the caller; at most 16 KiB.
+	Facts jsontext.Value `json:"facts"`
 
 	// What came of it.
 	Status       string        `json:"status"`
 	ResultDigest string        `json:"result_digest"`
 	Redactions   int           `json:"redactions"`
-	Duration     time.Duration `json:"-"`     // duration_us in the line, whole microseconds
-	Count        int           `json:"count"` // how many refusals the line stands for, see Refusals
+	Dropped      int           `json:"dropped"` // records of the result that policy kept from the caller
+	Duration     time.Duration `json:"-"`       // duration_us in the line, whole microseconds
+	Count        int           `json:"count"`   // how many refusals the line stands for, see Refusals
 }
 
 // The values of Event.Decision.

@@ -23,7 +23,8 @@ const keepApproval = 7 * 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets and revocations that have expired and
-// documents that nothing names, approvals and messages that are a week old, and returns how many. It removes a bounded number: call it again
+// documents that nothing names, approvals and messages that are a week old, and counts of limits
+// that say nothing any more, and returns how many. It removes a bounded number: call it again
 // while it removes any. Replicas that do so at the same time leave one another's
 // rows alone rather than wait for them.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
@@ -59,6 +60,10 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now.Add(-keepApproval))},
 		{`DELETE FROM webhook_messages WHERE id = ANY(ARRAY(SELECT id FROM webhook_messages WHERE created_at <= $1
 				ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now.Add(-keepApproval))},
+		{`DELETE FROM limit_counts WHERE key = ANY(ARRAY(SELECT key FROM limit_counts WHERE due_at <= $1
+				ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AND due_at <= $1`, micros(now)},
+		{`DELETE FROM limit_leases WHERE id = ANY(ARRAY(SELECT id FROM limit_leases WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now)},
 	} {
 		rows, err := s.sweep(ctx, sweep.query, sweep.before)
 		if err != nil {

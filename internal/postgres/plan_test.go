@@ -82,7 +82,7 @@ func (n node) scans(documents bool) bool {
 // small are tables that are read whole whatever the statement: they are one page.
 var small = []string{"tool_pins", "tool_candidates", "tool_orders", "keys", "audit_heads", "revocation_counter"}
 
-var limit = regexp.MustCompile(`LIMIT \$(\d+)`)
+var limited = regexp.MustCompile(`LIMIT \$(\d+)`)
 
 // plan explains a statement, with parameters like those that it has.
 func plan(t *testing.T, conn *pgx.Conn, statement string) (string, node) {
@@ -93,7 +93,7 @@ func plan(t *testing.T, conn *pgx.Conn, statement string) (string, node) {
 	var values []string
 	if kinds != "" {
 		for i, kind := range strings.Split(kinds, ",") {
-			if m := limit.FindStringSubmatch(statement); m != nil && m[1] == fmt.Sprint(i+1) {
+			if m := limited.FindStringSubmatch(statement); m != nil && m[1] == fmt.Sprint(i+1) {
 				kind = "limit"
 			}
 			values = append(values, map[string]string{"limit": "1000", "bigint": fmt.Sprint(at.UnixMicro()), "text": "'x'", "bytea": `'\x00'`,

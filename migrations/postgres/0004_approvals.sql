@@ -1,6 +1,6 @@
 -- Calls that wait for somebody's approval, and messages to those who want to know of
--- them. The program also runs without them, that is on the schema before: what needs an
--- approval is refused then.
+-- them; limits. The program also runs without them, that is on the schema before: what needs
+-- an approval or has a limit is refused then.
 
 -- +goose Up
 
@@ -45,3 +45,22 @@ CREATE TABLE webhook_messages (
 );
 CREATE INDEX webhook_messages_due ON webhook_messages (endpoint, due_at);
 CREATE INDEX webhook_messages_created_at ON webhook_messages (created_at);
+
+-- Calls counted against the limits of policy, over all replicas: one row for each limit and
+-- whose calls it counts together. Who counts locks it. There is none for what was never
+-- counted, and none is needed for what is due.
+CREATE TABLE limit_counts (
+    key    text   COLLATE "C" NOT NULL PRIMARY KEY,
+    due_at bigint NOT NULL -- when the next call would be due, were they made evenly; of a limit of calls at once, when the last may end
+);
+CREATE INDEX limit_counts_due_at ON limit_counts (due_at);
+
+-- Calls that are open and have a place of such a limit.
+CREATE TABLE limit_leases (
+    id         text   COLLATE "C" NOT NULL, -- of the call
+    key        text   COLLATE "C" NOT NULL,
+    expires_at bigint NOT NULL,
+    PRIMARY KEY (id, key)
+);
+CREATE INDEX limit_leases_key ON limit_leases (key, expires_at);
+CREATE INDEX limit_leases_expires_at ON limit_leases (expires_at);
