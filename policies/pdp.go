@@ -48,6 +48,9 @@ type PDP struct {
 	doc     *document
 	clocks  *clocks
 	facts   *factReader
+
+	ownRego   bool // a person's own Rego denies too
+	explainer explainer
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
@@ -101,7 +104,7 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	}
 	return &PDP{
 		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
-		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), ownRego: len(cfg.Rego) > 0,
 	}, nil
 }
 
