@@ -19,7 +19,7 @@ type conditions struct {
 	Open  []atom `json:"open"`  // whether it is there for the caller now: a list leaves out what does not hold
 	Call  []atom `json:"call"`  // on the arguments of a call
 	Needs []atom `json:"needs"` // what the caller can still get: a login, a key, an approval
-	Terms *terms `json:"terms,omitempty"`
+	Terms *terms `json:"terms,omitzero"`
 
 	risk string
 }
@@ -31,16 +31,16 @@ type atom struct {
 	Path string `json:"path"` // in access.yaml
 	Text string `json:"text"` // what must hold, for people
 
-	Name     string          `json:"name,omitempty"` // of the argument, or the hours
-	Claim    string          `json:"claim,omitempty"`
-	Values   []any           `json:"values,omitempty"`
-	Among    map[string]bool `json:"among,omitempty"`
-	Bound    any             `json:"bound,omitempty"` // a number
-	Pattern  string          `json:"pattern,omitempty"`
-	Optional bool            `json:"optional,omitempty"`
-	By       []string        `json:"by,omitempty"`
-	Within   int64           `json:"within_s,omitempty"`
-	MaxAge   int64           `json:"max_age_s,omitempty"`
+	Name     string          `json:"name,omitzero"` // of the argument, or the hours
+	Claim    string          `json:"claim,omitzero"`
+	Values   []any           `json:"values,omitzero"`
+	Among    map[string]bool `json:"among,omitzero"`
+	Bound    any             `json:"bound,omitzero"` // a number
+	Pattern  string          `json:"pattern,omitzero"`
+	Optional bool            `json:"optional,omitzero"`
+	By       []string        `json:"by,omitzero"`
+	Within   int64           `json:"within_s,omitzero"`
+	MaxAge   int64           `json:"max_age_s,omitzero"`
 }
 
 // The ranks of atoms: of two grants that do not hold the one whose worst is lower is
@@ -257,8 +257,8 @@ func oneOf(values []any) string {
 		out = append(out, fmt.Sprintf("%d more", len(values)-most))
 	}
 	last := len(out) - 1
-	if last == 0 {
-		return out[0]
+	if last < 1 {
+		return strings.Join(out, "")
 	}
 	return strings.Join(out[:last], ", ") + " or " + out[last]
 }
