@@ -98,7 +98,8 @@ func TestWaitingCallEndsWithWhatLetItWait(t *testing.T) {
 					r = func() string { return until(t, rest, `"id":7`) }
 				}
 				o.beatOnce(1)
-				o.approve(o.all()[0].ID)
+				id := o.all()[0].ID
+				o.approve(id)
 				tt.happens(o)
 				o.beatOnce(1)
 				if tt.reason == "approval_required" && era == "session" { // asked about the other request, it waits for that
@@ -111,8 +112,8 @@ func TestWaitingCallEndsWithWhatLetItWait(t *testing.T) {
 				if got := r(); strings.Contains(got, `"done"`) || o.sent() != 0 || o.last().Reason != tt.reason {
 					t.Errorf("%s, audit %+v", got, o.last())
 				}
-				if all := o.all(); all[len(all)-1].State != approval.Approved { // it is there for when that has passed
-					t.Errorf("the approval is %s", all[len(all)-1].State)
+				if r := must(o.approvals.Get(t.Context(), id))(t); r.State != approval.Approved { // it is there for when that has passed
+					t.Errorf("the approval is %s", r.State)
 				}
 			})
 		}
