@@ -33,6 +33,7 @@ type approvalJSON struct {
 	Comment   string         `json:"comment"`
 	MayDecide bool           `json:"may_decide"`
 	Own       bool           `json:"own"`
+	Outdated  bool           `json:"outdated"`
 }
 
 type approvalsJSON struct {
@@ -72,6 +73,8 @@ func (r approvalJSON) you() string {
 		return "your own call"
 	case r.MayDecide:
 		return "may decide"
+	case r.Outdated:
+		return "nobody decides: the policy has changed, the call must be sent again"
 	case r.State == "pending":
 		return "may decide after another login"
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,27 @@ func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 	p = b.logIn(b.get("/console/approvals/"+r.ID+"/stepup"), "bob")
 	p.wantSays(t, 200, "Approve this call?")
 	b.decide(p, r.ID, "approve").wantSays(t, 200, "This call was approved")
+}
+
+// TestDecisionByAnotherPolicyThanAskedIsRefused: whom a policy lets approve for a while must
+// not decide for the one before, which may come back and find the approval there.
+func TestDecisionByAnotherPolicyThanAskedIsRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting()
+	b := w.browser()
+	p := b.as("bob", "/console/approvals/"+r.ID)
+	w.pdp.ask(t, ", max_age: 3m")
+	b.post("/console/approvals/"+r.ID, url.Values{"ticket": {p.field(t, "ticket")}, "decision": {"approve"}}).wantSays(t, http.StatusConflict, "The policy has changed", "have the call sent again")
+	w.wantState(r.ID, approval.Pending)
+	if got := w.audit.denials(); !slices.Equal(got, []string{"bob policy_changed"}) {
+		t.Errorf("audit %q", got)
+	}
+	if p = b.get("/console/approvals/" + r.ID); strings.Contains(p.body, `name="decision"`) {
+		t.Error("there is a form to decide")
+	}
+	p.wantSays(t, 200, "The policy has changed")
+	w.pdp.ask(t, "")
+	b.decide(b.get("/console/approvals/"+r.ID), r.ID, "approve").wantSays(t, 200, "This call was approved")
 }
 
 // TestStepUpThatCannotBeHadIsSaid: no login here is of the kind that is asked for.

@@ -30,6 +30,7 @@ type view struct {
 	Comment              string
 	Ticket               string
 	MayDecide, Own       bool
+	Outdated             string // why a decision would not count
 	StepUp               string // what login is needed; empty: none
 	StepUpPath           string
 }
@@ -44,6 +45,9 @@ func (c *Console) view(s seen) view {
 	}
 	if s.State == approval.Pending || s.State == approval.Approved {
 		v.Left = left(s.Expires.Sub(c.cfg.Now()))
+	}
+	if s.standing == outdated {
+		v.Outdated = capital(errOutdated.Error()) + "."
 	}
 	if s.standing == stale && s.State == approval.Pending {
 		v.StepUp, v.StepUpPath = stepUpText(s), v.Path+"/stepup"
