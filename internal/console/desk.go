@@ -96,7 +96,7 @@ func (d desk) judge(ctx context.Context, who approver, r approval.Request) (seen
 
 // noAnswer are the reasons that say nothing of the person.
 var noAnswer = []policies.Reason{policies.ReasonCanceled, policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined,
-	policies.ReasonMalformed, policies.ReasonPanic}
+	policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonOPAUnreachable, policies.ReasonOPAStatus, policies.ReasonOPARedirect}
 
 // list returns those that the person may see: the ones that wait, and recent ones of every
 // other state, newest first.

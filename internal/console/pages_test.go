@@ -212,7 +212,8 @@ func TestSecondDecisionChangesNothing(t *testing.T) {
 
 // TestPolicyThatGivesNoAnswerShowsNothing: fail closed, and say so.
 func TestPolicyThatGivesNoAnswerShowsNothing(t *testing.T) {
-	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled} {
+	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled,
+		policies.ReasonOPAUnreachable, policies.ReasonOPAStatus, policies.ReasonOPARedirect} {
 		w := newWorld(t)
 		r := w.waiting()
 		b := w.browser()
