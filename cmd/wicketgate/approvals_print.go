@@ -24,6 +24,7 @@ type approvalJSON struct {
 	Tool      string         `json:"tool"`
 	Risk      string         `json:"risk"`
 	Arguments jsontext.Value `json:"arguments"`
+	Digest    string         `json:"arguments_digest"`
 	Rule      string         `json:"rule"`
 	By        [][]string     `json:"by"`
 	Created   time.Time      `json:"created_at"`
@@ -107,6 +108,7 @@ func printApproval(w io.Writer, r approvalJSON) error {
 	row("comment", r.Comment)
 	row("you", strings.TrimPrefix(r.you(), "-"))
 	row("page", r.URL)
+	row("arguments digest", r.Digest) // which is another one where what differs is masked
 	if err := t.Flush(); err != nil || len(r.Arguments) == 0 {
 		return err
 	}

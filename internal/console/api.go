@@ -61,6 +61,7 @@ type approvalJSON struct {
 	Tool      string         `json:"tool"`
 	Risk      string         `json:"risk,omitempty"`
 	Arguments jsontext.Value `json:"arguments,omitzero"` // redacted
+	Digest    string         `json:"arguments_digest"`   // of what they are without that
 	Rule      string         `json:"rule"`
 	By        [][]string     `json:"by"`
 	Created   time.Time      `json:"created_at"`
@@ -83,7 +84,7 @@ type needsJSON struct {
 
 func (c *Console) json(s seen) approvalJSON {
 	j := approvalJSON{ID: s.ID, URL: c.cfg.Issuer + PathApprovals + s.ID, State: s.State, Subject: s.Subject.String(), Client: s.Client.String(), Actors: s.Actors,
-		Server: s.Server, Tool: s.Tool, Risk: s.Risk, Arguments: s.Arguments, Rule: ruleName(s.Rule), By: s.By, Created: s.Created, Expires: s.Expires,
+		Server: s.Server, Tool: s.Tool, Risk: s.Risk, Arguments: s.Arguments, Digest: s.ArgumentsDigest, Rule: ruleName(s.Rule), By: s.By, Created: s.Created, Expires: s.Expires,
 		DecidedBy: s.DecidedBy.String(), DecidedAt: s.DecidedAt, Comment: s.Comment, MayDecide: s.mayDecide(), Own: s.standing == requester, Outdated: s.standing == outdated}
 	if s.standing == stale && s.State == approval.Pending {
 		j.Needs = &needsJSON{s.needs.ACR, seconds(s.needs.MaxAge)}

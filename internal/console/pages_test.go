@@ -263,6 +263,16 @@ func TestArgumentsCannotChangeWhatThePageShows(t *testing.T) {
 	}
 }
 
+// TestCallsThatDifferWhereTheyAreMaskedLookDifferent: or who has denied one could be shown
+// another as if it were the same, and the other way round.
+func TestCallsThatDifferWhereTheyAreMaskedLookDifferent(t *testing.T) {
+	w := newWorld(t)
+	one, other := w.waiting(), w.waiting(func(r *approval.Request) { r.ArgumentsDigest = "another" })
+	b := w.browser()
+	b.as("bob", "/console/approvals/"+one.ID).wantSays(t, 200, "Their digest digest", "may stand for what is masked")
+	b.get("/console/approvals/"+other.ID).wantSays(t, 200, "Their digest another")
+}
+
 // TestArgumentsThatHideTextInBlankCharactersShowIt: fillers and variation selectors count as
 // printable, and two calls that differ in them alone would look alike.
 func TestArgumentsThatHideTextInBlankCharactersShowIt(t *testing.T) {
