@@ -138,6 +138,7 @@ func TestTokenOfAnotherKindAtTheAPIIsRefused(t *testing.T) {
 		"a call token":                     {callToken, 401, "invalid_token"},
 		"a tool token":                     {toolToken, 401, "invalid_token"},
 		"of a workload for itself":         {w.accessToken(lineID, func(s *token.AccessSpec) { s.AuthTime = time.Time{} }), 401, "invalid_token"},
+		"of a workload that logged in":     {w.accessToken(lineID), 401, "invalid_token"},
 		"of nobody who logged in":          {w.accessToken("bob", func(s *token.AccessSpec) { s.AuthTime = time.Time{} }), 401, "invalid_token"},
 		"bound to a key that is not shown": {w.accessToken("bob", func(s *token.AccessSpec) { s.Confirmation.JKT = strings.Repeat("A", 43) }), 401, "invalid_token"},
 	} {
@@ -176,6 +177,28 @@ func TestExpiredTokenAtTheAPIIsRefused(t *testing.T) {
 	w.clock.advance(5 * time.Minute)
 	if a := w.decideBy(raw, r.ID, "approve"); a.status != 401 || a.Error != "invalid_token" {
 		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestTwoTokensAtTheAPIAreRefused: a proxy and we may look at another one each.
+func TestTwoTokensAtTheAPIAreRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting()
+	a := w.api("GET", "/"+r.ID, "", "", http.Header{"Authorization": {"Bearer " + w.accessToken("bob"), "Bearer " + w.accessToken("carol")}})
+	if a.status != 401 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestCallerIsNotToldWhereThePolicyStands: file and line are for operators.
+func TestCallerIsNotToldWhereThePolicyStands(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting(func(r *approval.Request) { r.Rule = "access.yaml:7: roles.writer" })
+	if a := w.api("GET", "/"+r.ID, w.accessToken("alice"), ""); !strings.Contains(a.body, `"rule":"roles.writer"`) || strings.Contains(a.body, "access.yaml") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if p := w.browser().as("alice", "/console/approvals/"+r.ID); !strings.Contains(p.body, "roles.writer") || strings.Contains(p.body, "access.yaml") {
+		t.Errorf("%d %s", p.status, p.text())
 	}
 }
 

@@ -222,12 +222,13 @@ func TestCallbackOfSomebodyElseIsRefused(t *testing.T) {
 	mallory := w.browser()
 	code := mallory.codeOf("carol")
 	for name, change := range map[string]func(url.Values){
-		"another browser":        func(url.Values) {},
-		"no state":               func(q url.Values) { q.Del("state") },
-		"another state":          func(q url.Values) { q.Set("state", strings.Repeat("A", 26)) },
-		"two states":             func(q url.Values) { q.Add("state", "x") },
-		"no iss (RFC 9207)":      func(q url.Values) { q.Del("iss") },
-		"another iss (RFC 9207)": func(q url.Values) { q.Set("iss", "https://evil.example") },
+		"another browser":           func(url.Values) {},
+		"no state":                  func(q url.Values) { q.Del("state") },
+		"another state":             func(q url.Values) { q.Set("state", strings.Repeat("A", 26)) },
+		"a state that begins as it": func(q url.Values) { q.Set("state", q.Get("state")[:8]+strings.Repeat("A", 18)) },
+		"two states":                func(q url.Values) { q.Add("state", "x") },
+		"no iss (RFC 9207)":         func(q url.Values) { q.Del("iss") },
+		"another iss (RFC 9207)":    func(q url.Values) { q.Set("iss", "https://evil.example") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := w.browser()
@@ -276,6 +277,17 @@ func (b *browser) step(method, path string, form url.Values) page {
 	resp := must(c.Do(r))(b.w.t)
 	defer resp.Body.Close()
 	return page{status: resp.StatusCode, header: resp.Header, at: r.URL}
+}
+
+// TestCallbackThatComesTooLateIsRefused: a login cookie that somebody finds is good for no
+// other code later.
+func TestCallbackThatComesTooLateIsRefused(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	begin := b.step(http.MethodGet, "/console/approvals/", nil)
+	w.clock.advance(15 * time.Minute)
+	to := must(url.Parse(begin.header.Get("Location")))(t)
+	b.logIn(b.get(to.RequestURI()), "bob").wantSays(t, http.StatusBadRequest, "it came too late")
 }
 
 // TestCallbackIsNotTakenTwice: a code and its login count once.
