@@ -142,6 +142,7 @@ func (p *parser) acrValues(n *yaml.Node) []string {
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		p.errorf(n, "acr has no value, so no login would do: add one, or remove acr")
 	}
+	slices.Sort(names) // their order means nothing
 	return names
 }
 

@@ -39,6 +39,9 @@ type engine struct {
 	reads   reads
 	targets targets // what the embedded policy reads besides; nil of another
 	members []member
+
+	compiler *ast.Compiler // and data, for other queries than the one
+	data     ast.Object
 }
 
 // newEngine compiles the modules and loads data, a JSON object.
@@ -76,7 +79,7 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	delete(own, embeddedName) // of which doc knows what it reads
 	r := readsOf(own)
 	maps.Copy(r, doc.reads())
-	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
+	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll), compiler: compiler, data: root}, nil
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the
@@ -105,7 +108,10 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 }
 
 func (e *engine) input(q *Request) (ast.Object, error) {
-	need := e.targets.of(q)
+	return e.inputWith(q, e.targets.of(q))
+}
+
+func (e *engine) inputWith(q *Request, need need) (ast.Object, error) {
 	items := make([][2]*ast.Term, 0, len(e.members))
 	for _, m := range e.members {
 		if m.need != 0 && m.need&need == 0 {

@@ -1,8 +1,15 @@
 package policies
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
 
 // Explanation is why a question is decided as it is. It is for who keeps the policy:
@@ -47,33 +54,114 @@ type DenialCheck struct {
 
 // Explain decides q and tells what of the policy speaks for it and against.
 func (p *PDP) Explain(ctx context.Context, q Request) (Explanation, error) {
-	return Explanation{Decision: p.Decide(ctx, q)}, errors.New("not yet")
+	out := Explanation{Decision: p.Decide(ctx, q)}
+	switch {
+	case p == nil || p.engine == nil:
+		return out, nil
+	case p.engine.targets == nil:
+		return out, errors.New("this policy is not an access.yaml: it has its own explanations")
+	case q.check() != "":
+		return out, nil
+	}
+	e, err := p.engine.explain(ctx, q)
+	if err != nil {
+		return out, fmt.Errorf("explain: %w", err)
+	}
+	out.Roles, out.Grants = p.roleChecks(e), p.grantChecks(e)
+	for _, d := range p.doc.denials {
+		if rule := "deny." + d.name; d.names(q, p.marks) {
+			out.Denials = append(out.Denials, DenialCheck{rule, p.rules[rule], d.reason, slices.Contains(e.Denials, rule)})
+		}
+	}
+	return out, nil
 }
 
-// Matrix is who may do what, as the policy is written: nobody is asked about, nothing is
-// decided.
-type Matrix struct {
-	Roles   []MatrixRole  // by name
-	Grants  []MatrixGrant // by role, server, kind, name
-	Denials []MatrixGrant // by rule; Role is empty
+// explanation is the rule of access.rego of that name.
+type explanation struct {
+	Assigned []string            `json:"assigned"`
+	Roles    []string            `json:"roles"`
+	Denials  []string            `json:"denials"`
+	When     map[string][]string `json:"when"` // the claims of a role that hold
+	Grants   map[string]struct {
+		Role       string `json:"role"`
+		Holds      bool   `json:"holds"`
+		Conditions []struct {
+			Path  string `json:"path"`
+			Text  string `json:"text"`
+			Rank  int    `json:"rank"`
+			Holds bool   `json:"holds"`
+		} `json:"conditions"`
+	} `json:"grants"`
 }
 
-// MatrixRole is one role, and who has it.
-type MatrixRole struct {
-	Name, At   string
-	Who        []string // "user alice", "group staff", "client dev-agent", "claim department=\"finance\""
-	Conditions []string // of all that it grants
+func (e *engine) explain(ctx context.Context, q Request) (out explanation, err error) {
+	in, err := e.inputWith(&q, needAll)
+	if err != nil {
+		return out, err
+	}
+	rs, err := rego.New(
+		rego.Query("data.wicketgate.access.explanation"), rego.Compiler(e.compiler), rego.Store(inmem.NewFromASTObject(e.data)),
+		rego.StrictBuiltinErrors(true), rego.ParsedInput(in),
+	).Eval(ctx)
+	if err != nil || len(rs) == 0 {
+		return out, errors.Join(err, errors.New("no answer"))
+	}
+	b, err := json.Marshal(rs[0].Expressions[0].Value)
+	if err != nil {
+		return out, err
+	}
+	return out, json.Unmarshal(b, &out)
 }
 
-// MatrixGrant is one rule: a tool, resource or prompt that a role may use on a server.
-type MatrixGrant struct {
-	Role, Server string
-	Kind         string // tool, resource or prompt
-	Name         string // "*" is every approved one
-	Rule, At     string
-	Risk         string
-	Conditions   []string // all that must hold, in words
+// rankReasons are the reasons of conditions, by their rank.
+var rankReasons = []Reason{"", ReasonApproval, ReasonStepUp, ReasonSenderConstraint, ReasonArgument, ReasonHours, ReasonCondition}
+
+func (p *PDP) roleChecks(e explanation) (out []RoleCheck) {
+	for _, r := range p.doc.roles {
+		c := RoleCheck{Name: r.name, At: p.rules["roles."+r.name], Named: slices.Contains(e.Assigned, r.name), Has: slices.Contains(e.Roles, r.name)}
+		for _, claim := range sorted(r.when) {
+			path := "roles." + r.name + ".when." + claim
+			text := fmt.Sprintf("claim %s must be %s", claim, oneOf(r.when[claim]))
+			c.When = append(c.When, Check{text, p.rules[path], ReasonNoRole, slices.Contains(e.When[r.name], claim)})
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b RoleCheck) int { return cmp.Compare(a.Name, b.Name) })
+	return out
 }
 
-// Matrix returns the policy as a table; it is empty without one.
-func (p *PDP) Matrix() Matrix { return Matrix{} }
+func (p *PDP) grantChecks(e explanation) (out []GrantCheck) {
+	for _, rule := range sorted(e.Grants) {
+		g := e.Grants[rule]
+		has := slices.Contains(e.Roles, g.Role)
+		c := GrantCheck{Role: g.Role, Rule: rule, At: p.rules[rule], Has: has, Holds: has && g.Holds}
+		for _, of := range g.Conditions {
+			c.Checks = append(c.Checks, Check{of.Text, p.rules[of.Path], rankReasons[of.Rank], of.Holds})
+		}
+		slices.SortStableFunc(c.Checks, func(a, b Check) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Text, b.Text)) })
+		out = append(out, c)
+	}
+	return out
+}
+
+// names reports whether the denial is about what q asks.
+func (d denial) names(q Request, m *marks) bool {
+	for _, s := range d.servers {
+		if s.name != q.Server {
+			continue
+		}
+		for k, name := range [3]string{q.Tool, q.Resource + q.Template, q.Prompt} {
+			if name == "" {
+				continue
+			}
+			meant := []string{name, every}
+			if k == resources {
+				meant = m.of(name)
+			}
+			if slices.ContainsFunc(s.lists[k], func(i item) bool { return slices.Contains(meant, i.name) }) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -38,6 +38,7 @@ type PDP struct {
 	doc     *document
 	clocks  *clocks
 	facts   *factReader
+	marks   *marks
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
@@ -96,7 +97,7 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	}
 	return &PDP{
 		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
-		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), marks: newMarks(doc),
 	}, nil
 }
 
