@@ -27,9 +27,10 @@ unit: unit-tools ## the packages' own tests
 e2e: test-tools ## the real binary with real clients and a real browser
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
 
-unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider
+unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider, an OPA
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
+	@tools/build.sh opa github.com/open-policy-agent/opa >/dev/null
 
 test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE, the server for MCP's conformance suite
 	@tools/postgres.sh
@@ -47,10 +48,11 @@ fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 rules: ## the rules by which secrets are found, from the version of gitleaks in tools/gitleaks
 	cd tools/gitleaks && $(GO) run -mod=readonly . > rules.new && mv rules.new ../../internal/redact/rules.json
 
-bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores
+bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores; a decision by a small and a large policy
 	@tools/postgres.sh
 	$(GO) run ./bench
 	$(GO) test -run '^$$' -bench . ./exchange
+	$(GO) test -run '^$$' -bench 'Size|Decide' ./policies
 
 soak: ## ten minutes of calls, streams and hang-ups with an upstream that is killed every 20 s: nothing wrong, leaked or growing
 	$(GO) run ./bench soak

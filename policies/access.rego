@@ -528,28 +528,3 @@ acr_suits(condition) if condition.among[input.acr]
 age_suits(condition) if not condition.max_age_s
 
 age_suits(condition) if recent(condition.max_age_s)
-
-# For who keeps the policy: what holds of every rule that names what is asked, whoever has
-# its role.
-explanation := {
-	"assigned": assigned,
-	"roles": roles,
-	"denials": denials,
-	"when": {role: {claim | some claim, values in data.roles[role].when; claim_holds(claim, values)} | some role, _ in data.roles},
-	"grants": checked,
-} if {
-	checked := checks with data.wicketgate.access.roles as {role | some role, _ in data.roles}
-}
-
-checks[rule] := {
-	"role": role,
-	"holds": count(object.get(lacks, rule, set())) == 0,
-	"conditions": {object.union(object.filter(condition, {"path", "text", "rank"}), {"holds": holding_now}) |
-		some asks in asked[rule]
-		some kind in ["open", "call", "needs"]
-		some condition in asks[kind]
-		holding_now := count({1 | holds(condition.is, condition, rule)}) > 0
-	},
-} if {
-	some [rule, role, _] in named
-}

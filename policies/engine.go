@@ -24,6 +24,7 @@ const query = "data.wicketgate.access.decision"
 // source is the Rego of a policy.
 type source struct {
 	modules map[string]string // by file name
+	data    []byte            // JSON, in the place of what access.yaml compiles to; may be nil
 	options []func(*rego.Rego)
 }
 
@@ -39,9 +40,7 @@ type engine struct {
 	reads   reads
 	targets targets // what the embedded policy reads besides; nil of another
 	members []member
-
-	compiler *ast.Compiler // and data, for other queries than the one
-	data     ast.Object
+	remote  *remote // in the place of query; may be nil
 }
 
 // newEngine compiles the modules and loads data, a JSON object.
@@ -71,7 +70,7 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	if err != nil {
 		return nil, err
 	}
-	if src.modules[embeddedName] != accessRego {
+	if src.modules[embeddedName] != accessRego || src.data != nil { // doc may not tell what this data needs
 		r := readsOf(compiler.Modules)
 		return &engine{query: q, reads: r, members: r.members(doc)}, nil
 	}
@@ -79,7 +78,7 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	delete(own, embeddedName) // of which doc knows what it reads
 	r := readsOf(own)
 	maps.Copy(r, doc.reads())
-	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll), compiler: compiler, data: root}, nil
+	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the
@@ -88,6 +87,9 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 	in, err := e.input(&q)
 	if err != nil {
 		return answer{}, ReasonInvalidRequest, err
+	}
+	if e.remote != nil {
+		return e.remote.ask(ctx, in)
 	}
 	// Without a Cancel of ours, every evaluation starts a goroutine for one.
 	c := topdown.NewCancel()
@@ -108,10 +110,7 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 }
 
 func (e *engine) input(q *Request) (ast.Object, error) {
-	return e.inputWith(q, e.targets.of(q))
-}
-
-func (e *engine) inputWith(q *Request, need need) (ast.Object, error) {
+	need := e.targets.of(q)
 	items := make([][2]*ast.Term, 0, len(e.members))
 	for _, m := range e.members {
 		if m.need != 0 && m.need&need == 0 {

@@ -1,16 +1,21 @@
 package policies
 
 import (
-	"cmp"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
+	"sync"
 
+	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
+
+//go:embed explain.rego
+var explainRego string
 
 // Explanation is why a question is decided as it is. It is for who keeps the policy:
 // it tells what others may do.
@@ -19,6 +24,7 @@ type Explanation struct {
 	Roles    []RoleCheck   // all of the policy, by name
 	Grants   []GrantCheck  // all that name the tool, resource or prompt, by rule
 	Denials  []DenialCheck // likewise
+	Rego     bool          // a person's own Rego denies too, for reasons that are its own
 }
 
 // Check is one condition, and whether it holds.
@@ -27,6 +33,7 @@ type Check struct {
 	At     string // "access.yaml:12"
 	Reason Reason // why it is denied where it does not hold
 	Holds  bool
+	Reads  []Fact // of the caller and the call
 }
 
 // RoleCheck is a role: who names the caller, or not, and what holds of its when.
@@ -35,6 +42,7 @@ type RoleCheck struct {
 	Named    bool // who names the caller
 	Has      bool // and all of when holds
 	When     []Check
+	Reads    []Fact // what who asks for, beside names
 }
 
 // GrantCheck is one rule that grants what is asked about, whoever has its role.
@@ -50,118 +58,71 @@ type DenialCheck struct {
 	Rule, At string
 	Reason   string // as access.yaml has it
 	Applies  bool   // to this caller, at this time
+	Reads    []Fact // what who asks for, beside names
 }
+
+// errNotOurs is for a policy that is a bundle or another's: nobody knows its rules.
+var errNotOurs = errors.New("only what access.yaml says can be explained, and this policy is another")
 
 // Explain decides q and tells what of the policy speaks for it and against.
 func (p *PDP) Explain(ctx context.Context, q Request) (Explanation, error) {
-	out := Explanation{Decision: p.Decide(ctx, q)}
+	e := Explanation{Decision: p.Decide(ctx, q)}
 	switch {
-	case p == nil || p.engine == nil:
-		return out, nil
-	case p.engine.targets == nil:
-		return out, errors.New("this policy is not an access.yaml: it has its own explanations")
-	case q.check() != "":
-		return out, nil
+	case p == nil || p.engine == nil || q.check() != "":
+		return e, nil // the decision says all there is
+	case p.doc == nil || p.engine.targets == nil:
+		return e, errNotOurs
 	}
-	e, err := p.engine.explain(ctx, q)
+	query, err := p.explainer.of(ctx, p.doc)
 	if err != nil {
-		return out, fmt.Errorf("explain: %w", err)
+		return e, fmt.Errorf("explain: %w", err)
 	}
-	out.Roles, out.Grants = p.roleChecks(e), p.grantChecks(e)
-	for _, d := range p.doc.denials {
-		if rule := "deny." + d.name; d.names(q, p.marks) {
-			out.Denials = append(out.Denials, DenialCheck{rule, p.rules[rule], d.reason, slices.Contains(e.Denials, rule)})
-		}
-	}
-	return out, nil
-}
-
-// explanation is the rule of access.rego of that name.
-type explanation struct {
-	Assigned []string            `json:"assigned"`
-	Roles    []string            `json:"roles"`
-	Denials  []string            `json:"denials"`
-	When     map[string][]string `json:"when"` // the claims of a role that hold
-	Grants   map[string]struct {
-		Role       string `json:"role"`
-		Holds      bool   `json:"holds"`
-		Conditions []struct {
-			Path  string `json:"path"`
-			Text  string `json:"text"`
-			Rank  int    `json:"rank"`
-			Holds bool   `json:"holds"`
-		} `json:"conditions"`
-	} `json:"grants"`
-}
-
-func (e *engine) explain(ctx context.Context, q Request) (out explanation, err error) {
-	in, err := e.inputWith(&q, needAll)
+	in, err := p.engine.input(&q)
 	if err != nil {
-		return out, err
+		return e, fmt.Errorf("explain: %w", err)
 	}
-	rs, err := rego.New(
-		rego.Query("data.wicketgate.access.explanation"), rego.Compiler(e.compiler), rego.Store(inmem.NewFromASTObject(e.data)),
-		rego.StrictBuiltinErrors(true), rego.ParsedInput(in),
-	).Eval(ctx)
+	rs, err := query.Eval(ctx, rego.EvalParsedInput(in))
 	if err != nil || len(rs) == 0 {
-		return out, errors.Join(err, errors.New("no answer"))
+		return e, errors.Join(errors.New("explain: the policy gives no answer"), err)
 	}
 	b, err := json.Marshal(rs[0].Expressions[0].Value)
 	if err != nil {
-		return out, err
+		return e, fmt.Errorf("explain: %w", err)
 	}
-	return out, json.Unmarshal(b, &out)
+	var x explained
+	if err := json.Unmarshal(b, &x); err != nil {
+		return e, fmt.Errorf("explain: %w", err)
+	}
+	p.fill(&e, &q, x)
+	return e, nil
 }
 
-// rankReasons are the reasons of conditions, by their rank.
-var rankReasons = []Reason{"", ReasonApproval, ReasonStepUp, ReasonSenderConstraint, ReasonArgument, ReasonHours, ReasonCondition}
-
-func (p *PDP) roleChecks(e explanation) (out []RoleCheck) {
-	for _, r := range p.doc.roles {
-		c := RoleCheck{Name: r.name, At: p.rules["roles."+r.name], Named: slices.Contains(e.Assigned, r.name), Has: slices.Contains(e.Roles, r.name)}
-		for _, claim := range sorted(r.when) {
-			path := "roles." + r.name + ".when." + claim
-			text := fmt.Sprintf("claim %s must be %s", claim, oneOf(r.when[claim]))
-			c.When = append(c.When, Check{text, p.rules[path], ReasonNoRole, slices.Contains(e.When[r.name], claim)})
-		}
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b RoleCheck) int { return cmp.Compare(a.Name, b.Name) })
-	return out
+// explainer is the query of Explain, prepared when it is first asked.
+type explainer struct {
+	once  sync.Once
+	query rego.PreparedEvalQuery
+	err   error
 }
 
-func (p *PDP) grantChecks(e explanation) (out []GrantCheck) {
-	for _, rule := range sorted(e.Grants) {
-		g := e.Grants[rule]
-		has := slices.Contains(e.Roles, g.Role)
-		c := GrantCheck{Role: g.Role, Rule: rule, At: p.rules[rule], Has: has, Holds: has && g.Holds}
-		for _, of := range g.Conditions {
-			c.Checks = append(c.Checks, Check{of.Text, p.rules[of.Path], rankReasons[of.Rank], of.Holds})
-		}
-		slices.SortStableFunc(c.Checks, func(a, b Check) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Text, b.Text)) })
-		out = append(out, c)
-	}
-	return out
+func (x *explainer) of(ctx context.Context, doc *document) (rego.PreparedEvalQuery, error) {
+	x.once.Do(func() { x.query, x.err = prepareExplain(context.WithoutCancel(ctx), doc) })
+	return x.query, x.err
 }
 
-// names reports whether the denial is about what q asks.
-func (d denial) names(q Request, m *marks) bool {
-	for _, s := range d.servers {
-		if s.name != q.Server {
-			continue
-		}
-		for k, name := range [3]string{q.Tool, q.Resource + q.Template, q.Prompt} {
-			if name == "" {
-				continue
-			}
-			meant := []string{name, every}
-			if k == resources {
-				meant = m.of(name)
-			}
-			if slices.ContainsFunc(s.lists[k], func(i item) bool { return slices.Contains(meant, i.name) }) {
-				return true
-			}
-		}
+func prepareExplain(ctx context.Context, doc *document) (rego.PreparedEvalQuery, error) {
+	data, _ := compile("", doc)
+	raw, err := data.canonical()
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
 	}
-	return false
+	v, err := ast.ValueFromReader(strings.NewReader(string(raw)))
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
+	}
+	root, ok := v.(ast.Object)
+	if !ok {
+		return rego.PreparedEvalQuery{}, errors.New("data is not an object")
+	}
+	return rego.New(rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
+		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)).PrepareForEval(ctx)
 }

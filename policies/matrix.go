@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,7 +30,7 @@ type MatrixGrant struct {
 	Name         string // "*" is every approved one
 	Rule, At     string
 	Risk         string
-	Conditions   []string // all that must hold, in words
+	Conditions   []string // what must hold beside the conditions of the role, and what is asked of the call, in words
 }
 
 // Matrix returns the policy as a table; it is empty without one.
@@ -38,142 +39,155 @@ func (p *PDP) Matrix() (m Matrix) {
 		return m
 	}
 	for _, r := range p.doc.roles {
-		m.Roles = append(m.Roles, MatrixRole{Name: r.name, At: p.rules["roles."+r.name], Who: r.who.words(), Conditions: r.words()})
+		m.Roles = append(m.Roles, p.matrixRole(r))
 		for _, s := range r.servers {
-			m.Grants = append(m.Grants, p.matrixGrants(r, s)...)
+			for k, items := range s.lists {
+				for _, i := range items {
+					m.Grants = append(m.Grants, p.matrixGrant(r, s.name, k, i))
+				}
+			}
 		}
 	}
 	for _, d := range p.doc.denials {
 		m.Denials = append(m.Denials, p.matrixDenials(d)...)
 	}
 	slices.SortFunc(m.Roles, func(a, b MatrixRole) int { return cmp.Compare(a.Name, b.Name) })
-	for _, list := range [][]MatrixGrant{m.Grants, m.Denials} {
-		slices.SortStableFunc(list, func(a, b MatrixGrant) int {
-			return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Rule, b.Rule))
-		})
-	}
+	slices.SortFunc(m.Grants, compareMatrix)
+	slices.SortFunc(m.Denials, compareMatrix)
 	return m
 }
 
-func (p *PDP) matrixGrants(r role, s server) (out []MatrixGrant) {
-	for k, items := range s.lists {
-		for _, i := range items {
-			rule := "roles." + r.name + ".servers." + s.name + "." + kinds[k].list + "." + i.name
-			asks, risk := p.doc.effective(r, s.name, k, i)
-			out = append(out, MatrixGrant{r.name, s.name, kinds[k].one, i.name, rule, p.rules[rule], risk, words(asks)})
+func compareMatrix(a, b MatrixGrant) int {
+	kind := func(g MatrixGrant) int {
+		return slices.IndexFunc(kinds[:], func(k kind) bool { return k.one == g.Kind })
+	}
+	if a.Role == "" && b.Role == "" && a.Rule != b.Rule {
+		return cmp.Compare(a.Rule, b.Rule)
+	}
+	return cmp.Or(cmp.Compare(a.Role, b.Role), cmp.Compare(a.Server, b.Server), kind(a)-kind(b), cmp.Compare(a.Name, b.Name))
+}
+
+func (p *PDP) matrixRole(r role) MatrixRole {
+	m := MatrixRole{Name: r.name, At: p.rules["roles."+r.name], Who: r.who.words()}
+	for _, claim := range sorted(r.when) {
+		m.Conditions = append(m.Conditions, whenText(claim, r.when[claim]))
+	}
+	m.Conditions = append(m.Conditions, r.asks.words()...)
+	return m
+}
+
+func (w who) words() (out []string) {
+	for _, of := range []struct {
+		what  string
+		names []string
+	}{{"user ", w.users}, {"client ", w.clients}, {"group ", w.groups}} {
+		for _, name := range of.names {
+			out = append(out, of.what+name)
 		}
 	}
+	for _, pattern := range w.patterns {
+		out = append(out, "client "+pattern.String())
+	}
+	for _, claim := range sorted(w.claims) {
+		for _, v := range w.claims[claim] {
+			out = append(out, fmt.Sprintf("claim %s %s", claim, oneOf([]any{v})))
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
-func (p *PDP) matrixDenials(d denial) (out []MatrixGrant) {
-	rule := "deny." + d.name
-	var who []string
-	if d.who != nil {
-		who = d.who.words()
+func (p *PDP) matrixGrant(r role, server string, k int, i item) MatrixGrant {
+	m := MatrixGrant{Role: r.name, Server: server, Kind: kinds[k].one, Name: i.name}
+	m.Rule = "roles." + r.name + ".servers." + server + "." + kinds[k].list + "." + i.name
+	m.At, m.Conditions = p.rules[m.Rule], i.asks.words()
+	risks := []string{i.asks.riskOf(), r.risk}
+	if f := p.doc.facts[server]; f != nil {
+		words, risk := f.words(k, i.name)
+		m.Conditions = append(m.Conditions, words...)
+		risks = append([]string{risk}, append(risks, f.all.riskOf())...)
+		if !f.observe.IsZero() {
+			m.Conditions = append(m.Conditions, "enforced from "+f.observe.UTC().Format(time.RFC3339))
+		}
 	}
-	if d.hours != "" {
-		who = append(who, fmt.Sprintf("only within the hours %s (%s)", d.hours, p.doc.hours[d.hours]))
+	m.Risk = cmp.Or(risks...)
+	m.Conditions = append(m.Conditions, p.doc.risks[m.Risk].words()...)
+	return m
+}
+
+func (c *conditions) riskOf() string {
+	if c == nil {
+		return ""
 	}
-	for _, s := range d.servers {
-		for k, items := range s.lists {
-			for _, i := range items {
-				out = append(out, MatrixGrant{"", s.name, kinds[k].one, i.name, rule, p.rules[rule], "", who})
+	return c.risk
+}
+
+// words are what holds of an item of the server whoever grants it, and its risk there. Of
+// what stands for several, those of each are told apart.
+func (f *serverFacts) words(k int, name string) (out []string, risk string) {
+	out = f.all.words()
+	for _, i := range f.lists[k] {
+		words := i.asks.words()
+		if r := i.asks.riskOf(); r != "" && i.name != name {
+			words = append(words, "risk "+r)
+		}
+		switch {
+		case i.name == name:
+			out, risk = append(out, words...), i.asks.riskOf()
+		case strings.HasSuffix(i.name, every) || strings.HasSuffix(name, every):
+			for _, w := range words {
+				out = append(out, i.name+": "+w)
 			}
 		}
 	}
-	return out
+	return out, risk
 }
 
-// effective are the conditions of a grant, and its risk, as they are for what it names. A
-// tool that "*" or a prefix grants may have further facts.
-func (doc *document) effective(r role, server string, k int, i item) (*conditions, string) {
-	asks, risk := r.asks.and(i.asks), r.risk
-	if i.asks != nil {
-		risk = cmp.Or(i.asks.risk, risk)
-	}
-	if f := doc.facts[server]; f != nil {
-		asks = asks.and(f.all)
-		if f.all != nil {
-			risk = cmp.Or(risk, f.all.risk)
-		}
-		for _, wide := range []bool{true, false} {
-			for _, of := range f.lists[k] {
-				if of.asks != nil && (of.name == i.name || of.name == every) && wide == (of.name == every) {
-					asks, risk = asks.and(of.asks), cmp.Or(of.asks.risk, risk)
-				}
-			}
-		}
-	}
-	return asks.and(doc.risks[risk]), risk
-}
-
-// words are the conditions in words.
-func words(c *conditions) (out []string) {
+func (c *conditions) words() (out []string) {
 	if c == nil {
 		return nil
 	}
-	for _, list := range [][]atom{c.Open, c.Call, c.Needs} {
-		for _, a := range list {
-			out = append(out, a.Text)
-		}
+	for _, a := range slices.Concat(c.Open, c.Call, c.Needs) {
+		out = append(out, a.Text)
 	}
-	if c.Terms != nil {
-		out = append(out, c.Terms.words()...)
+	if c.Terms == nil {
+		return out
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func (t *terms) words() (out []string) {
-	for _, l := range t.Limits {
+	for _, l := range c.Terms.Limits {
 		if l.Concurrent > 0 {
 			out = append(out, fmt.Sprintf("at most %d at once by %s", l.Concurrent, l.By))
 		} else {
 			out = append(out, fmt.Sprintf("at most %d in %s by %s", l.Calls, short(time.Duration(l.Per)*time.Second), l.By))
 		}
 	}
-	for _, f := range t.Filters {
-		if f.Claim != "" {
-			out = append(out, fmt.Sprintf("only records of %q whose %s is the caller's %s", f.At, f.Field, f.Claim))
-		} else {
-			out = append(out, fmt.Sprintf("only records of %q whose %s is %s", f.At, f.Field, oneOf(f.In)))
+	for _, f := range c.Terms.Filters {
+		of := "the caller's " + f.Claim
+		if f.Claim == "" {
+			of = oneOf(f.In)
 		}
+		out = append(out, fmt.Sprintf("shows records whose %s is %s", f.Field, of))
 	}
-	if len(t.Redact) > 0 {
-		out = append(out, "without "+listed(t.Redact))
+	if len(c.Terms.Redact) > 0 {
+		out = append(out, "redacts "+listed(c.Terms.Redact))
 	}
 	return out
 }
 
-// words are those whom w names.
-func (w who) words() (out []string) {
-	for _, of := range []struct {
-		what  string
-		names []string
-	}{{"user", w.users}, {"group", w.groups}, {"client", w.clients}} {
-		for _, n := range of.names {
-			out = append(out, of.what+" "+n)
-		}
+func (p *PDP) matrixDenials(d denial) (out []MatrixGrant) {
+	var conditions []string
+	if d.who != nil {
+		conditions = append(conditions, "for "+strings.Join(d.who.words(), ", "))
 	}
-	for _, p := range w.patterns {
-		out = append(out, "client "+p.String())
+	if d.hours != "" {
+		conditions = append(conditions, fmt.Sprintf("within the hours %s (%s)", d.hours, p.doc.hours[d.hours]))
 	}
-	for _, claim := range sorted(w.claims) {
-		for _, v := range w.claims[claim] {
-			if s, ok := v.(string); ok {
-				v = fmt.Sprintf("%q", s)
+	for _, s := range d.servers {
+		for k, items := range s.lists {
+			for _, i := range items {
+				rule := "deny." + d.name
+				out = append(out, MatrixGrant{Server: s.name, Kind: kinds[k].one, Name: i.name, Rule: rule, At: p.rules[rule], Conditions: conditions})
 			}
-			out = append(out, fmt.Sprintf("claim %s=%v", claim, v))
 		}
 	}
 	return out
-}
-
-// words are the conditions of a role, in words.
-func (r role) words() (out []string) {
-	for _, claim := range sorted(r.when) {
-		out = append(out, fmt.Sprintf("claim %s must be %s", claim, oneOf(r.when[claim])))
-	}
-	return append(out, words(r.asks)...)
 }
