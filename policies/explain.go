@@ -39,8 +39,9 @@ type Check struct {
 // RoleCheck is a role: who names the caller, or not, and what holds of its when.
 type RoleCheck struct {
 	Name, At string
-	Named    bool // who names the caller
-	Has      bool // and all of when holds
+	Who      []string // as in a MatrixRole
+	Named    bool     // who names the caller
+	Has      bool     // and all of when holds
 	When     []Check
 	Reads    []Fact // what who asks for, beside names
 }

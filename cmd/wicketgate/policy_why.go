@@ -118,7 +118,7 @@ func (x explanation) line(indent int, format string, args ...any) {
 func explain(w io.Writer, q policies.Request, e policies.Explanation) {
 	x := explanation{w}
 	d := e.Decision
-	x.line(0, "%s: %s of %s by %s %s at %s", verdict(d), q.Tool+q.Prompt+q.Resource, q.Server, kindOf(q), q.Subject.String(), stamp(q.Time))
+	x.line(0, "%s: %s of %s by %s %s at %s", verdict(d), q.Tool+q.Prompt+q.Resource, q.Server, kindOf(q), q.Subject.String(), q.Time.Format(time.RFC3339))
 	x.line(1, "reason: %s", string(d.Reason))
 	x.optional("rule", d.Rule)
 	x.optional("what would make it allowed", d.Detail)
@@ -226,7 +226,7 @@ func (x explanation) roles(roles []policies.RoleCheck) {
 		case r.Named:
 			x.line(1, "would have %s, but for its conditions (%s)", r.Name, r.At)
 		default:
-			x.line(1, "is not in %s (%s)", r.Name, r.At)
+			x.line(1, "is not in %s, which is for %s (%s)", r.Name, strings.Join(r.Who, ", "), r.At)
 		}
 		for _, c := range r.When {
 			if r.Named {
