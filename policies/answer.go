@@ -21,6 +21,7 @@ type answer struct {
 	needs  Needs
 	terms  []Terms
 	risk   string
+	digest string // of the policy that gave it, where that is not the same each time
 }
 
 var (
@@ -47,7 +48,7 @@ func answerOf(v any) (a answer, ok bool) {
 	if err != nil {
 		return a, false
 	}
-	b, err := stdjson.Marshal(plain) // knows the numbers of OPA
+	b, err := stdjson.Marshal(plain) // whose json.Number is a number
 	if err != nil {
 		return a, false
 	}

@@ -73,8 +73,8 @@ type denialData struct {
 
 type deniedData struct {
 	Rule  string `json:"rule"`
-	Who   bool   `json:"who,omitzero"`   // only those who have the rule among their roles
-	Hours string `json:"hours,omitzero"` // only then
+	Who   bool   `json:"who,omitzero"`    // only those who have the rule among their roles
+	Hours string `json:"hours,omitempty"` // only then
 }
 
 type askedGrant struct {

@@ -31,14 +31,14 @@ type atom struct {
 	Path string `json:"path"` // in access.yaml
 	Text string `json:"text"` // what must hold, for people
 
-	Name     string          `json:"name,omitzero"` // of the argument, or the hours
-	Claim    string          `json:"claim,omitzero"`
-	Values   []any           `json:"values,omitzero"`
-	Among    map[string]bool `json:"among,omitzero"`
-	Bound    any             `json:"bound,omitzero"` // a number
-	Pattern  string          `json:"pattern,omitzero"`
+	Name     string          `json:"name,omitempty"` // of the argument, or the hours
+	Claim    string          `json:"claim,omitempty"`
+	Values   []any           `json:"values,omitempty"`
+	Among    map[string]bool `json:"among,omitempty"`
+	Bound    any             `json:"bound,omitempty"` // a number
+	Pattern  string          `json:"pattern,omitempty"`
 	Optional bool            `json:"optional,omitzero"`
-	By       []string        `json:"by,omitzero"`
+	By       []string        `json:"by,omitempty"`
 	Within   int64           `json:"within_s,omitzero"`
 	MaxAge   int64           `json:"max_age_s,omitzero"`
 }
@@ -142,6 +142,7 @@ func (p *parser) acrValues(n *yaml.Node) []string {
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		p.errorf(n, "acr has no value, so no login would do: add one, or remove acr")
 	}
+	slices.Sort(names) // their order means nothing
 	return names
 }
 

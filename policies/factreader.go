@@ -45,12 +45,12 @@ func newFactReader(doc *document) *factReader {
 
 // facts are what was read, in JSON.
 type facts struct {
-	Groups    []string                  `json:"groups,omitzero"`
-	Claims    map[string]jsontext.Value `json:"claims,omitzero"`
-	ACR       string                    `json:"acr,omitzero"`
+	Groups    []string                  `json:"groups,omitempty"`
+	Claims    map[string]jsontext.Value `json:"claims,omitempty"`
+	ACR       string                    `json:"acr,omitempty"`
 	AuthTime  int64                     `json:"auth_time,omitzero"`
 	Bound     bool                      `json:"bound,omitzero"`
-	Arguments map[string]jsontext.Value `json:"arguments,omitzero"`
+	Arguments map[string]jsontext.Value `json:"arguments,omitempty"`
 }
 
 // read returns what q has of it, as far as n needs the arguments and the login; nil if it

@@ -56,6 +56,7 @@ type houseConfig struct {
 	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
+	PDP           pdpSource
 	Upstreams     []gateway.Upstream
 	TrustFirstUse bool               // approve tool definitions when first seen
 	Users         []identity.Subject // who may log in by a click: development only
@@ -125,11 +126,13 @@ type house struct {
 	authz     *authz.Server
 	approvals *approval.Service // nil: in another process
 	minter    *token.Minter
-	pdp       *policies.PDP
+	pdp       *policies.Live
 	store     storage
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
+
+	policyReport *policyReport
 
 	revocations *revocation.View
 	verifier    *token.Verifier
@@ -161,7 +164,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.watchPolicy, h.openSPIFFE, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}
@@ -187,7 +190,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Approvals: h.approvals, Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
 			Limits: limits(h.store), AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
@@ -223,11 +226,6 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 		cfg.Metrics.watchKeys(ring)
 	}
 	return nil
-}
-
-func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
-	h.pdp, err = policies.Load(ctx, cfg.Access)
-	return err
 }
 
 // buildAuthz makes the authorization server, and returns its exchange.
@@ -336,48 +334,4 @@ func hosts(base *url.URL, mutualTLS string) []string {
 		out = append(out, u.Host)
 	}
 	return out
-}
-
-// every calls f now and then until the returned function is called, which waits
-// for it.
-func every(d time.Duration, log *slog.Logger, what string, f func(context.Context) error) func() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(d)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				if err := f(ctx); err != nil && ctx.Err() == nil {
-					log.Error(what, "error", err)
-				}
-			}
-		}
-	}()
-	return func() error { cancel(); <-done; return nil }
-}
-
-// deleteExpired removes from the store what expired long ago or was never used, all
-// of it, a bounded batch at a time.
-func (h *house) deleteExpired(ctx context.Context) error {
-	for {
-		n, err := h.store.DeleteExpired(ctx, time.Now())
-		if err != nil {
-			return err
-		}
-		if h.authz != nil {
-			unused, err := h.authz.DeleteUnused(ctx)
-			if err != nil {
-				return err
-			}
-			n += unused
-		}
-		if n == 0 {
-			return nil
-		}
-	}
 }
