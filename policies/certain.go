@@ -23,6 +23,7 @@ const (
 	FactACR      FactKind = "acr"
 	FactAuthTime FactKind = "auth_time"
 	FactBound    FactKind = "bound"
+	FactAny      FactKind = "anything that a person's own Rego may read" // has no name
 )
 
 func (f Fact) String() string {
@@ -39,6 +40,9 @@ func (e Explanation) Missing(known func(Fact) bool) []Fact {
 	m := missing{known: known, roles: map[string]chance{}}
 	if m.denials(e.Denials) {
 		return nil
+	}
+	if e.Rego {
+		m.denial = append(m.denial, m.unknown([]Fact{{Of: FactAny}})...)
 	}
 	for _, r := range e.Roles {
 		m.roles[r.Name] = m.role(r)

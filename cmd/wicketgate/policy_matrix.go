@@ -54,11 +54,7 @@ type matrixFlags struct {
 }
 
 func (f *matrixFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
-	path, err := f.path(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := loadPolicy(ctx, path, stderr)
+	p, err := f.load(ctx, stderr)
 	if err != nil {
 		return err
 	}

@@ -86,20 +86,16 @@ func (f *whyFlags) question(args []string, now time.Time) (policies.Request, err
 }
 
 func (f *whyFlags) why(ctx context.Context, q policies.Request, stdout, stderr io.Writer) error {
-	path, err := f.path(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := loadPolicy(ctx, path, stderr)
+	p, err := f.load(ctx, stderr)
 	if err != nil {
 		return err
 	}
 	e, err := p.Explain(ctx, q)
-	if err != nil {
+	if err != nil && !errors.Is(err, policies.ErrNotOurs) {
 		return err
 	}
 	explain(stdout, q, e)
-	return nil
+	return err
 }
 
 // explanation prints one; everything in it is escaped, because a name in a policy or on
@@ -130,8 +126,14 @@ func explain(w io.Writer, q policies.Request, e policies.Explanation) {
 	if d.Err != nil {
 		x.line(1, "error: %s", d.Err.Error())
 	}
+	if e.Roles == nil { // no policy, no question, or another's policy
+		return
+	}
 	x.denials(e.Denials)
-	x.grants(d, e.Grants)
+	if e.Rego {
+		x.line(0, "Rego of your own can deny it too: a reason of %s says so.", string(policies.ReasonDeniedByRego))
+	}
+	x.grants(e.Grants)
 	x.roles(e.Roles)
 }
 
@@ -192,7 +194,7 @@ func (x explanation) denials(denials []policies.DenialCheck) {
 	}
 }
 
-func (x explanation) grants(d policies.Decision, grants []policies.GrantCheck) {
+func (x explanation) grants(grants []policies.GrantCheck) {
 	if len(grants) == 0 {
 		x.line(0, "No rule grants it to anybody.")
 		return
@@ -214,10 +216,6 @@ func (x explanation) check(c policies.Check) {
 }
 
 func (x explanation) roles(roles []policies.RoleCheck) {
-	if len(roles) == 0 {
-		x.line(0, "The policy has no role.")
-		return
-	}
 	x.line(0, "Roles:")
 	for _, r := range roles {
 		switch {
