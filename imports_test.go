@@ -39,6 +39,10 @@ var allowed = map[string][]string{
 	"internal/revocation": {"internal/identity", "internal/token"},
 	"internal/approval":   {"internal/identity", "internal/audit"},
 	"internal/limit":      {},
+	"internal/opaclient":  {"policies"},
+	"internal/webhook":    {},
+
+	"internal/limit/limittest": {"internal/limit"},
 
 	"policies": {"internal/identity"},
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
@@ -47,13 +51,15 @@ var allowed = map[string][]string{
 	"gateway":  {"policies", "internal/revocation", "internal/approval", "internal/limit", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/inspect", "internal/dpop"},
 
 	"migrations":         {},
-	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "internal/approval", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
-	"internal/postgres":  {"migrations", "authz", "internal/revocation", "internal/approval", "internal/limit", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/postgres":  {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/pgtest":    {"internal/postgres", "internal/needed"},
 	"internal/spiretest": {"internal/freeport", "internal/needed"},
-	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/opatest":   {"internal/freeport", "internal/needed"},
+	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
+	"internal/console":   {"policies", "internal/approval", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
 	"internal/demomail":  {"internal/identity", "internal/token"},
 	"internal/oidc":      {"authz", "internal/identity", "internal/oauth"},
 	"internal/spiffe":    {"authz", "internal/identity", "internal/jws"},
@@ -76,9 +82,10 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
-	"golang.org/x/text":                      {"internal/inspect", "internal/redact"},
+	"golang.org/x/text":                      {"internal/inspect", "internal/redact", "policies"},
 	"golang.org/x/time":                      {"gateway"},
 	"github.com/sony/gobreaker":              {"gateway"},
+	"github.com/standard-webhooks":           {"internal/webhook"},
 	"github.com/landlock-lsm/go-landlock":    {"internal/sandbox"},
 }
 

@@ -40,6 +40,7 @@ type authorizeRequest struct {
 	shown       string           // Digest of the client as it was shown there
 	device      []byte           // hash of the device code that it is for; then there is no redirect
 	userCode    string           // that the device shows
+	ours        bool             // of this server's own client, see Server.ours
 }
 
 // redirectError is an error that the client's redirect URI is told of (RFC 6749
@@ -149,11 +150,11 @@ func (s *Server) parseAuthorize(ctx context.Context, q url.Values) (*authorizeRe
 // parseFor is parseAuthorize for a client that is known already.
 func (s *Server) parseFor(c Client, q url.Values) (*authorizeRequest, error) {
 	uri, ok := matchRedirect(c.RedirectURIs, q.Get("redirect_uri"))
-	if !ok {
+	if !ok || s.ours(c) && !slices.Contains(c.RedirectURIs, uri) { // no other port: that is another program's
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "redirect_uri is not one that this application registered"}
 	}
-	req := &authorizeRequest{query: q, client: c, redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
-		prompt: strings.Fields(q.Get("prompt")), acr: strings.Fields(q.Get("acr_values"))}
+	req := &authorizeRequest{query: q, client: c, ours: s.ours(c), redirectURI: uri, state: q.Get("state"), challenge: q.Get("code_challenge"),
+		prompt: strings.Fields(q.Get("prompt"))}
 	return req, s.checkAuthorize(req)
 }
 
@@ -179,25 +180,40 @@ func (s *Server) checkAuthorize(req *authorizeRequest) error {
 	if jkt := q.Get("dpop_jkt"); jkt != "" && !isThumbprint(jkt) {
 		return req.fail(oauth.InvalidRequest, "dpop_jkt must be the SHA-256 thumbprint of a key in base64url")
 	}
-	if !utf8.ValidString(q.Get("login_hint")) || !utf8.ValidString(q.Get("acr_values")) { // they are passed on
+	if !utf8.ValidString(q.Get("login_hint")) { // it is passed on
 		return req.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
 	}
 	if slices.Contains(req.prompt, "none") && len(req.prompt) > 1 {
 		return req.fail(oauth.InvalidRequest, "prompt none must stand alone")
 	}
+	err := req.wants(q)
+	if err != nil {
+		return err
+	}
+	if req.resource, err = s.cfg.Resources.OneFor(req.client.ID.String(), q["resource"]); err != nil {
+		return req.fail(oauth.InvalidTarget, web.Wire(err).Description)
+	}
+	if req.scope, err = s.grantedScope(q.Get("scope"), req.client, req.resource); err != nil {
+		return req.fail(oauth.InvalidScope, web.Wire(err).Description)
+	}
+	return nil
+}
+
+// wants reads what login is asked for (RFC 9470 §4).
+func (r *authorizeRequest) wants(q url.Values) error {
+	if !utf8.ValidString(q.Get("acr_values")) { // it is passed on
+		return r.fail(oauth.InvalidRequest, "a parameter that the login needs is not UTF-8")
+	}
+	r.acr = strings.Fields(q.Get("acr_values"))
 	if age := q.Get("max_age"); age != "" {
 		seconds, err := strconv.ParseUint(age, 10, 31)
 		if err != nil {
-			return req.fail(oauth.InvalidRequest, "max_age must be a number of seconds")
+			return r.fail(oauth.InvalidRequest, "max_age must be a number of seconds")
 		}
-		req.maxAge, req.hasMaxAge = time.Duration(seconds)*time.Second, true
+		r.maxAge, r.hasMaxAge = time.Duration(seconds)*time.Second, true
 	}
-	var err error
-	if req.resource, err = s.cfg.Resources.One(q["resource"]); err != nil {
-		return req.fail(oauth.InvalidTarget, web.Wire(err).Description)
-	}
-	if req.scope, err = grantedScope(q.Get("scope"), req.client); err != nil {
-		return req.fail(oauth.InvalidScope, web.Wire(err).Description)
+	if r.device != nil {
+		r.query = q // which is all that a page has to carry of it
 	}
 	return nil
 }

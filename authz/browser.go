@@ -33,7 +33,7 @@ type login struct {
 type pendingRequest struct {
 	ID       string           `json:"i"` // one page, one answer
 	Query    string           `json:"q"`
-	UserCode string           `json:"u"` // instead of Query: a device code's
+	UserCode string           `json:"u"` // a device code's; then Query is what login it asks for
 	Browser  string           `json:"b"`
 	Subject  identity.Subject `json:"s,omitzero"` // none on the login page
 	Document string           `json:"d"`          // Digest of the client that the page showed
@@ -173,16 +173,19 @@ func (s *Server) posted(w http.ResponseWriter, r *http.Request) (form url.Values
 
 // again checks a pending request anew: much may have changed since.
 func (s *Server) again(ctx context.Context, p pendingRequest) (*authorizeRequest, error) {
-	if p.UserCode != "" {
-		req, err := s.deviceRequest(ctx, p.UserCode)
-		if errors.Is(err, ErrNotFound) {
-			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "this code is too old or was answered before: look at the device"}
-		}
-		return req, err
-	}
 	q, err := url.ParseQuery(p.Query)
 	if err != nil {
 		return nil, err
+	}
+	if p.UserCode != "" {
+		req, err := s.deviceRequest(ctx, p.UserCode)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "this code is too old or was answered before: look at the device"}
+		case err != nil:
+			return nil, err
+		}
+		return req, req.wants(q)
 	}
 	return s.parseAuthorize(ctx, q)
 }

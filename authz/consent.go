@@ -153,7 +153,7 @@ func (s *Server) consented(ctx context.Context, req *authorizeRequest, person lo
 // pretend to be a native client, so such a one is asked about each time (RFC 8252
 // §8.6); and a code that a device shows may be anybody's (RFC 8628 §5.4).
 func (r *authorizeRequest) assured() bool {
-	return r.device == nil && (r.client.Confidential() || strings.HasPrefix(r.redirectURI, "https://") && !isLoopback(hostOf(r.redirectURI)))
+	return r.device == nil && (r.client.Confidential() || r.ours || strings.HasPrefix(r.redirectURI, "https://") && !isLoopback(hostOf(r.redirectURI)))
 }
 
 // consentKey is what a consent was for; a change of any of it asks again.

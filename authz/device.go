@@ -52,11 +52,11 @@ func (s *Server) newDeviceCode(ctx context.Context, c Client, form url.Values) (
 	if !c.May(oauth.GrantDeviceCode) {
 		return deviceResponse{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "the client did not register for the device grant"}
 	}
-	resource, err := s.cfg.Resources.One(form["resource"])
+	resource, err := s.cfg.Resources.OneFor(c.ID.String(), form["resource"])
 	if err != nil {
 		return deviceResponse{}, err
 	}
-	scope, err := grantedScope(form.Get("scope"), c)
+	scope, err := s.grantedScope(form.Get("scope"), c, resource)
 	if err != nil {
 		return deviceResponse{}, err
 	}
@@ -115,8 +115,23 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	code, _ := parseUserCode(q.Get("user_code"))
-	return s.showDevice(w, http.StatusOK, s.sealBrowser(s.browser(w, r)), code, "")
+	return s.showDevice(w, http.StatusOK, deviceForm{Sealed: s.sealBrowser(s.browser(w, r)), Code: code, Login: loginWanted(q)})
 }
+
+// loginWanted is what login a device asks for by the link that it shows (RFC 9470 §4; RFC
+// 8628 has no place for it). Whoever changes it has only themselves to fool: the resource
+// server looks at what the token says.
+func loginWanted(from url.Values) url.Values {
+	wanted := url.Values{}
+	for _, name := range []string{"acr_values", "max_age"} {
+		if v := from.Get(name); v != "" && len(v) <= maxWanted {
+			wanted.Set(name, v)
+		}
+	}
+	return wanted
+}
+
+const maxWanted = 1024 // bytes
 
 // enterDevice takes the code. Who guesses at codes of others is slowed down (RFC
 // 8628 §5.1); the right ones do not count, for many people may share an address.
@@ -126,23 +141,27 @@ func (s *Server) enterDevice(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	b := s.browser(w, r)
+	again := deviceForm{Sealed: s.sealBrowser(b), Login: loginWanted(form)}
 	if !s.isBrowser(form.Get("request"), b) {
-		return s.showDevice(w, http.StatusBadRequest, s.sealBrowser(b), "", "That page was too old. Enter the code again.")
+		return s.showDevice(w, http.StatusBadRequest, again.saying("That page was too old. Enter the code again."))
 	}
 	source := web.Source(r)
 	if !s.guesses.allow(source, s.cfg.Now()) {
 		s.refuse(r, "device", &oauth.Error{Code: oauth.TemporarilyUnavailable})
 		w.Header().Set("Retry-After", "60")
-		return s.showDevice(w, http.StatusTooManyRequests, s.sealBrowser(b), "", "Too many codes were tried from your network. Wait a minute, then enter the code again.")
+		return s.showDevice(w, http.StatusTooManyRequests, again.saying("Too many codes were tried from your network. Wait a minute, then enter the code again."))
 	}
 	req, err := s.enteredDevice(r.Context(), form.Get("user_code"))
 	if errors.Is(err, ErrNotFound) {
 		s.refuse(r, "device", &oauth.Error{Code: oauth.InvalidGrant})
-		return s.showDevice(w, http.StatusBadRequest, s.sealBrowser(b), "", "There is no such code, or it is too old. Look at the device again.")
+		return s.showDevice(w, http.StatusBadRequest, again.saying("There is no such code, or it is too old. Look at the device again."))
 	} else if err != nil {
 		return err
 	}
 	s.guesses.giveBack(source)
+	if err := req.wants(again.Login); err != nil {
+		return err
+	}
 	s.begin(req)
 	return s.resume(w, r, req, b)
 }
@@ -180,11 +199,11 @@ func (s *Server) deviceRequest(ctx context.Context, userCode string) (*authorize
 	if !s.cfg.Now().Before(d.Expires) || !c.May(oauth.GrantDeviceCode) {
 		return nil, ErrNotFound
 	}
-	req := &authorizeRequest{client: c, userCode: userCode, device: d.Hash}
-	if req.resource, err = s.cfg.Resources.One([]string{d.Resource}); err != nil {
+	req := &authorizeRequest{client: c, ours: s.ours(c), userCode: userCode, device: d.Hash}
+	if req.resource, err = s.cfg.Resources.OneFor(c.ID.String(), []string{d.Resource}); err != nil {
 		return nil, err
 	}
-	req.scope, err = grantedScope(d.Scope, c)
+	req.scope, err = s.grantedScope(d.Scope, c, req.resource)
 	return req, err
 }
 

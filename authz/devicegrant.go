@@ -44,7 +44,7 @@ func (g deviceGrant) Issue(ctx context.Context, r oauth.TokenRequest) (oauth.Tok
 
 func (g deviceGrant) redeem(ctx context.Context, r oauth.TokenRequest, d DeviceCode) (oauth.TokenResponse, error) {
 	if sent := r.Form["resource"]; len(sent) > 0 {
-		if resource, err := g.s.cfg.Resources.One(sent); err != nil || resource.String() != d.Resource {
+		if resource, err := g.s.cfg.Resources.OneFor(d.ClientID.String(), sent); err != nil || resource.String() != d.Resource {
 			return oauth.TokenResponse{}, oauth.ErrInvalidTarget()
 		}
 	}

@@ -22,6 +22,10 @@ func (s *Server) find(ctx context.Context, id identity.ClientID, document string
 	return c, err
 }
 
+// ours reports whether the client is this server's own: it has a resource that is for
+// nobody else, and its redirect URI is one of ours, to the letter.
+func (s *Server) ours(c Client) bool { return c.Static && s.cfg.Resources.Reserved(c.ID.String()) }
+
 // isDocument reports whether the id is the URL of a client ID metadata document:
 // what we issue never is one. One of http is none that is found, but on loopback.
 func isDocument(id identity.ClientID) bool {

@@ -148,7 +148,7 @@ func (g jwtBearer) person(ctx context.Context, r oauth.TokenRequest, c Client) (
 			return oauth.TokenResponse{}, g.s.badAssertion(ctx, errors.New("resource of the request is another than the assertion's"))
 		}
 	}
-	scope, err := assertedScope(r.Form.Get("scope"), f.Scope, c)
+	scope, err := g.s.assertedScope(r.Form.Get("scope"), f.Scope, c)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
@@ -198,14 +198,14 @@ func (g jwtBearer) spend(ctx context.Context, f token.Foreign, a Authorization, 
 // assertedScope is what of the wanted scope the assertion and the client have. An
 // assertion that says nothing of scope leaves it to the other two, and one that does is
 // what is wanted where the request says nothing.
-func assertedScope(wanted string, asserted token.Scope, c Client) (token.Scope, error) {
+func (s *Server) assertedScope(wanted string, asserted token.Scope, c Client) (token.Scope, error) {
 	if asserted.IsZero() {
-		return grantedScope(wanted, c)
+		return s.grantedScope(wanted, c, oauth.Resource{})
 	}
 	if wanted == "" {
 		wanted = asserted.String()
 	}
-	scope, err := grantedScope(wanted, c)
+	scope, err := s.grantedScope(wanted, c, oauth.Resource{}) // of an MCP server: no other can be asserted
 	if err != nil {
 		return token.Scope{}, err
 	}

@@ -71,12 +71,14 @@ type pageData struct {
 	Style                          template.CSS
 	Client, ClientID, RedirectHost string
 	ClientHost                     string // of the metadata document that the client is known by
+	Ours                           bool   // the client is this server's own
 	Local                          bool   // the redirect goes to the person's own machine
 	Switch                         string // where to sign in as somebody else
 	Resource, Subject              string
 	Scopes                         []scopeText
 	Users                          []string
 	UserCode, Text, Wrong          string
+	ACRValues, MaxAge              string // that a device asks for
 	Error                          *oauth.Error
 	Back                           string // where the person may take the error to
 }
@@ -126,9 +128,18 @@ func (s *Server) formAction(redirectURI string) string {
 	return strings.Join(slices.Compact(sources), " ")
 }
 
-// showDevice asks for the code that a device shows.
-func (s *Server) showDevice(w http.ResponseWriter, status int, sealed, code, wrong string) error {
-	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: sealed, UserCode: code, Wrong: wrong}, s.formAction(""))
+// deviceForm is the form for the code that a device shows.
+type deviceForm struct {
+	Sealed, Code, Wrong string
+	Login               url.Values // that the device asks for
+}
+
+func (f deviceForm) saying(wrong string) deviceForm { f.Wrong = wrong; return f }
+
+// showDevice asks for the code.
+func (s *Server) showDevice(w http.ResponseWriter, status int, f deviceForm) error {
+	return s.render(w, status, "device.html", pageData{Title: "Connect a device", Action: PathDevice, Request: f.Sealed, UserCode: f.Code, Wrong: f.Wrong,
+		ACRValues: f.Login.Get("acr_values"), MaxAge: f.Login.Get("max_age")}, s.formAction(""))
 }
 
 // showDone is the end of what a person came for.
@@ -148,6 +159,7 @@ func (s *Server) showError(w http.ResponseWriter, r *http.Request, e *oauth.Erro
 
 func requestData(req *authorizeRequest) pageData {
 	d := pageData{UserCode: req.userCode, Client: printable(req.client.Name), ClientID: req.client.ID.String(), Resource: req.resource.String()}
+	d.Ours = req.ours
 	if isDocument(req.client.ID) {
 		d.ClientHost = hostOf(d.ClientID)
 	}
@@ -186,6 +198,8 @@ func explain(scope string) string {
 		return "read the resources that your roles allow"
 	case oauth.ScopePrompts:
 		return "use the prompts that your roles allow"
+	case oauth.ScopeApprovals:
+		return "approve or deny risky calls of others, where your roles let you"
 	}
 	tool, _ := strings.CutPrefix(scope, "tool:")
 	return "use only the tool " + tool + ", if your roles allow it"

@@ -152,6 +152,7 @@ const (
 	TicketGrant     TicketKind = "grant"     // the jti of an identity assertion
 	TicketToolToken TicketKind = "tooltoken" // the jti of a tool token that was presented
 	TicketProof     TicketKind = "proof"     // the jti of a DPoP proof, by its key
+	TicketConsole   TicketKind = "console"   // who is signed in at the console, or is no more
 )
 
 // TicketKey is the key of a ticket: SHA-256 over the parts, each with its length,

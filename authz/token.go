@@ -193,7 +193,7 @@ func (g clientCredentials) issue(ctx context.Context, r oauth.TokenRequest, gran
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	scope, err := grantedScope(r.Form.Get("scope"), c)
+	scope, err := g.s.grantedScope(r.Form.Get("scope"), c, resource)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
@@ -231,9 +231,10 @@ func lifetimeOf(cfg Config, c Client) time.Duration {
 // grantedScope is what of the wanted scope can be granted: unknown ones are
 // dropped, as RFC 6749 §3.3 allows, because clients ask for openid and the like;
 // nothing wanted means the defaults. The answer says what was granted.
-func grantedScope(wanted string, c Client) (token.Scope, error) {
+func (s *Server) grantedScope(wanted string, c Client, resource oauth.Resource) (token.Scope, error) {
+	all := s.cfg.Resources.Scopes(resource)
 	if strings.TrimSpace(wanted) == "" {
-		wanted = strings.Join(oauth.DefaultScopes(), " ")
+		wanted = strings.Join(all, " ")
 	}
 	scope, err := token.ParseScope(wanted)
 	if err != nil {
@@ -241,7 +242,7 @@ func grantedScope(wanted string, c Client) (token.Scope, error) {
 	}
 	known := slices.DeleteFunc(scope.Fields(), func(f string) bool {
 		_, err := token.ParseToolScope(f)
-		return err != nil && !slices.Contains(oauth.DefaultScopes(), f)
+		return (err != nil || s.ours(c)) && !slices.Contains(all, f)
 	})
 	scope = scope.Intersect(known)
 	if len(c.Scope) > 0 {
@@ -314,7 +315,7 @@ func (g fositeGrant) redeem(ctx context.Context, r oauth.TokenRequest) (oauth.To
 // was consented to (RFC 8707 §2.2, RFC 6749 §6).
 func (g fositeGrant) narrow(ses *session, form url.Values) error {
 	if sent := form["resource"]; len(sent) > 0 {
-		resource, err := g.s.cfg.Resources.One(sent)
+		resource, err := g.s.cfg.Resources.OneFor(ses.authorization.ClientID.String(), sent)
 		if err != nil || resource.String() != ses.authorization.Resource {
 			return oauth.ErrInvalidTarget()
 		}

@@ -22,6 +22,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
@@ -69,6 +71,10 @@ type Config struct {
 	Audit       audit.Recorder
 	Now         func() time.Time
 	Lifetime    time.Duration // of a delegated access token, at most
+
+	// Redact is what of a call's arguments may be kept in the audit log, at the server; nil:
+	// nothing is kept.
+	Redact func(server string, arguments jsontext.Value) jsontext.Value
 
 	// Downstream is the further resources that a token for a resource leads to.
 	Downstream map[oauth.Resource][]oauth.Resource

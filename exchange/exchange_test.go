@@ -100,13 +100,22 @@ type asked struct {
 	*policies.PDP
 	mu       sync.Mutex // guards requests
 	requests []policies.Request
+	change   func(policies.Request, policies.Decision) policies.Decision // of its answers; nil: none
+	approval string                                                      // a tool that needs one
 }
 
 func (a *asked) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests = append(a.requests, q)
-	return a.PDP.Decide(ctx, q)
+	if q.Tool == a.approval && q.Arguments != nil {
+		return policies.Decision{Reason: policies.ReasonApproval, Needs: policies.Needs{Rule: "r", By: [][]string{{"approver"}}, Within: time.Minute}}
+	}
+	d := a.PDP.Decide(ctx, q)
+	if a.change != nil {
+		d = a.change(q, d)
+	}
+	return d
 }
 
 // world is an Exchanger among real parts.

@@ -29,20 +29,19 @@ func (q request) event() audit.Event {
 // ask is the question to the PDP, as the gateway will ask it when the token is presented.
 func (e *Exchanger) ask(q request) policies.Request {
 	return policies.Request{Subject: q.subject.Subject(), Workload: q.subject.Workload(), ClientID: q.client, Actors: actingClients(q.subject.ActorsWith(&q.actor)),
-		Server: q.server, Time: e.cfg.Now(), Groups: q.subject.Groups(), Claims: q.subject.Claims(), ACR: q.subject.ACR(), AuthTime: q.subject.AuthTime()}
+		Server: q.server, Time: e.cfg.Now(), Bound: !q.subject.Confirmation().And(q.bind).IsZero(), Groups: q.subject.Groups(), Claims: q.subject.Claims(), ACR: q.subject.ACR(), AuthTime: q.subject.AuthTime()}
 }
 
 // issueTool is the tool token: bound to the definition that is approved and to the
 // arguments that policy allowed.
 func (e *Exchanger) issueTool(ctx context.Context, q request) (oauth.TokenResponse, error) {
 	definition, d := e.decide(ctx, q)
-	if !d.Allowed() || definition == "" { // one answer for unknown, hidden and denied
-		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidScope, Description: "this tool cannot be granted with these arguments",
-			Cause: fmt.Errorf("policy: %s", d.Reason)}
+	if !d.Allowed() || definition == "" {
+		return oauth.TokenResponse{}, e.denied(ctx, q, definition, d)
 	}
 	ev := q.event()
 	ev.Tool, ev.Scope, ev.ArgumentsDigest, ev.DefinitionDigest = q.call.scope.Tool(), q.call.scope.String(), q.call.digest, definition
-	ev.PolicyDigest, ev.Reason, ev.Rule = d.PolicyDigest, string(d.Reason), d.Rule
+	e.say(&ev, d)
 	if err := e.cfg.Audit.Record(ctx, ev); err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("record exchange: %w", err)
 	}
@@ -77,7 +76,8 @@ func (e *Exchanger) issueDelegated(ctx context.Context, q request) (oauth.TokenR
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidScope, Description: "this scope cannot be granted", Cause: fmt.Errorf("policy: %s", d.Reason)}
 	}
 	ev := q.event()
-	ev.Scope, ev.PolicyDigest, ev.Reason, ev.Rule = scope.String(), d.PolicyDigest, string(d.Reason), d.Rule
+	ev.Scope = scope.String()
+	e.say(&ev, d)
 	if err := e.cfg.Audit.Record(ctx, ev); err != nil {
 		return oauth.TokenResponse{}, fmt.Errorf("record exchange: %w", err)
 	}

@@ -292,8 +292,28 @@ func TestHiddenUnknownAndDeniedToolsAnswerAlike(t *testing.T) {
 	if len(bodies) != 1 {
 		t.Errorf("the answers tell tools apart: %v", bodies)
 	}
-	if len(w.pdp.requests) != 5 { // it takes longest: who measures could tell them apart
-		t.Errorf("the PDP was asked about %d of 5", len(w.pdp.requests))
+	if len(w.pdp.requests) != 10 { // it takes longest: who measures could tell them apart
+		t.Errorf("the PDP was asked %d times of 10", len(w.pdp.requests))
+	}
+}
+
+// TestNoToolTokenForACallThatNeedsAnApproval: nobody would be asked, for the token says
+// that all was decided. A tool that is not there says nothing of approvals.
+func TestNoToolTokenForACallThatNeedsAnApproval(t *testing.T) {
+	w := newWorld(t)
+	raw, _ := w.grant(t)
+	ask := func(tool string) string {
+		r := request(raw)
+		r.Form.Set("scope", "tool:"+tool)
+		r.Form.Set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"`+tool+`","arguments":{}}]`)
+		w.pdp.approval = tool
+		return w.refuse(t, r, oauth.InvalidScope)
+	}
+	if got := ask("read_message"); !strings.Contains(got, "this call needs an approval") {
+		t.Error(got)
+	}
+	if got := ask("unapproved"); strings.Contains(got, "needs an approval") {
+		t.Error(got)
 	}
 }
 

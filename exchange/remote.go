@@ -192,6 +192,6 @@ func (q gatewayCall) event() audit.Event {
 	of, d := q.verified(), q.spec.Details
 	return audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: of.Subject().String(), Client: q.client, Actors: of.Actors().Chain(),
 		Txn: of.Txn(), TokenID: of.ID(), Source: q.source, RequestID: q.id, Server: q.server, Tool: d.Tool, Prompt: d.Prompt, URI: d.Resource, ArgumentsDigest: d.ArgumentsDigest,
-		DefinitionDigest: d.DefinitionDigest, PolicyDigest: d.PolicyDigest, Resource: q.spec.Audience, Scope: q.spec.Scope.String(),
+		DefinitionDigest: d.DefinitionDigest, PolicyDigest: d.PolicyDigest, Approval: d.Approval, Resource: q.spec.Audience, Scope: q.spec.Scope.String(),
 		Decision: audit.Allow, Reason: "a gateway decided"}
 }

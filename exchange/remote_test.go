@@ -93,6 +93,8 @@ func TestGatewayElsewhereGetsWhatOneInProcessGets(t *testing.T) {
 	} {
 		raw, parent := w.grant(t, edit, func(s *token.AccessSpec) { s.Scope = scope(t, "mcp:tools mcp:prompts mcp:resources") })
 		for s, spec := range map[string]token.CallSpec{
+			`[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","approval":"AB23"}]`: {Audience: upstream, Presenter: presenter,
+				Scope: must(token.ToolScope("read_message")), Details: token.Details{Server: "mail", ArgumentsDigest: "a", Approval: "AB23"}},
 			callDetails: {Audience: upstream, Presenter: presenter, Scope: must(token.ToolScope("read_message")), Details: digests},
 			`[{"type":"mcp_prompt_get","server":"mail","prompt":"digest","arguments_digest":"a","policy_digest":"p"}]`: {Audience: upstream, Presenter: presenter,
 				Scope: must(token.PromptScope("digest")), Details: token.Details{Server: "mail", ArgumentsDigest: "a", PolicyDigest: "p"}},
@@ -114,7 +116,7 @@ func TestGatewayElsewhereGetsWhatOneInProcessGets(t *testing.T) {
 			}
 			event := audit.Event{Kind: audit.Token, Action: oauth.GrantTokenExchange, Subject: parent.Subject().String(), Client: gatewayClient, Actors: parent.Actors().Chain(),
 				Txn: "grant-1", TokenID: parent.ID(), Source: "192.0.2.7", RequestID: "r7", Server: "mail", Tool: spec.Scope.Tool(), Prompt: spec.Scope.Prompt(), URI: spec.Details.Resource, ArgumentsDigest: spec.Details.ArgumentsDigest,
-				DefinitionDigest: spec.Details.DefinitionDigest, PolicyDigest: "p", Resource: upstream, Scope: spec.Scope.String(), Decision: audit.Allow, Reason: "a gateway decided"}
+				DefinitionDigest: spec.Details.DefinitionDigest, PolicyDigest: spec.Details.PolicyDigest, Approval: spec.Details.Approval, Resource: upstream, Scope: spec.Scope.String(), Decision: audit.Allow, Reason: "a gateway decided"}
 			if diff := cmp.Diff([]audit.Event{event}, w.audit.events); diff != "" {
 				t.Errorf("%s: audit (-want +got)\n%s", name, diff)
 			}
@@ -221,6 +223,8 @@ func TestGatewayIsHeldToTheCallersToken(t *testing.T) {
 		"a resource with arguments":                {every, called("resource", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a","arguments_digest":"a"}]`), oauth.InvalidAuthorizationDetails},
 		"a resource for a tool":                    {every, called("tool:read_message", `[{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}]`), oauth.InvalidAuthorizationDetails},
 		"a URI beside a tool":                      {every, called("tool:read_message", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","resource":"file:///a"}]`), oauth.InvalidAuthorizationDetails},
+		"an approval of a prompt":                  {every, called("prompt:digest", `[{"type":"mcp_prompt_get","server":"mail","prompt":"digest","arguments_digest":"a","approval":"AB23"}]`), oauth.InvalidAuthorizationDetails},
+		"an approval that is no id":                {good, set("authorization_details", `[{"type":"mcp_tool_call","server":"mail","tool":"read_message","arguments_digest":"a","approval":"../x"}]`), oauth.InvalidAuthorizationDetails},
 		"no details":                               {good, without("authorization_details"), oauth.InvalidAuthorizationDetails},
 		"no scope":                                 {good, without("scope"), oauth.InvalidScope},
 		"two scopes":                               {good, set("scope", "tool:read_message mcp:session"), oauth.InvalidScope},

@@ -19,6 +19,7 @@ type caller struct {
 	token.Verified
 	access token.Access // zero with a tool token
 	tool   *token.Tool  // nil with an access token
+	bound  bool         // to a key, which was proved with this request
 }
 
 // admit is step 1: a token of ours for exactly this resource, from a sender who has
@@ -32,6 +33,7 @@ func (g *Gateway) admit(w http.ResponseWriter, r *http.Request, up *upstream) (c
 	if err == nil {
 		err = p.settle(r.Context(), c.Confirmation(), up)
 	}
+	c.bound = err == nil && !c.Confirmation().IsZero() && c.Confirmation().ProvenBy(p.keys)
 	return c, err
 }
 

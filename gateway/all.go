@@ -84,6 +84,7 @@ func (g *Gateway) everyServerSays() jsontext.Value {
 func (p *passage) initializeEvery(params initializeParams) *rpcError {
 	return p.performHere(func(context.Context) (outcome, *rpcError) {
 		s := session{owner: p.owner(sessionLifetime), Version: params.version, Translated: true, Capabilities: bounded(params.capabilities), Info: bounded(params.client)}
+		s.URLs = s.Version == sessionVersions[0] && offersURLs(params.capabilities)
 		handle, err := seal(p.g, kindSession, s)
 		if err != nil {
 			return outcome{}, errUnavailable("session_unsealable", err)
@@ -123,7 +124,7 @@ func (p *passage) atNamed(memberName, sep, name string, serve func(*passage) *rp
 // serveAt has the refusal recorded with what it was about.
 func (p *passage) serveAt(of *passage, serve func(*passage) *rpcError) *rpcError {
 	err := serve(p)
-	of.event = p.event
+	of.event, of.facts = p.event, p.facts
 	return err
 }
 

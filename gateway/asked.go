@@ -31,7 +31,7 @@ func offers(capabilities jsontext.Value, method string) bool {
 func (d *dialogue) asked(ev sse, m peer) error {
 	p := d.p
 	switch {
-	case m.method == "ping" || askable[m.method] == "":
+	case m.method == "ping" || askable[m.method] == "" || p.filtered(): // a question may hold records
 		return p.answerHere(d.ctx, d.leg, m)
 	case p.stateless && d.leg.shared != nil && offers(p.meta.capabilities, m.method) && slices.Contains(mayAskForInput, p.msg.method):
 		d.pending = &m
@@ -90,7 +90,7 @@ func (p *passage) answered() *rpcError {
 	}
 	if q.Waiting != "" {
 		return p.performHere(func(context.Context) (outcome, *rpcError) {
-			if !p.g.waiting.deliver(q.Waiting, p.msg.outcome) {
+			if !p.g.waiting.deliver(q.Waiting, p.msg.outcome) && !q.Optional {
 				return outcome{}, refused
 			}
 			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil
@@ -113,14 +113,19 @@ type waiting struct {
 }
 
 func (w *waiting) add() (string, chan member) {
-	name, ch := rand.Text(), make(chan member, 1)
+	name := rand.Text()
+	return name, w.addAs(name)
+}
+
+func (w *waiting) addAs(name string) chan member {
+	ch := make(chan member, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open == nil {
 		w.open = map[string]chan member{}
 	}
 	w.open[name] = ch
-	return name, ch
+	return ch
 }
 
 func (w *waiting) remove(name string) {

@@ -14,7 +14,12 @@ import (
 // begin sends a call in the session, and returns its stream once the text has come.
 func (s session) begin(want string) (event string, rest *bufio.Scanner) {
 	s.t.Helper()
-	req := must(http.NewRequestWithContext(s.t.Context(), "POST", s.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":`+listMessages+`}`)))(s.t)
+	return s.beginWith(listMessages, want)
+}
+
+func (s session) beginWith(params, want string) (event string, rest *bufio.Scanner) {
+	s.t.Helper()
+	req := must(http.NewRequestWithContext(s.t.Context(), "POST", s.url, strings.NewReader(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":`+params+`}`)))(s.t)
 	set(req.Header, []string{"Content-Type", "application/json", "Authorization", "Bearer " + s.bearer, "Mcp-Session-Id", s.id})
 	from := lines(must(http.DefaultClient.Do(req))(s.t))
 	event = strings.TrimPrefix(until(s.t, from, want), "data: ")

@@ -119,8 +119,12 @@ type slot struct {
 	account *account
 	of      use
 	done    atomic.Bool
-	after   func() // may be nil
+	after   func()   // may be nil
+	held    []func() // places of the limits of policy, which are given back with it
 }
+
+// holds has the slot give something back at its end.
+func (s *slot) holds(release func()) { s.held = append(s.held, release) }
 
 func (s *slot) release() {
 	if s == nil || s.done.Swap(true) {
@@ -131,6 +135,9 @@ func (s *slot) release() {
 	s.budget.mu.Unlock()
 	if s.after != nil {
 		s.after()
+	}
+	for _, release := range s.held {
+		release()
 	}
 }
 
@@ -155,6 +162,8 @@ var budgetMessages = map[string]string{
 	"budget_calls":      "too many calls are open at this server: wait until some have ended",
 	"budget_streams":    "too many streams are open at this server: close some",
 	"budget_bytes":      "too many bytes within a minute from and to this server: wait",
+	"limit_calls":       "policy allows no more calls of this in its time: wait",
+	"limit_concurrent":  "policy allows no more calls of this at once: wait until one has ended",
 	"too_many_streams":  "too many streams are open here: try again soon",
 	"too_many_sessions": "too many sessions are open at this server: end some, or wait until some are idle",
 }
@@ -187,12 +196,16 @@ func (p *passage) use() use {
 // enter is where every message that was allowed begins to count.
 func (p *passage) enter() (*slot, *rpcError) {
 	g, up := p.g, p.up
+	if s := p.held; s != nil { // it has waited
+		p.held = nil
+		return s, nil
+	}
 	if p.long && g.streams.Add(1) > g.cfg.MaxStreams {
 		g.streams.Add(-1)
 		return nil, errBudget("too_many_streams", time.Second)
 	}
-	if p.parked != "" {
-		g.parked.lend(p.parked)
+	if p.state.Parked != "" {
+		g.parked.lend(p.state.Parked)
 	}
 	s, err := up.budget.enter(p.Subject(), len(p.msg.raw), p.use())
 	switch {

@@ -21,30 +21,54 @@ func (p *passage) call() *rpcError {
 		return &rpcError{Code: codeInvalidParams, Message: "tasks are not passed through this gateway: call the tool without task", reason: "task"}
 	}
 	p.event.Tool = truncate(c.name)
-	t, e := p.visible(c)
-	if e != nil {
+	w, e := p.want(c, "")
+	if e == nil && w.d.Reason == policies.ReasonApproval {
+		defer func() { p.held.release() }() // unless the call is made, and has it
+		w, e = p.approve(w)
+	}
+	switch {
+	case e != nil:
 		return e
+	case !w.d.Allowed():
+		return errDenied(w.d)
+	}
+	if e := p.onlyFor(w.spec); e != nil {
+		return e
+	}
+	return p.perform(w.spec, w.d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
+		return p.relay(ctx, call, w.tool.finish)
+	})
+}
+
+// wanted is a call that passed steps 3 and 4, and what was decided.
+type wanted struct {
+	call
+	tool *tool
+	spec token.CallSpec
+	d    policies.Decision
+}
+
+// want is steps 3 to 5, where rule is the one by which the call was approved, or empty.
+func (p *passage) want(c call, rule string) (wanted, *rpcError) {
+	w := wanted{call: c}
+	var e *rpcError
+	if w.tool, e = p.visible(c); e != nil {
+		return w, e
 	}
 	if p.stateless {
-		if e := checkParamHeaders(p.r.Header, t.headers, c.arguments); e != nil {
-			return e
+		if e := checkParamHeaders(p.r.Header, w.tool.headers, c.arguments); e != nil {
+			return w, e
 		}
 	}
-	p.mirror = func(h http.Header) { mirror(h, t.headers, c.arguments) }
-	spec, e := p.spec(c, t)
-	if e != nil {
-		return e
+	p.mirror = func(h http.Header) { mirror(h, w.tool.headers, c.arguments) }
+	if w.spec, e = p.spec(c, w.tool); e == nil {
+		w.d = p.decideFor(c, rule)
 	}
-	d := p.decide(policies.ActionCallTool, c.name, c.arguments)
-	if !d.Allowed() {
-		return errDenied(d)
-	}
-	if e := p.onlyFor(spec); e != nil {
-		return e
-	}
-	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.relay(ctx, call, t.finish)
-	})
+	return w, e
+}
+
+func (p *passage) decideFor(c call, rule string) policies.Decision {
+	return p.decideOn(policies.Request{Action: policies.ActionCallTool, Tool: c.name, Arguments: c.arguments, DefinitionDigest: p.event.DefinitionDigest, Rule: rule})
 }
 
 // visible is step 3. The PDP is asked first, so that a name that the caller may

@@ -147,5 +147,5 @@ func (h *hop) one(name string) (string, *rpcError) {
 func (h *hop) described() {
 	d := h.call.Details()
 	h.event.Server, h.event.Tool, h.event.Prompt, h.event.URI = d.Server, d.Tool, d.Prompt, truncate(d.Resource)
-	h.event.ArgumentsDigest, h.event.DefinitionDigest, h.event.PolicyDigest = d.ArgumentsDigest, d.DefinitionDigest, d.PolicyDigest
+	h.event.ArgumentsDigest, h.event.DefinitionDigest, h.event.PolicyDigest, h.event.Approval = d.ArgumentsDigest, d.DefinitionDigest, d.PolicyDigest, d.Approval
 }

@@ -104,7 +104,7 @@ func (h *hop) perform(do func(ctx context.Context) (outcome, *rpcError)) {
 		out, failure = do(ctx)
 	}
 	done := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, TokenID: e.TokenID, Server: e.Server, Action: e.Action,
-		Tool: e.Tool, Prompt: e.Prompt, URI: e.URI, Status: out.status, ResultDigest: out.resultDigest, Duration: h.cfg.Now().Sub(start)}
+		Tool: e.Tool, Prompt: e.Prompt, URI: e.URI, Approval: e.Approval, Status: out.status, ResultDigest: out.resultDigest, Duration: h.cfg.Now().Sub(start)}
 	if failure != nil {
 		done.Status, done.Reason = "error", failure.reason
 		h.cfg.Log.WarnContext(ctx, "call failed", "action", e.Action, "tool", e.Tool, "request_id", e.RequestID, "error", failure)

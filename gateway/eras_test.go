@@ -31,6 +31,11 @@ type request struct {
 // send sends it. A header with the value "-" is left out.
 func (w *world) send(ctx context.Context, q request) *http.Response {
 	w.t.Helper()
+	return must(http.DefaultClient.Do(w.newRequest(ctx, q)))(w.t)
+}
+
+func (w *world) newRequest(ctx context.Context, q request) *http.Request {
+	w.t.Helper()
 	or := func(s *string, otherwise string) {
 		if *s == "" {
 			*s = otherwise
@@ -50,7 +55,7 @@ func (w *world) send(ctx context.Context, q request) *http.Response {
 	}
 	set(req.Header, ordinary)
 	set(req.Header, q.headers)
-	return must(http.DefaultClient.Do(req))(w.t)
+	return req
 }
 
 // set sets headers, given as name, value pairs. A name that comes again right away is

@@ -21,7 +21,7 @@ func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 		return outcome{}, errUnavailable("upstream_malformed", err)
 	}
 	finish := d.finish
-	if text(result.get("resultType")) == inputRequired {
+	if text(result.get("resultType")) == inputRequired && !d.p.filtered() {
 		if !d.p.stateless {
 			return d.askClient(result)
 		}
@@ -35,10 +35,17 @@ func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 	if replaced != nil {
 		final = replaced
 	}
+	if d.p.filtered() {
+		if final, failure = d.p.filterCall(result, &out); failure != nil {
+			return outcome{}, failure
+		}
+	}
 	if d.p.msg.method != "tools/list" { // of which every definition was approved as it is
-		if final, out.redactions, err = d.p.redact(final); err != nil {
+		var n int
+		if final, n, err = d.p.redact(final); err != nil {
 			return outcome{}, errRedaction(err)
 		}
+		out.redactions += n
 	}
 	if d.p.stateless {
 		final = completed(final)
@@ -77,6 +84,9 @@ func (d *dialogue) fault(a peer) (outcome, *rpcError) {
 	}
 	if other := codeFor(code, d.p.stateless); other != code {
 		fault = o.with(member{"code", fmt.Append(nil, other)})
+	}
+	if d.p.filtered() {
+		fault = withheld(fmt.Append(nil, codeFor(code, d.p.stateless)))
 	}
 	raw := a.raw
 	if !same(fault, a.fault) || !bytes.Equal(a.id, d.p.msg.id) {

@@ -32,6 +32,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
+	"github.com/wicketgate/wicketgate/internal/limit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
@@ -115,7 +116,9 @@ type Config struct {
 	Verifier      Verifier
 	PDP           PDP
 	Exchanger     Exchanger
-	Freezes       Freezes // nil: no server is ever frozen
+	Freezes       Freezes       // nil: no server is ever frozen
+	Approvals     Approvals     // nil: nobody approves, and what needs an approval is denied
+	Limits        limit.Counter // of policy; nil: they are counted in this process
 	Pins          Pins
 	TrustFirstUse bool   // approve a tool's definition when it is first seen; for development
 	Single        Single // spends tool tokens
@@ -178,6 +181,9 @@ var serverName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 func New(cfg Config) (*Gateway, error) {
 	if cfg.Ticks == nil {
 		cfg.Ticks = realTicks
+	}
+	if cfg.Limits == nil {
+		cfg.Limits = limit.NewMemory(cfg.Now)
 	}
 	cfg.SlowClient, cfg.Pause, cfg.MaxStreams = cmp.Or(cfg.SlowClient, slowClient), cmp.Or(cfg.Pause, circuitPause), cmp.Or(cfg.MaxStreams, maxStreams)
 	g := &Gateway{cfg: cfg, upstreams: map[string]*upstream{}, sessions: newSessionTokens(), pins: newPinView(cfg), life: newLife()}

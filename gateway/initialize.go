@@ -89,6 +89,7 @@ func (p *passage) openSession(ctx context.Context, call token.Call, params initi
 	if failure != nil {
 		return outcome{}, failure
 	}
+	s.URLs = s.Version == sessionVersions[0] && offersURLs(params.capabilities)
 	result, redactions, err := p.redact(opened.result)
 	if err != nil {
 		return outcome{}, errRedaction(err)

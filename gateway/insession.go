@@ -41,6 +41,7 @@ func (p *passage) notify() *rpcError {
 	default:
 		return p.errNoMethod()
 	}
+	p.canceled()
 	if p.session.Translated { // the stateless era has none of them
 		return p.performHere(func(context.Context) (outcome, *rpcError) {
 			return outcome{status: "accepted", answer: func() { p.w.WriteHeader(http.StatusAccepted) }}, nil

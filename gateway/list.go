@@ -107,11 +107,21 @@ func (p *passage) mayGet(prompt string) bool {
 }
 
 func (p *passage) seesResource(_ context.Context, entry jsontext.Value) bool {
-	return p.mayRead(policies.Request{Resource: stringOf(entry, "uri")})
+	return p.maySee(policies.Request{Resource: stringOf(entry, "uri")})
 }
 
 func (p *passage) seesTemplate(_ context.Context, entry jsontext.Value) bool {
-	return p.mayRead(policies.Request{Template: stringOf(entry, "uriTemplate")})
+	return p.maySee(policies.Request{Template: stringOf(entry, "uriTemplate")})
+}
+
+// maySee is mayRead for a list: what needs another login or a key is no secret.
+func (p *passage) maySee(q policies.Request) bool {
+	q.Action = policies.ActionReadResource
+	if !p.Scope().Covers(token.ResourceScope()) {
+		return false
+	}
+	d := p.decideOn(q)
+	return d.Allowed() || onlyNeeds(d)
 }
 
 func (p *passage) mayRead(q policies.Request) bool {

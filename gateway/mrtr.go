@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"time"
@@ -27,6 +28,10 @@ type state struct {
 	State   string `json:"st,omitempty"`
 	Request string `json:"rq"`          // digest of method and params
 	Parked  string `json:"p,omitempty"` // a dialogue that waits in this process, instead of a state of the upstream's
+
+	Approval string `json:"a,omitempty"` // that the call waits for; with Once, that was used for it
+	Once     string `json:"o,omitempty"` // spent by who goes on with a call that was approved once
+	None     bool   `json:"n,omitempty"` // the upstream has given no state
 }
 
 var errNotAsked = errors.New("the upstream asks for input that the client has not offered, or in answer to a request where it must not")
@@ -40,18 +45,27 @@ func (p *passage) inputRequired(_ context.Context, result object) (jsontext.Valu
 		return nil, outcome{}, errUnavailable("upstream_malformed", err)
 	}
 	theirs := result.get("requestState")
-	if theirs == nil {
+	if theirs == nil && p.event.Approval == "" {
 		return nil, outcome{status: inputRequired}, nil
 	}
-	request, err := p.requestDigest()
-	if err != nil {
-		return nil, outcome{}, errUnavailable("state_unsealable", err)
-	}
-	sealed, err := seal(p.g, kindState, state{owner: p.owner(stateLifetime), State: text(theirs), Request: request})
+	sealed, err := p.sealState(state{owner: p.owner(stateLifetime), State: text(theirs), None: theirs == nil})
 	if err != nil {
 		return nil, outcome{}, errUnavailable("state_unsealable", err)
 	}
 	return result.with(member{"requestState", quote(sealed)}), outcome{status: inputRequired}, nil
+}
+
+// sealState is the state for this request. A call that was approved goes on with it once,
+// or an approval would be good for as many calls as a server asks questions.
+func (p *passage) sealState(s state) (string, error) {
+	var err error
+	if s.Request, err = p.requestDigest(); err != nil {
+		return "", err
+	}
+	if p.event.Approval != "" && s.Approval == "" {
+		s.Approval, s.Once = p.event.Approval, rand.Text()
+	}
+	return seal(p.g, kindState, s)
 }
 
 // offered holds what is asked for to what the client said that it can do.
@@ -88,10 +102,13 @@ func (p *passage) openState() *rpcError {
 	if request, err := p.requestDigest(); err != nil || request != s.Request {
 		return refused
 	}
-	if s.Parked == "" {
+	p.state = s
+	switch {
+	case s.Parked != "", s.Approval != "" && s.Once == "":
+	case s.None:
+		p.input = object{{"requestState", nil}}
+	default:
 		p.input = object{{"requestState", quote(s.State)}}
-		return nil
 	}
-	p.parked = s.Parked
 	return nil
 }

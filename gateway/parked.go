@@ -55,8 +55,9 @@ func (l *parkingLot) put(d *dialogue) (string, bool) {
 // come for it, which holds as much itself.
 func (l *parkingLot) lend(name string) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if d := l.open[name]; d != nil {
+	d := l.open[name]
+	l.mu.Unlock() // a store may be asked to give back places
+	if d != nil {
 		d.slot.release()
 	}
 }
@@ -93,10 +94,6 @@ func (l *parkingLot) take(name string) *dialogue {
 // park answers with what the upstream asks for, and keeps the upstream waiting.
 func (d *dialogue) park() (outcome, *rpcError) {
 	p := d.p
-	request, err := p.requestDigest()
-	if err != nil {
-		return outcome{}, errUnavailable("state_unsealable", err)
-	}
 	if !d.release() { // the client has gone meanwhile
 		d.abandon()
 		return outcome{}, errUnavailable("client_gone", d.ctx.Err())
@@ -107,7 +104,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 		d.abandon()
 		return outcome{}, errUnavailable("too_many_waiting", errors.New("too many calls wait for their clients"))
 	}
-	out, failure := d.asks(state{owner: p.owner(parkedFor), Request: request, Parked: name})
+	out, failure := d.asks(state{owner: p.owner(parkedFor), Parked: name})
 	if failure != nil && p.g.parked.take(name) != nil { // nobody will come for it
 		d.cancel()
 		d.abandon()
@@ -122,7 +119,7 @@ func (d *dialogue) asks(where state) (outcome, *rpcError) {
 	if err != nil {
 		return outcome{}, errRedaction(err)
 	}
-	sealed, err := seal(p.g, kindState, where)
+	sealed, err := p.sealState(where)
 	if err != nil {
 		return outcome{}, errUnavailable("state_unsealable", err)
 	}
@@ -147,7 +144,7 @@ func (d *dialogue) abandon() {
 
 // resumeParked goes on with a dialogue for the client that has come again.
 func (p *passage) resumeParked(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
-	d := p.g.parked.take(p.parked)
+	d := p.g.parked.take(p.state.Parked)
 	if d == nil {
 		return outcome{}, &rpcError{Code: codeInvalidParams, Message: "the call does not wait any more, or not here: send the request without requestState", reason: "not_parked"}
 	}

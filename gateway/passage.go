@@ -38,20 +38,29 @@ type passage struct {
 	input  object            // members of params for the upstream, instead of the client's
 	mirror func(http.Header) // sets the headers that repeat arguments
 
-	parked string                                        // name of the dialogue that the client comes again for; empty: none
-	again  func(context.Context) (token.Call, *rpcError) // another call token for the same
+	due   []policies.Terms // of the decision by which it is made
+	taken []string         // IDs of the limits that it was counted against
+	terms *terms           // that it keeps to; nil: none
+
+	facts    jsontext.Value  // of the last decision, as policy gave them
+	observed policies.Reason // of the last decision
+	approved string          // rule by which the call was approved; empty: by none
+
+	state state                                         // what the client comes again with; zero: it begins
+	again func(context.Context) (token.Call, *rpcError) // another call token for the same
 
 	long   bool         // a stream that belongs to no call: it ends with the access token
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
 	slot   *slot        // what it counts for; nil until it was allowed
+	held   *slot        // the same, while it waits for an approval
 	beside *sync.WaitGroup
 }
 
 func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream, who caller) *passage {
 	p := &passage{g: g, w: w, r: r, up: up, caller: who, actors: who.Actors(), out: &stream{w: w, patience: g.cfg.SlowClient}, endpoint: up.Name, beside: &sync.WaitGroup{}}
 	p.event = audit.Event{
-		Subject: who.Subject().String(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
+		Subject: who.Subject().String(), Workload: who.Workload(), Client: who.ClientID().String(), Actors: p.actors.Chain(), Txn: who.Txn(), TokenID: who.ID(),
 		Source: web.Source(r), RequestID: web.RequestID(r.Context()), Server: up.Name, PolicyDigest: g.cfg.PDP.Digest(),
 	}
 	return p
@@ -61,6 +70,8 @@ func newPassage(g *Gateway, w http.ResponseWriter, r *http.Request, up *upstream
 func (p *passage) aside(action string) *passage {
 	q := *p
 	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
+	q.facts, q.observed, q.due, q.terms = nil, "", nil, nil
+	q.taken = nil
 	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
 	return &q
 }
@@ -234,8 +245,9 @@ func (p *passage) decide(action policies.Action, tool string, arguments jsontext
 func (p *passage) decideOn(q policies.Request) policies.Decision {
 	q.Subject, q.ClientID, q.Workload, q.Actors = p.Subject(), p.ClientID(), p.Workload(), actingClients(p.actors)
 	q.Groups, q.Claims, q.ACR, q.AuthTime = p.Groups(), p.Claims(), p.ACR(), p.AuthTime()
-	q.Server, q.Time = p.up.Name, p.g.cfg.Now()
+	q.Server, q.Time, q.Bound = p.up.Name, p.g.cfg.Now(), p.bound
 	d := p.g.cfg.PDP.Decide(p.r.Context(), q)
+	p.decided(q, d)
 	if d.Err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "policy gave no answer", "reason", d.Reason, "error", d.Err)
 	}

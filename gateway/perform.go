@@ -19,12 +19,16 @@ type outcome struct {
 	resultDigest string
 	callTokenID  string
 	redactions   int
+	dropped      int    // records that policy kept back
 	answer       func() // tells the client; called once the outcome is recorded
 }
 
 // perform is steps 6 to 10: record the intent, exchange, do it, record what came
 // of it. Without the first record nothing happens.
 func (p *passage) perform(spec token.CallSpec, d policies.Decision, do effect) *rpcError {
+	if len(d.Terms) > 0 {
+		p.due, p.terms = d.Terms, nil
+	}
 	return p.account(audit.Event{Call: rand.Text(), Reason: string(d.Reason), Rule: d.Rule}, func(ctx context.Context) (outcome, *rpcError) {
 		return p.exchangeAndDo(ctx, spec, do)
 	})
@@ -37,8 +41,15 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 		return over
 	}
 	defer func() { p.slot.release() }() // by then a call that is parked has it
+	if len(p.due) > 0 {
+		if refused := p.accept(p.slot); refused != nil {
+			return refused
+		}
+	}
 	e := p.event
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
+	observed := p.observed // lists decide on more, meanwhile
+	e.Observed, e.Facts = string(observed), p.readFacts()
 	if err := p.g.cfg.Audit.Record(p.r.Context(), e); err != nil {
 		return errUnavailable("audit_unavailable", err)
 	}
@@ -48,11 +59,12 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer cancel()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
-		CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: p.g.cfg.Now().Sub(start)}
+		Approval: e.Approval, CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
 	}
+	p.observed = observed
 	p.observe(e.Status, failure, e.Duration)
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		p.g.cfg.Log.ErrorContext(ctx, "record outcome", "call", e.Call, "error", err)
@@ -113,16 +125,21 @@ func (p *passage) callToken(ctx context.Context, spec token.CallSpec) (token.Cal
 // fail records a refusal before perform, and answers it.
 func (p *passage) fail(e *rpcError) {
 	ev := p.event
-	ev.Kind, ev.Decision, ev.Reason = audit.Denial, "deny", e.reason
+	ev.Kind, ev.Decision, ev.Reason, ev.Facts = audit.Denial, "deny", e.reason, p.readFacts()
+	p.observed = ""
 	p.observe("", e, 0)
 	if err := p.g.cfg.Audit.Record(p.r.Context(), ev); err != nil {
 		p.g.cfg.Log.ErrorContext(p.r.Context(), "record denial", "error", err)
 	}
-	if e.scope != "" {
+	if e.scope != "" && !p.out.open {
 		p.g.insufficient(p.w, p.r, p.up, e.scope)
 		return
 	}
-	writeRPC(p.w, p.msg.id, nil, e)
+	if e.login != nil && !p.out.open && p.canLogIn() {
+		p.g.loginNeeded(p, *e.login)
+		return
+	}
+	p.out.fail(p.msg.id, e)
 }
 
 // coversTool reports whether the token may ask for the tool. Over all servers tool:NAME
@@ -136,10 +153,5 @@ func (p *passage) stepUp(scope string) *rpcError {
 	if _, err := token.ParseToolScope(scope); err == nil && p.endpoint == everyServer {
 		scope = oauth.ScopeTools
 	}
-	return &rpcError{scope: scope, reason: "insufficient_scope"}
-}
-
-// errDenied is the answer to a denial that hides nothing.
-func errDenied(d policies.Decision) *rpcError {
-	return &rpcError{Code: codeDenied, Message: "access denied by policy", reason: string(d.Reason)}
+	return &rpcError{Code: codeDenied, Message: "the access token lacks a scope that this needs", scope: scope, reason: "insufficient_scope"}
 }

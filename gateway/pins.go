@@ -21,9 +21,6 @@ var (
 	// ErrNotPending means that the definition is approved already, or that it is not what
 	// was last seen any more.
 	ErrNotPending = errors.New("no such definition waits for approval")
-	// ErrUnmigrated means that the database is of the version before, which keeps no
-	// orders: nothing can be approved, and what is approved stays so.
-	ErrUnmigrated = errors.New("the database is of the version before, which keeps no orders: migrate it first")
 )
 
 // Pin is what is known of one tool: its first or approved definition, by the digest of
@@ -96,7 +93,7 @@ type PinStore interface {
 	Pins
 	// OrderTool carries out an order, durably and once. An approval is of exactly the
 	// digest that it names: the pinned or the pending definition, which then is the pin.
-	// It returns ErrNotPending, ErrNoTool or ErrUnmigrated.
+	// It returns ErrNotPending or ErrNoTool.
 	OrderTool(ctx context.Context, o Order) error
 	// PinnedServers lists the servers that have pins.
 	PinnedServers(ctx context.Context) ([]string, error)

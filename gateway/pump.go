@@ -162,6 +162,9 @@ func (p *passage) notification(m peer, sent outgoing) []byte {
 	if ours && string(params.get("progressToken")) != string(sent.id) {
 		return nil // of nobody's request, or of another one of this session
 	}
+	if p.filtered() {
+		return p.progressOnly(m.method, params, sent)
+	}
 	params, changed, ok := p.mayPass(m, params)
 	switch {
 	case !ok:

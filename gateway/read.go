@@ -33,11 +33,14 @@ func (p *passage) read() *rpcError {
 	}
 	p.event.URI = truncate(uri)
 	d := p.decideOn(policies.Request{Action: policies.ActionReadResource, Resource: uri})
-	if !d.Allowed() {
+	if !d.Allowed() && !onlyNeeds(d) {
 		return p.errUnknownResource(string(d.Reason))
 	}
 	if !p.Scope().Covers(token.ResourceScope()) {
 		return p.stepUp(oauth.ScopeResources)
+	}
+	if !d.Allowed() {
+		return errDenied(d)
 	}
 	spec := token.CallSpec{Scope: token.ResourceScope(), Details: token.Details{Resource: uri}}
 	return p.perform(spec, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) { return p.relay(ctx, call, p.private) })
@@ -63,12 +66,15 @@ func (p *passage) prompt() *rpcError {
 	if err != nil {
 		return errUnknownPrompt("bad_prompt_name")
 	}
-	d := p.decideOn(policies.Request{Action: policies.ActionGetPrompt, Prompt: c.name, Arguments: c.arguments})
-	if !d.Allowed() {
+	if d := p.decideOn(policies.Request{Action: policies.ActionGetPrompt, Prompt: c.name}); !d.Allowed() {
 		return errUnknownPrompt(string(d.Reason))
 	}
 	if !p.Scope().Covers(scope) {
 		return p.stepUp(oauth.ScopePrompts)
+	}
+	d := p.decideOn(policies.Request{Action: policies.ActionGetPrompt, Prompt: c.name, Arguments: c.arguments})
+	if !d.Allowed() {
+		return errDenied(d)
 	}
 	digest, err := token.Digest(c.arguments)
 	if err != nil {

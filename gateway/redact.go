@@ -8,14 +8,14 @@ import (
 	"github.com/wicketgate/wicketgate/internal/redact"
 )
 
-// redact is step 9 for what an upstream says: v without what the server's Redactor masks,
+// redact is step 9 for what an upstream says: v without what the Redactor of the call masks,
 // the same bytes if that is nothing, and how much it was. The output schema holds for what
 // the upstream said, and not for the masks.
 func (p *passage) redact(v jsontext.Value) (jsontext.Value, int, error) {
 	if v == nil {
 		return nil, 0, nil
 	}
-	out, found, err := p.up.Redactor.JSON(v)
+	out, found, err := p.redactor().JSON(v)
 	if out == nil {
 		out = v
 	}

@@ -42,7 +42,7 @@ type dialogue struct {
 
 // relay sends the client's message and passes on the answer.
 func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (outcome, *rpcError) {
-	if p.parked != "" {
+	if p.state.Parked != "" {
 		return p.resumeParked(ctx, call, finish)
 	}
 	d := &dialogue{p: p, call: call, finish: finish}
@@ -283,7 +283,7 @@ func (d *dialogue) eventID(ev sse) string {
 		return ""
 	}
 	name, _ := d.p.msg.named()
-	id, err := seal(d.p.g, kindEvent, event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id})
+	id, err := seal(d.p.g, kindEvent, d.p.toResume(event{owner: d.p.owner(sessionLifetime), Session: d.leg.session, Event: ev.id, Method: d.p.msg.method, Name: name, ID: d.p.msg.id}))
 	if err != nil || len(id) > maxHandle { // it would not be opened again
 		return ""
 	}

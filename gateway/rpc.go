@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/policies"
 )
 
 // JSON-RPC error codes (JSON-RPC 2.0 §5.1, MCP 2025-11-25).
@@ -28,13 +29,15 @@ const (
 
 // rpcError is what a client is told in a JSON-RPC error. Cause is for the log.
 type rpcError struct {
-	Code    int            `json:"code"`
-	Message string         `json:"message"`
-	Data    jsontext.Value `json:"data,omitzero"`
-	status  int            // HTTP status; 0 means 200
-	scope   string         // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
-	reason  string         // for the audit log
-	retry   time.Duration  // after which it may go; 0: not said
+	Code    int             `json:"code"`
+	Message string          `json:"message"`
+	Data    jsontext.Value  `json:"data,omitzero"`
+	status  int             // HTTP status; 0 means 200
+	scope   string          // that the token lacks: answered as RFC 6750 §3.1 says, and nothing else of this
+	login   *policies.Needs // of who is logged in: answered as RFC 9470 §3 says, where there is such a person
+	reason  string          // for the audit log
+	retry   time.Duration   // after which it may go; 0: not said
+	instead jsontext.Value  // a result that the client gets instead, with which it can go on; nil: none
 	cause   error
 }
 
@@ -90,6 +93,9 @@ func writeRPC(w http.ResponseWriter, id jsontext.Value, result jsontext.Value, e
 func rpcBody(id jsontext.Value, result jsontext.Value, e *rpcError) []byte {
 	if id == nil {
 		id = jsontext.Value("null")
+	}
+	if e != nil && e.instead != nil {
+		result, e = e.instead, nil
 	}
 	b := append([]byte(`{"jsonrpc":"2.0","id":`), id...)
 	if e == nil {

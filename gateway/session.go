@@ -66,6 +66,8 @@ type session struct {
 	Translated   bool           `json:"t,omitempty"`
 	Capabilities jsontext.Value `json:"cap,omitempty"`
 	Info         jsontext.Value `json:"info,omitempty"`
+
+	URLs bool `json:"url,omitempty"` // the client can be sent to a page (MCP 2025-11-25, elicitation, URL mode)
 }
 
 // event is what the id of an event of ours says: where an upstream's stream goes on, and
@@ -78,6 +80,13 @@ type event struct {
 	Name    string         `json:"n,omitempty"`
 	ID      jsontext.Value `json:"id,omitempty"`
 	Call    string         `json:"call,omitempty"` // of the audit log
+
+	// Of a call that policy asks something of, what it takes to find out again; of another
+	// one, by which policy that was.
+	Arguments jsontext.Value `json:"a,omitempty"`
+	Taken     []string       `json:"l,omitempty"`  // limits that it was counted against
+	Rule      string         `json:"ar,omitempty"` // by which it was approved
+	Policy    string         `json:"pd,omitempty"`
 }
 
 // asked is what the id of a request of a server says, as the client sees it.
@@ -86,6 +95,8 @@ type asked struct {
 	Session string         `json:"u"`
 	ID      jsontext.Value `json:"id"`
 	Waiting string         `json:"w,omitempty"` // who waits for the answer in this process, where nobody upstream does
+
+	Optional bool `json:"opt,omitempty"` // whoever waits goes on without the answer, which may come to another process
 }
 
 func seal[T session | event | asked | state](g *Gateway, k kind, v T) (string, error) {

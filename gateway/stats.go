@@ -13,6 +13,10 @@ type Called struct {
 	Era    string        // stateless or session
 	Reason string        // ok, or a word of the audit log
 	Took   time.Duration // zero for what was refused, and for streams that have no end
+
+	// Observed is the reason for which policy would have denied it, were the server not in
+	// observe mode; empty: it allowed it, or it was refused.
+	Observed string
 }
 
 // Stats is the state of one server, or of the endpoint over all (*).
@@ -47,7 +51,7 @@ func (p *passage) observe(status string, failure *rpcError, took time.Duration) 
 	if p.g.cfg.Observe == nil {
 		return
 	}
-	c := Called{Server: p.up.Name, Era: "session", Reason: "ok", Took: took}
+	c := Called{Server: p.up.Name, Era: "session", Reason: "ok", Took: took, Observed: string(p.observed)}
 	if p.stateless {
 		c.Era = "stateless"
 	}

@@ -296,5 +296,10 @@ func TestDelegatedWorkloadStaysAWorkload(t *testing.T) {
 		if r := s.call(`{"name":"list_messages"}`); !strings.Contains(r.body, tt.want) {
 			t.Errorf("%s: %s", name, r)
 		}
+		for _, e := range w.lines() { // two callers of one name are told apart in the log too
+			if e.Server == "mail" && e.Kind != audit.Outcome && e.Client == "helper" && e.Workload != (e.Decision == audit.Allow) && e.Action == "tools/call" {
+				t.Errorf("%s: line %+v", name, e)
+			}
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -24,6 +25,10 @@ type data struct {
 	Risks     map[string]*conditions `json:"risks,omitempty"`
 	Denials   map[string]denialData  `json:"denials,omitempty"`   // by server
 	Approvals map[string]askedGrant  `json:"approvals,omitempty"` // by the rule that may ask for one
+
+	// What Go decides on is here for the digest only.
+	Hours   map[string]string    `json:"hours,omitempty"`
+	Observe map[string]time.Time `json:"observe_until,omitempty"`
 }
 
 // roleSet has roles, and denials by their rule, which no role is called.
@@ -32,7 +37,7 @@ type roleSet map[string]bool
 type roleData struct {
 	When    map[string][]any        `json:"when"`           // never null: a role without is no role
 	Asks    *conditions             `json:"asks,omitempty"` // of all that it grants
-	Risk    string                  `json:"risk,omitempty"`
+	Risk    string                  `json:"risk,omitzero"`
 	Servers map[string]serverGrants `json:"servers"`
 }
 
@@ -49,13 +54,13 @@ type serverGrants struct {
 type grant struct {
 	Rule string      `json:"rule"`           // its path, unique in the document
 	Asks *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
-	Risk string      `json:"risk,omitempty"`
+	Risk string      `json:"risk,omitzero"`
 }
 
 // fact is what holds of a tool, resource, prompt or server whoever grants it.
 type fact struct {
 	Asks *conditions `json:"asks"`
-	Risk string      `json:"risk,omitempty"`
+	Risk string      `json:"risk,omitzero"`
 }
 
 type factData struct {
@@ -96,6 +101,7 @@ func compile(file string, doc *document) (data, map[string]string) {
 	c := compiler{doc, file, data{
 		Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Claims: map[string]roleSet{},
 		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{},
+		Hours: map[string]string{}, Observe: map[string]time.Time{},
 	}, map[string]string{}}
 	for path, line := range doc.lines {
 		c.place(path, line)
@@ -105,12 +111,19 @@ func compile(file string, doc *document) (data, map[string]string) {
 			c.data.Risks[name] = r
 		}
 	}
+	for name, h := range doc.hours {
+		c.data.Hours[name] = h.String()
+	}
 	for name, f := range doc.facts {
+		if !f.observe.IsZero() {
+			c.data.Observe[name] = f.observe.UTC()
+		}
 		if compiled, ok := f.compile(); ok {
 			c.data.Facts[name] = compiled
 		}
-		rule := "servers." + name // of who has no grant in observe mode
-		c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
+		if rule := "servers." + name; !f.observe.IsZero() { // of who has no grant
+			c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
+		}
 	}
 	for _, r := range doc.roles {
 		c.role(r)

@@ -183,7 +183,7 @@ const (
 type Limit struct {
 	ID         string // of the limit in the policy, the same at every replica
 	By         LimitBy
-	Calls      int // in any time of Per
+	Calls      int // so many at once, which come again evenly over Per
 	Per        time.Duration
 	Concurrent int // at once
 }

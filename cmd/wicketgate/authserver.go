@@ -77,6 +77,10 @@ func (h *house) documents(cfg houseConfig) metadata.Config {
 	if h.gateway == nil {
 		return doc
 	}
+	if !cfg.NoConsole {
+		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: consoleResource(cfg).String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: []string{oauth.ScopeApprovals}, BearerMethods: []string{"header"}, Name: "approvals"})
+	}
 	if all := everyServer(cfg); !all.IsZero() {
 		doc.Every = &metadata.ProtectedResource{Resource: all.String(), AuthorizationServers: []string{cfg.Issuer},
 			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: "every server", DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates}

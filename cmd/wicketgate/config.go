@@ -60,10 +60,18 @@ type Config struct {
 	TokenAlgorithm string `yaml:"token_algorithm" enum:"ES256,EdDSA" default:"ES256"`
 
 	// Path of access.yaml: who may call which tools. What it does not allow is denied.
-	Policy string `yaml:"policy" required:"true"`
+	// Needed unless pdp has a bundle or opa. A change counts within two seconds, or at once
+	// on SIGHUP; one with a mistake is refused, and the one before stays.
+	Policy string `yaml:"policy"`
+
+	// Policy besides access.yaml, or in its place. Absent: access.yaml alone.
+	PDP PDPConfig `yaml:"pdp"`
 
 	// The audit log.
 	Audit AuditConfig `yaml:"audit"`
+
+	// Calls that access.yaml lets through with somebody's approval only.
+	Approvals ApprovalsConfig `yaml:"approvals"`
 
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
@@ -78,6 +86,9 @@ type Config struct {
 	// The authorization server, where it is another process: only for serve --role gateway,
 	// which needs it. Absent: it is in this process.
 	Exchange *ExchangeConfig `yaml:"exchange"`
+
+	// The pages and the API where people approve calls, at ISSUER/console/.
+	Console ConsoleConfig `yaml:"console"`
 
 	// Other issuers that are believed, and for what. Absent: none.
 	TrustedIssuers []TrustedIssuerConfig `yaml:"trusted_issuers"`

@@ -80,11 +80,13 @@ func (c configCheck) check(ctx context.Context) {
 	c.ages()
 	c.origins()
 	c.lifetimes()
+	c.approvals()
 	c.policy(ctx)
 	if s.Trust == "approve" && len(s.Servers) > 0 {
 		s.notes = append(s.notes, "trust is approve: nobody sees a tool that no operator has approved (wicketgate tools); trust: first-use takes the first definition seen")
 	}
 	s.house.TrustFirstUse = s.Trust == "first-use"
+	s.house.NoConsole = !s.Console.Enabled
 }
 
 // file is the path of a file that the configuration names.

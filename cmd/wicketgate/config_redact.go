@@ -1,6 +1,11 @@
 package main
 
-import "github.com/wicketgate/wicketgate/internal/redact"
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/redact"
+)
 
 // RedactConfig is what becomes of values in what a server answers. mask puts a fixed
 // text such as [card] in their place, deny refuses the whole answer, off lets them pass.
@@ -31,6 +36,15 @@ func devRedaction(demo bool) redact.Config {
 		cfg.Email, cfg.Phone = redact.Mask, redact.Mask
 	}
 	return cfg
+}
+
+// keepArguments is what of the arguments of a call may be kept, by server.
+func keepArguments(servers []gateway.Upstream) func(server string, arguments jsontext.Value) jsontext.Value {
+	by := map[string]*redact.Redactor{}
+	for _, s := range servers {
+		by[s.Name] = s.Redactor
+	}
+	return func(server string, arguments jsontext.Value) jsontext.Value { return by[server].Arguments(arguments) }
 }
 
 // redactor makes the Redactor of a server.

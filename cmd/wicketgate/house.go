@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/federation"
@@ -26,6 +28,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -53,6 +56,7 @@ type houseConfig struct {
 	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
+	PDP           pdpSource
 	Upstreams     []gateway.Upstream
 	TrustFirstUse bool               // approve tool definitions when first seen
 	Users         []identity.Subject // who may log in by a click: development only
@@ -72,6 +76,10 @@ type houseConfig struct {
 	Ages            ages
 
 	Commands map[string]commandServer // those of Upstreams that are commands, by name
+
+	MaxPending int                // approvals of one subject; 0: the default of package approval
+	Webhooks   []webhook.Endpoint // who is told of approvals
+	NoConsole  bool               // neither the pages and API of approvals, nor tokens for them
 
 	Exchange *exchangeConfig            // the authorization server of another process; nil: it is in this one
 	Gateways map[identity.ClientID]bool // of other processes, by their client_id
@@ -112,22 +120,26 @@ func (c *houseConfig) setPaths() {
 
 // house is a built process.
 type house struct {
-	handler  http.Handler
-	mutual   http.Handler     // of the listener for clients with certificates
-	gateway  *gateway.Gateway // nil: in another process, as the next two
-	authz    *authz.Server
-	minter   *token.Minter
-	pdp      *policies.PDP
-	store    storage
-	ring     *keys.Ring
-	audit    *watchedAudit
-	refusals *audit.Refusals
+	handler   http.Handler
+	mutual    http.Handler     // of the listener for clients with certificates
+	gateway   *gateway.Gateway // nil: in another process, as the next two
+	authz     *authz.Server
+	approvals *approval.Service // nil: in another process
+	minter    *token.Minter
+	pdp       *policies.Live
+	store     storage
+	ring      *keys.Ring
+	audit     *watchedAudit
+	refusals  *audit.Refusals
+
+	policyReport *policyReport
 
 	revocations *revocation.View
 	verifier    *token.Verifier
 	prover      *dpop.Verifier
-	spiffe      *spiffe.Source // nil: no SVIDs
-	as          *remote.Server // nil: in this process
+	spiffe      *spiffe.Source    // nil: no SVIDs
+	as          *remote.Server    // nil: in this process
+	toAS        http.RoundTripper // nil as well
 
 	closers []func() error // in the order of building
 }
@@ -152,7 +164,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.watchPolicy, h.openSPIFFE, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}
@@ -172,14 +184,15 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 		exchanger, own = local, h.own
 	}
 	if cfg.Role.enforces() {
+		h.openApprovals(cfg)
 		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
 		if err != nil {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Approvals: h.approvals, Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
-			AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
+			Limits: limits(h.store), AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
 			return err
 		}
@@ -215,14 +228,10 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 	return nil
 }
 
-func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
-	h.pdp, err = policies.Load(ctx, cfg.Access)
-	return err
-}
-
 // buildAuthz makes the authorization server, and returns its exchange.
 func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exchanger, error) {
 	resources, servers := registry(cfg)
+	cfg.Static = append(slices.Clone(cfg.Static), consoleClients(cfg)...)
 	h.minter = token.NewMinter(token.MinterConfig{Issuer: cfg.Issuer, Signer: h.ring, Now: time.Now, Revocations: h.revocations})
 	trusted, err := trustedIssuers(cfg, resources, func(ctx context.Context, id identity.ClientID) (bool, error) { return h.authz.IsClient(ctx, id) })
 	if err != nil {
@@ -230,7 +239,7 @@ func (h *house) buildAuthz(ctx context.Context, cfg houseConfig) (*exchange.Exch
 	}
 	told := newLearnt(h.store, servers, !cfg.Role.enforces() || cfg.TrustFirstUse, h.recordsOrders(cfg))
 	exchanger := exchange.New(exchange.Config{Issuer: cfg.Issuer, Resources: resources, Servers: servers, Verifier: h.verifier, Minter: h.minter, PDP: h.pdp,
-		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Downstream: downstream(cfg),
+		Definitions: h.definitions(cfg, told), Audit: h.audit, Freezes: h.revocations, Now: time.Now, Lifetime: cfg.Lifetimes.Access, Redact: keepArguments(cfg.Upstreams), Downstream: downstream(cfg),
 		ActsFor: cfg.ActsFor, Foreign: trusted, Gateways: h.gatewaysThatExchange(cfg)})
 	h.watchPins(cfg, !cfg.Role.enforces(), told.view.Poll) // else the gateway does
 	login, err := identityProvider(cfg)
@@ -280,42 +289,6 @@ func auditKeys(find func(kid string) (keys.AuditVerifier, bool)) audit.Keys {
 	}
 }
 
-// registry is the protected resources of the upstreams: the public one that
-// clients ask for, and the internal one that only the exchanger may aim at.
-func registry(cfg houseConfig) (oauth.Resources, map[oauth.Resource]string) {
-	var public, internal []oauth.Resource
-	servers := map[oauth.Resource]string{}
-	for _, u := range cfg.Upstreams {
-		public, internal = append(public, u.Resource), append(internal, u.Audience)
-		servers[u.Resource] = u.Name
-	}
-	return oauth.NewResources(public, internal).And(everyServer(cfg)), servers
-}
-
-// everyServer is the resource of the endpoint over all servers.
-func everyServer(cfg houseConfig) oauth.Resource {
-	all, err := oauth.ParseResource(cfg.Issuer + "/mcp")
-	if err != nil || len(cfg.Upstreams) == 0 {
-		return oauth.Resource{}
-	}
-	return all
-}
-
-// downstream is where tokens may be exchanged to, by public resource.
-func downstream(cfg houseConfig) map[oauth.Resource][]oauth.Resource {
-	named := map[string]oauth.Resource{}
-	for _, u := range cfg.Upstreams {
-		named[u.Name] = u.Resource
-	}
-	edges := map[oauth.Resource][]oauth.Resource{}
-	for from, to := range cfg.Downstream {
-		for _, name := range to {
-			edges[named[from]] = append(edges[named[from]], named[name])
-		}
-	}
-	return edges
-}
-
 // mount puts the endpoints of one origin together.
 func (h *house) mount(cfg houseConfig) error {
 	base, err := url.Parse(cfg.Issuer)
@@ -333,6 +306,9 @@ func (h *house) mount(cfg houseConfig) error {
 	}
 	if h.gateway != nil {
 		h.gateway.Register(mux, m.SameSite)
+	}
+	if err := h.mountConsole(cfg, mux); err != nil {
+		return err
 	}
 	if err := metadata.Register(mux, h.documents(cfg)); err != nil {
 		return fmt.Errorf("metadata: %w", err)
@@ -358,48 +334,4 @@ func hosts(base *url.URL, mutualTLS string) []string {
 		out = append(out, u.Host)
 	}
 	return out
-}
-
-// every calls f now and then until the returned function is called, which waits
-// for it.
-func every(d time.Duration, log *slog.Logger, what string, f func(context.Context) error) func() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(d)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				if err := f(ctx); err != nil && ctx.Err() == nil {
-					log.Error(what, "error", err)
-				}
-			}
-		}
-	}()
-	return func() error { cancel(); <-done; return nil }
-}
-
-// deleteExpired removes from the store what expired long ago or was never used, all
-// of it, a bounded batch at a time.
-func (h *house) deleteExpired(ctx context.Context) error {
-	for {
-		n, err := h.store.DeleteExpired(ctx, time.Now())
-		if err != nil {
-			return err
-		}
-		if h.authz != nil {
-			unused, err := h.authz.DeleteUnused(ctx)
-			if err != nil {
-				return err
-			}
-			n += unused
-		}
-		if n == 0 {
-			return nil
-		}
-	}
 }

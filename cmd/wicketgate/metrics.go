@@ -23,8 +23,10 @@ type metrics struct {
 	audit    *prometheus.CounterVec
 	failures prometheus.Counter
 	secrets  *prometheus.GaugeVec
+	reloads  *prometheus.CounterVec
 
 	calls     *prometheus.CounterVec
+	observed  *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	reasons   vocabulary
 }
@@ -45,10 +47,14 @@ func newMetrics() *metrics {
 		Help: "Clients with a secret, by its age: good, old (rotate it), refused. Counted once a day."}, []string{"age"})
 	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wicketgate_calls_total",
 		Help: "Messages of clients for a server (*: the endpoint over all), by era (stateless, session) and reason: ok, or a word of the audit log."}, []string{"server", "era", "reason"})
+	m.observed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wicketgate_observed_denials_total",
+		Help: "Messages that policy would have denied, were the server not in observe mode, by the reason."}, []string{"server", "reason"})
 	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wicketgate_call_duration_seconds",
 		Help:    "Messages that were served, without streams that have no end.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120, 600, 3600}}, []string{"server", "era"})
-	m.registry.MustRegister(m.calls, m.durations, m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
+	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wicketgate_policy_reloads_total",
+		Help: "Changes of the policy since the start, by result: ok took effect, failed was refused."}, []string{"result"})
+	m.registry.MustRegister(m.reloads, m.calls, m.observed, m.durations, m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }

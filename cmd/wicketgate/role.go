@@ -181,9 +181,11 @@ func (h *house) openRemote(_ context.Context, cfg houseConfig) error {
 	case x.Key != nil:
 		t := transport()
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x.CAs}
+		h.toAS = t
 		h.as = remote.New(remote.Config{URL: x.URL, Transport: t, ClientID: x.Key.client, Assertion: x.Key.assertion(cfg.Issuer, time.Now), Now: time.Now})
 	default:
-		h.as = remote.New(remote.Config{URL: x.URL, Transport: h.spiffe.Transport(transport(), x.Server), ClientID: h.ownClient, Now: time.Now})
+		h.toAS = h.spiffe.Transport(transport(), x.Server)
+		h.as = remote.New(remote.Config{URL: x.URL, Transport: h.toAS, ClientID: h.ownClient, Now: time.Now})
 	}
 	return nil
 }

@@ -25,5 +25,5 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script: flags, errors, starting and stopping.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){"devcalls": devCalls}})
 }

@@ -11,13 +11,16 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
+	"github.com/wicketgate/wicketgate/internal/limit"
 	"github.com/wicketgate/wicketgate/internal/postgres"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
 // storage is all that a process remembers.
@@ -27,6 +30,8 @@ type storage interface {
 	keys.Store
 	audit.Heads
 	revocation.Store
+	approval.Store
+	webhook.Outbox
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.
@@ -93,6 +98,15 @@ func separate(ctx context.Context, store storage, cfg houseConfig) error {
 		return store.PutClient(ctx, authz.Client{ID: identity.MustClientID(devAgent), AuthMethod: "none", Static: true, Created: time.Now()})
 	}
 	return nil
+}
+
+// limits counts calls against the limits of policy: over all replicas where they share a
+// store that can, else in this process, which is the only one.
+func limits(store storage) limit.Counter {
+	if shared, ok := store.(*postgres.Store); ok {
+		return shared.Limits(time.Now)
+	}
+	return limit.NewMemory(time.Now)
 }
 
 // single is the tickets of the store as gateway.Single.

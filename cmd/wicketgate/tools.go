@@ -182,8 +182,8 @@ func orderOf(action gateway.Action, server, tool string) (gateway.Order, error) 
 	return gateway.Order{Action: action, Server: server, Tool: tool, By: strings.ToValidUTF8(by.Username, "\ufffd"), At: time.Now()}, nil
 }
 
-// approval is what an operator wants approved.
-type approval struct {
+// toolApproval is what an operator wants approved.
+type toolApproval struct {
 	store  gateway.PinStore
 	stdout io.Writer
 	pins   []gateway.Pin // of the server
@@ -215,7 +215,7 @@ configuration.`,
 				if err != nil {
 					return err
 				}
-				a := approval{store, c.OutOrStdout(), pins, accept}
+				a := toolApproval{store, c.OutOrStdout(), pins, accept}
 				if all {
 					return a.all(c.Context())
 				}
@@ -244,7 +244,7 @@ func checkApprove(args []string, digest string, accept []string, all bool) error
 	return nil
 }
 
-func (a approval) one(ctx context.Context, tool, prefix string) error {
+func (a toolApproval) one(ctx context.Context, tool, prefix string) error {
 	for _, w := range waitingOf(a.pins) {
 		if w.pin.Tool != tool || !strings.HasPrefix(w.Digest, prefix) {
 			continue
@@ -258,7 +258,7 @@ func (a approval) one(ctx context.Context, tool, prefix string) error {
 	return fmt.Errorf("no definition of %s with the digest %s... waits: wicketgate tools diff %s shows what does", escape(tool), escape(prefix), escape(a.pins[0].Server))
 }
 
-func (a approval) approve(ctx context.Context, w waiting, accepted string) error {
+func (a toolApproval) approve(ctx context.Context, w waiting, accepted string) error {
 	o, err := orderOf(gateway.Approve, w.pin.Server, w.pin.Tool)
 	if err != nil {
 		return err
@@ -274,7 +274,7 @@ func (a approval) approve(ctx context.Context, w waiting, accepted string) error
 }
 
 // all approves what an operator may approve without looking for more than it prints.
-func (a approval) all(ctx context.Context) error {
+func (a toolApproval) all(ctx context.Context) error {
 	left, shown := 0, 0
 	for _, w := range waitingOf(a.pins) {
 		if w.pin.Quarantined() || w.older { // both were left on purpose

@@ -127,6 +127,9 @@ func (u upstreamMetrics) Collect(to chan<- prometheus.Metric) {
 // called counts one message. It goes into gateway.Config.Observe.
 func (m *metrics) called(c gateway.Called) {
 	m.calls.WithLabelValues(c.Server, c.Era, m.reasons.label(c.Reason)).Inc()
+	if c.Observed != "" {
+		m.observed.WithLabelValues(c.Server, m.reasons.label(c.Observed)).Inc()
+	}
 	if c.Took > 0 {
 		m.durations.WithLabelValues(c.Server, c.Era).Observe(c.Took.Seconds())
 	}

@@ -24,7 +24,19 @@ var (
 	ErrDecided  = errors.New("it was decided already, or has expired")
 	ErrSpent    = errors.New("it is not approved, was used already, or has expired")
 	ErrOwn      = errors.New("nobody decides on a call of their own")
-	ErrTooMany  = errors.New("too many calls wait for approval")
+	ErrTooMany  = errors.New("too many calls of the subject wait for approval")
+
+	ErrNotPerson  = errors.New("only a person decides, for themself: no workload, and nobody in between")
+	ErrInvalid    = errors.New("this cannot be an approval")
+	ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no approvals: wicketgate migrate up")
+)
+
+// Bounds of a request.
+const (
+	MaxArguments = 16 << 10           // bytes, as a line of the audit log has them
+	MaxComment   = 1000               // bytes
+	MaxWithin    = 7 * 24 * time.Hour // from Created to Expires
+	MaxList      = 1000               // requests that one List returns
 )
 
 // State of a request.
@@ -56,23 +68,45 @@ type Binding struct {
 type Request struct {
 	ID string // unguessable
 	Binding
-	Arguments jsontext.Value // redacted, for who decides; at most 16 KiB
+	Arguments jsontext.Value // redacted, for who decides; at most MaxArguments
 	Risk      string
 	By        [][]string // who may approve: somebody with one role of each list
 	Created   time.Time
 	Expires   time.Time
 
 	State     State
-	DecidedBy identity.Subject // zero until then
+	DecidedBy identity.Subject // zero until then; stays when it is used, or expires
 	DecidedAt time.Time
-	Comment   string // of who decided; at most 1,000 bytes
+	Comment   string // of who decided; at most MaxComment bytes
+	UsedAt    time.Time
 }
 
-// Store keeps requests. It is safe for concurrent use, by several processes too.
+// StateOf is the state of a request, from what a store keeps of it: approved is what was
+// decided, if anything was.
+func StateOf(r Request, approved bool, now time.Time) State {
+	switch {
+	case !r.Expires.After(now):
+		return Expired
+	case !r.UsedAt.IsZero():
+		return Used
+	case r.DecidedAt.IsZero():
+		return Pending
+	case approved:
+		return Approved
+	}
+	return Denied
+}
+
+// Store keeps requests. It is safe for concurrent use, by several processes too. On the
+// schema before, which has none, what writes returns ErrUnmigrated.
 type Store interface {
+	// InTx runs f in one transaction: all of it, or nothing when f fails.
+	InTx(ctx context.Context, f func(ctx context.Context) error) error
+
 	// OpenApproval stores r, which is Pending, unless a request with its Binding is Pending,
 	// Approved or Denied and has not expired: then it returns that one, and stored is false.
-	// It returns ErrTooMany when the subject has max that are pending.
+	// It returns ErrTooMany when the subject has max that are pending; calls at the same
+	// time may exceed that by their number.
 	OpenApproval(ctx context.Context, r Request, max int) (stands Request, stored bool, err error)
 
 	// Approval returns one by its id, or ErrNotFound.
@@ -82,7 +116,7 @@ type Store interface {
 	Approvals(ctx context.Context, of State, limit int, now time.Time) ([]Request, error)
 
 	// DecideApproval makes a pending one Approved or Denied: exactly one of many calls
-	// succeeds, the others get ErrDecided.
+	// succeeds, the others get ErrDecided, or ErrNotFound.
 	DecideApproval(ctx context.Context, id string, as State, by identity.Subject, comment string, now time.Time) (Request, error)
 
 	// UseApproval makes an approved one Used: exactly one of many calls succeeds, the

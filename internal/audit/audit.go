@@ -59,6 +59,8 @@ const (
 	Registration Kind = "registration"
 	Revocation   Kind = "revocation" // an operator revoked, froze or unfroze
 	Definition   Kind = "definition" // an operator approved a tool's definition, or took the tool away
+	Policy       Kind = "policy"     // a policy takes effect: at the start, or by a reload
+	Approval     Kind = "approval"   // a call began to wait for an approval, or somebody decided on one; see Operator
 	Start        Kind = "start"      // written by Open
 	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash
 	Headed       Kind = "head"       // signs the line before it
@@ -75,12 +77,14 @@ type Event struct {
 
 	// Who.
 	Subject     string   `json:"subject"`
+	Workload    bool     `json:"workload"` // Subject is a workload, and no person of that name
 	Client      string   `json:"client"`
 	Actors      []string `json:"actors"` // the delegation chain, outermost (who acts now) first
 	Txn         string   `json:"txn"`    // the root grant's transaction
 	TokenID     string   `json:"token_id"`
 	CallTokenID string   `json:"call_token_id"`
-	Operator    string   `json:"operator"` // who runs the server, for what is done beside it
+	Operator    string   `json:"operator"` // who runs the server, for what is done beside it; who decided on an approval
+	ACR         string   `json:"acr"`      // how who decided had logged in (RFC 9470 §3)
 
 	// From where.
 	Source    string `json:"source"`
@@ -104,13 +108,19 @@ type Event struct {
 	Reason   string `json:"reason"`
 	Rule     string `json:"rule"`
 	Approval string `json:"approval"` // id of the approval that was needed
+	Observed string `json:"observed"` // of what observe mode allowed: the reason for which it would have been denied
+
+	// Facts is what policy read of the caller and the call, one JSON object, to decide again
+	// with; its arguments redacted by the caller; at most 16 KiB.
+	Facts jsontext.Value `json:"facts"`
 
 	// What came of it.
 	Status       string        `json:"status"`
 	ResultDigest string        `json:"result_digest"`
 	Redactions   int           `json:"redactions"`
-	Duration     time.Duration `json:"-"`     // duration_us in the line, whole microseconds
-	Count        int           `json:"count"` // how many refusals the line stands for, see Refusals
+	Dropped      int           `json:"dropped"` // records of the result that policy kept from the caller
+	Duration     time.Duration `json:"-"`       // duration_us in the line, whole microseconds
+	Count        int           `json:"count"`   // how many refusals the line stands for, see Refusals
 }
 
 // The values of Event.Decision.

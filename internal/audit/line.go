@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,8 +17,8 @@ import (
 )
 
 const (
-	maxLine      = 1 << 18 // bytes; Record refuses a longer line, a reader takes it for a changed one
-	maxArguments = 1 << 14 // bytes; also keeps their nesting below jsontext's limit
+	maxLine  = 1 << 18 // bytes; Record refuses a longer line, a reader takes it for a changed one
+	maxValue = 1 << 14 // bytes of JSON of the caller's; also keeps its nesting below jsontext's limit
 )
 
 // b64 is strict, so that one value has one spelling.
@@ -35,12 +36,16 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = append(dst, '"')
 	dst = appendString(dst, `,"call":`, e.Call)
 	dst = appendString(dst, `,"subject":`, e.Subject)
+	if e.Workload {
+		dst = append(dst, `,"workload":true`...)
+	}
 	dst = appendString(dst, `,"client":`, e.Client)
 	dst = appendStrings(dst, `,"actors":`, e.Actors)
 	dst = appendString(dst, `,"txn":`, e.Txn)
 	dst = appendString(dst, `,"token_id":`, e.TokenID)
 	dst = appendString(dst, `,"call_token_id":`, e.CallTokenID)
 	dst = appendString(dst, `,"operator":`, e.Operator)
+	dst = appendString(dst, `,"acr":`, e.ACR)
 	dst = appendString(dst, `,"source":`, e.Source)
 	dst = appendString(dst, `,"request_id":`, e.RequestID)
 	dst = appendString(dst, `,"server":`, e.Server)
@@ -48,7 +53,7 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = appendString(dst, `,"tool":`, e.Tool)
 	dst = appendString(dst, `,"prompt":`, e.Prompt)
 	dst = appendString(dst, `,"uri":`, e.URI)
-	dst, err := appendArguments(dst, e.Arguments)
+	dst, err1 := appendJSON(dst, `,"arguments":`, e.Arguments)
 	dst = appendString(dst, `,"arguments_digest":`, e.ArgumentsDigest)
 	dst = appendString(dst, `,"definition_digest":`, e.DefinitionDigest)
 	dst = appendString(dst, `,"policy_digest":`, e.PolicyDigest)
@@ -58,12 +63,15 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = appendString(dst, `,"reason":`, e.Reason)
 	dst = appendString(dst, `,"rule":`, e.Rule)
 	dst = appendString(dst, `,"approval":`, e.Approval)
+	dst = appendString(dst, `,"observed":`, e.Observed)
+	dst, err2 := appendJSON(dst, `,"facts":`, e.Facts)
 	dst = appendString(dst, `,"status":`, e.Status)
 	dst = appendString(dst, `,"result_digest":`, e.ResultDigest)
 	dst = appendInt(dst, `,"redactions":`, int64(e.Redactions))
+	dst = appendInt(dst, `,"dropped":`, int64(e.Dropped))
 	dst = appendInt(dst, `,"duration_us":`, e.Duration.Microseconds())
 	dst = appendInt(dst, `,"count":`, int64(e.Count))
-	return dst, err
+	return dst, errors.Join(err1, err2)
 }
 
 // appendString replaces what is not UTF-8: a line with a replacement character
@@ -96,18 +104,19 @@ func appendInt(dst []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(dst, name...), n, 10)
 }
 
-func appendArguments(dst []byte, v jsontext.Value) ([]byte, error) {
+// appendJSON appends a value of the caller's.
+func appendJSON(dst []byte, name string, v jsontext.Value) ([]byte, error) {
 	if len(v) == 0 {
 		return dst, nil
 	}
-	if len(v) > maxArguments || !v.IsValid() {
-		return dst, fmt.Errorf("%w: arguments are not JSON of at most %d bytes", ErrBadEvent, maxArguments)
+	if len(v) > maxValue || !v.IsValid() {
+		return dst, fmt.Errorf("%w: %s is not JSON of at most %d bytes", ErrBadEvent, strings.Trim(name, `,":`), maxValue)
 	}
 	v = v.Clone()
-	if err := v.Compact(); err != nil { // a newline in them would end the line
+	if err := v.Compact(); err != nil { // a newline in it would end the line
 		return dst, fmt.Errorf("%w: %w", ErrBadEvent, err)
 	}
-	return append(append(dst, `,"arguments":`...), v...), nil
+	return append(append(dst, name...), v...), nil
 }
 
 // appendLine appends the line after tip: its place in the chain, then body.

@@ -29,6 +29,8 @@ func TestEveryFieldIsInTheLine(t *testing.T) {
 			f.Set(reflect.ValueOf(start))
 		case time.Duration:
 			f.SetInt(int64(1234 * time.Microsecond))
+		case bool:
+			f.SetBool(true)
 		case int:
 			f.SetInt(int64(i + 1))
 		case []string:

@@ -61,6 +61,9 @@ const (
 	ScopeTools     = "mcp:tools"
 	ScopeResources = "mcp:resources"
 	ScopePrompts   = "mcp:prompts"
+
+	// ScopeApprovals is of the console alone, and never granted for an MCP server.
+	ScopeApprovals = "approvals"
 )
 
 // DefaultScopes is what an empty scope asks for, and the scopes_supported of
@@ -72,31 +75,32 @@ type ErrorCode string
 
 // Error codes.
 const (
-	InvalidRequest              ErrorCode = "invalid_request"               // RFC 6749 §5.2
-	InvalidClient               ErrorCode = "invalid_client"                // RFC 6749 §5.2
-	InvalidGrant                ErrorCode = "invalid_grant"                 // RFC 6749 §5.2
-	UnauthorizedClient          ErrorCode = "unauthorized_client"           // RFC 6749 §5.2
-	UnsupportedGrantType        ErrorCode = "unsupported_grant_type"        // RFC 6749 §5.2
-	UnsupportedResponseType     ErrorCode = "unsupported_response_type"     // RFC 6749 §4.1.2.1
-	InvalidScope                ErrorCode = "invalid_scope"                 // RFC 6749 §5.2
-	AccessDenied                ErrorCode = "access_denied"                 // RFC 6749 §4.1.2.1
-	ServerError                 ErrorCode = "server_error"                  // RFC 6749 §4.1.2.1
-	InvalidTarget               ErrorCode = "invalid_target"                // RFC 8707 §2
-	InvalidToken                ErrorCode = "invalid_token"                 // RFC 6750 §3.1
-	InsufficientScope           ErrorCode = "insufficient_scope"            // RFC 6750 §3.1
-	InvalidRedirectURI          ErrorCode = "invalid_redirect_uri"          // RFC 7591 §3.2.2
-	InvalidClientMetadata       ErrorCode = "invalid_client_metadata"       // RFC 7591 §3.2.2
-	InvalidAuthorizationDetails ErrorCode = "invalid_authorization_details" // RFC 9396 §5
-	AuthorizationPending        ErrorCode = "authorization_pending"         // RFC 8628 §3.5
-	SlowDown                    ErrorCode = "slow_down"                     // RFC 8628 §3.5
-	ExpiredToken                ErrorCode = "expired_token"                 // RFC 8628 §3.5
-	TemporarilyUnavailable      ErrorCode = "temporarily_unavailable"       // RFC 6749 §4.1.2.1
-	ConsentRequired             ErrorCode = "consent_required"              // OpenID Connect Core 1.0 §3.1.2.6
-	InteractionRequired         ErrorCode = "interaction_required"          // OpenID Connect Core 1.0 §3.1.2.6
-	AccountSelectionRequired    ErrorCode = "account_selection_required"    // OpenID Connect Core 1.0 §3.1.2.6
-	InvalidDPoPProof            ErrorCode = "invalid_dpop_proof"            // RFC 9449 §5, §7.1
-	UseDPoPNonce                ErrorCode = "use_dpop_nonce"                // RFC 9449 §8, §9
-	LoginRequired               ErrorCode = "login_required"                // OpenID Connect Core 1.0 §3.1.2.6
+	InvalidRequest                 ErrorCode = "invalid_request"                  // RFC 6749 §5.2
+	InvalidClient                  ErrorCode = "invalid_client"                   // RFC 6749 §5.2
+	InvalidGrant                   ErrorCode = "invalid_grant"                    // RFC 6749 §5.2
+	UnauthorizedClient             ErrorCode = "unauthorized_client"              // RFC 6749 §5.2
+	UnsupportedGrantType           ErrorCode = "unsupported_grant_type"           // RFC 6749 §5.2
+	UnsupportedResponseType        ErrorCode = "unsupported_response_type"        // RFC 6749 §4.1.2.1
+	InvalidScope                   ErrorCode = "invalid_scope"                    // RFC 6749 §5.2
+	AccessDenied                   ErrorCode = "access_denied"                    // RFC 6749 §4.1.2.1
+	ServerError                    ErrorCode = "server_error"                     // RFC 6749 §4.1.2.1
+	InvalidTarget                  ErrorCode = "invalid_target"                   // RFC 8707 §2
+	InvalidToken                   ErrorCode = "invalid_token"                    // RFC 6750 §3.1
+	InsufficientScope              ErrorCode = "insufficient_scope"               // RFC 6750 §3.1
+	InvalidRedirectURI             ErrorCode = "invalid_redirect_uri"             // RFC 7591 §3.2.2
+	InvalidClientMetadata          ErrorCode = "invalid_client_metadata"          // RFC 7591 §3.2.2
+	InvalidAuthorizationDetails    ErrorCode = "invalid_authorization_details"    // RFC 9396 §5
+	AuthorizationPending           ErrorCode = "authorization_pending"            // RFC 8628 §3.5
+	SlowDown                       ErrorCode = "slow_down"                        // RFC 8628 §3.5
+	ExpiredToken                   ErrorCode = "expired_token"                    // RFC 8628 §3.5
+	TemporarilyUnavailable         ErrorCode = "temporarily_unavailable"          // RFC 6749 §4.1.2.1
+	ConsentRequired                ErrorCode = "consent_required"                 // OpenID Connect Core 1.0 §3.1.2.6
+	InteractionRequired            ErrorCode = "interaction_required"             // OpenID Connect Core 1.0 §3.1.2.6
+	AccountSelectionRequired       ErrorCode = "account_selection_required"       // OpenID Connect Core 1.0 §3.1.2.6
+	InvalidDPoPProof               ErrorCode = "invalid_dpop_proof"               // RFC 9449 §5, §7.1
+	UseDPoPNonce                   ErrorCode = "use_dpop_nonce"                   // RFC 9449 §8, §9
+	InsufficientUserAuthentication ErrorCode = "insufficient_user_authentication" // RFC 9470 §3
+	LoginRequired                  ErrorCode = "login_required"                   // OpenID Connect Core 1.0 §3.1.2.6
 
 	UnmetAuthenticationRequirements ErrorCode = "unmet_authentication_requirements" // OpenID Connect Core Unmet Authentication Requirements 1.0
 )
@@ -129,7 +133,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // (RFC 6749 §5.2) or a protected resource (RFC 6750 §3.1).
 func (e *Error) Status() int {
 	switch e.Code {
-	case InvalidClient, InvalidToken:
+	case InvalidClient, InvalidToken, InsufficientUserAuthentication: // RFC 9470 §3
 		return http.StatusUnauthorized
 	case InsufficientScope:
 		return http.StatusForbidden

@@ -37,7 +37,14 @@ func (r Resource) IsZero() bool { return r.uri == "" }
 type Resources struct {
 	public   map[string]Resource // by every accepted spelling
 	internal map[string]bool
-	only     Resource // the public one, where there is one alone
+	only     Resource            // the public one, where there is one alone
+	reserved map[string]reserved // by client_id
+}
+
+// reserved is a resource that is for some clients alone.
+type reserved struct {
+	resource Resource
+	scopes   []string
 }
 
 // NewResources makes the registry. What is given as both is internal; a spelling
@@ -74,6 +81,49 @@ func (r Resources) And(every Resource) Resources {
 	}
 	r.public[every.uri] = every
 	return r
+}
+
+// Reserve returns r with a resource for these clients alone, by their client_id. They may
+// ask for no other one; to everybody else it looks unknown. Scopes are all that a token
+// for it may have.
+func (r Resources) Reserve(own Resource, scopes []string, clients ...string) Resources {
+	r.public, r.reserved = maps.Clone(r.public), maps.Clone(r.reserved)
+	maps.DeleteFunc(r.public, func(_ string, p Resource) bool { return p == own })
+	if r.reserved == nil {
+		r.reserved = map[string]reserved{}
+	}
+	for _, c := range clients {
+		r.reserved[c] = reserved{own, scopes}
+	}
+	return r
+}
+
+// Reserved reports whether the client has a resource of its own, and no other.
+func (r Resources) Reserved(client string) bool {
+	_, ok := r.reserved[client]
+	return ok
+}
+
+// Scopes are those that a token for the resource may have, besides tools by their names.
+func (r Resources) Scopes(of Resource) []string {
+	for _, own := range r.reserved {
+		if own.resource == of {
+			return own.scopes
+		}
+	}
+	return DefaultScopes()
+}
+
+// OneFor is One for a client that may have a resource of its own.
+func (r Resources) OneFor(client string, sent []string) (Resource, error) {
+	own, ok := r.reserved[client]
+	switch {
+	case !ok:
+		return r.One(sent)
+	case len(sent) == 1 && (sent[0] == own.resource.uri || sent[0] == alias(own.resource.uri)):
+		return own.resource, nil
+	}
+	return Resource{}, ErrInvalidTarget()
 }
 
 // Public resolves what a client sent as resource to the registered resource:

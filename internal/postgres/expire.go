@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/wicketgate/wicketgate/internal/approval"
 )
 
 const (
@@ -14,9 +17,14 @@ const (
 // keepDocument is how long a client metadata document stays that no grant names.
 const keepDocument = 24 * time.Hour
 
+// keepApproval is how long an approval stays after its expiry, for people to see what came
+// of it, and a message that nobody delivers: its endpoint is no longer configured.
+const keepApproval = 7 * 24 * time.Hour
+
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets and revocations that have expired and
-// documents that nothing names, and returns how many. It removes a bounded number: call it again
+// documents that nothing names, approvals and messages that are a week old, and counts of limits
+// that say nothing any more, and returns how many. It removes a bounded number: call it again
 // while it removes any. Replicas that do so at the same time leave one another's
 // rows alone rather than wait for them.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
@@ -48,12 +56,33 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				ORDER BY fetched_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED)
 			DELETE FROM client_documents d USING gone WHERE d.client_id = gone.client_id AND d.digest = gone.digest`,
 			micros(now.Add(-keepDocument))},
+		{`DELETE FROM approvals WHERE id = ANY(ARRAY(SELECT id FROM approvals WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now.Add(-keepApproval))},
+		{`DELETE FROM webhook_messages WHERE id = ANY(ARRAY(SELECT id FROM webhook_messages WHERE created_at <= $1
+				ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now.Add(-keepApproval))},
+		{`DELETE FROM limit_counts WHERE key = ANY(ARRAY(SELECT key FROM limit_counts WHERE due_at <= $1
+				ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AND due_at <= $1`, micros(now)},
+		{`DELETE FROM limit_leases WHERE id = ANY(ARRAY(SELECT id FROM limit_leases WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now)},
 	} {
-		rows, err := s.exec(ctx, sweep.query, sweep.before, perExpire)
+		rows, err := s.sweep(ctx, sweep.query, sweep.before)
 		if err != nil {
 			return n, fmt.Errorf("delete expired rows: %w", err)
 		}
 		n += rows
 	}
 	return n, nil
+}
+
+// sweep removes some rows of a table; the schema before has not all of them. It is a
+// transaction of its own, or a part of one, that can fail by itself.
+func (s *Store) sweep(ctx context.Context, query string, before int64) (n int64, err error) {
+	err = s.InTx(ctx, func(ctx context.Context) (err error) {
+		n, err = s.exec(ctx, query, before, perExpire)
+		return err
+	})
+	if errors.Is(unmigrated(err), approval.ErrUnmigrated) {
+		return 0, nil
+	}
+	return n, err
 }

@@ -25,6 +25,13 @@ func grown() []string {
 		SELECT hash, hash, 'grown-' || (i % 1000), '', '', '', 1, 9000000000000000 + i, '' FROM row WHERE i % 10 = 0`,
 		`INSERT INTO client_documents (client_id, digest, body, fetched_at, fresh_at)
 		SELECT 'https://grown.example/' || (i % 1000), id, '', 9000000000000000 + i, 1 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO approvals (standing, ` + approvalColumns + `)
+		SELECT NULL, id, 'grown-' || (i % 1000), 'grown', '{}', 'grown', 'grown', '', '', '', '', '', '', '[]', 1, 9000000000000000 + i,
+		CASE WHEN i % 100 > 0 THEN 1 END, false, 'grown', '', 1 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO webhook_messages (id, endpoint, kind, body, created_at, due_at, attempts)
+		SELECT id, 'grown', '', '', 9000000000000000 + i, 9000000000000000 + i, 0 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO limit_counts (key, due_at) SELECT id, 9000000000000000 + i FROM row WHERE i % 10 = 0`,
+		`INSERT INTO limit_leases (id, key, expires_at) SELECT id, id, 9000000000000000 + i FROM row WHERE i % 10 = 0`,
 	}
 }
 

@@ -21,8 +21,7 @@ const (
 		coalesce(c.digest, ''), coalesce(c.definition, ''::bytea), c.seen_at, ` + lastOrders
 	selectPinDigests = `SELECT p.server, p.tool, p.digest, ''::bytea, p.seen_at, p.approved, coalesce(c.digest, ''), ''::bytea, c.seen_at, ` + lastOrders
 
-	// On the schema before.
-	selectBarePins = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = $1`
+	selectPin = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = $1 AND tool = $2`
 )
 
 func pinColumns(p *gateway.Pin) []any {
@@ -46,34 +45,20 @@ func (s *Store) PinDigests(ctx context.Context, server string) ([]gateway.Pin, e
 
 func (s *Store) listPins(ctx context.Context, query, server string) ([]gateway.Pin, error) {
 	var pins []gateway.Pin
-	err := s.InTx(ctx, func(ctx context.Context) (err error) { // one that fails must not end a transaction around it
-		pins, err = s.readPins(ctx, query, server, allPinColumns)
-		return err
-	})
-	if unmigrated(err) { // with definitions, whatever was asked for
-		pins, err = s.readPins(ctx, selectBarePins+` ORDER BY tool`, server, pinColumns)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	return pins, nil
-}
-
-func (s *Store) readPins(ctx context.Context, query, server string, columns func(*gateway.Pin) []any) (pins []gateway.Pin, err error) {
-	err = s.each(ctx, func(row pgx.Row) error {
+	err := s.each(ctx, func(row pgx.Row) error {
 		var p gateway.Pin
-		err := row.Scan(columns(&p)...)
+		err := row.Scan(allPinColumns(&p)...)
 		if p.Last.Seq > 0 {
 			p.Last.Server, p.Last.Tool = p.Server, p.Tool
 		}
 		pins = append(pins, p)
 		return err
 	}, query, server)
-	return pins, err
+	if err != nil {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	return pins, nil
 }
-
-// unmigrated reports whether a table is missing that the schema before does not have.
-func unmigrated(err error) bool { return coded(err, undefinedTable) }
 
 // AddPin implements gateway.Pins.
 func (s *Store) AddPin(ctx context.Context, p gateway.Pin) (gateway.Pin, error) {
@@ -86,18 +71,14 @@ func (s *Store) AddPin(ctx context.Context, p gateway.Pin) (gateway.Pin, error) 
 		if err != nil {
 			return err
 		}
-		err = s.get(ctx, selectBarePins+` AND tool = $2`, []any{p.Server, p.Tool}, pinColumns(&stands)...)
+		err = s.get(ctx, selectPin, []any{p.Server, p.Tool}, pinColumns(&stands)...)
 		if errors.Is(err, authz.ErrNotFound) {
 			return gateway.ErrTooManyPins
 		}
 		if err != nil || stands.Digest == p.Digest {
 			return err
 		}
-		err = s.InTx(ctx, func(ctx context.Context) error { return s.addCandidate(ctx, p) })
-		if unmigrated(err) {
-			return nil // it is not served, and cannot be approved
-		}
-		return err
+		return s.addCandidate(ctx, p)
 	})
 	if err != nil {
 		return gateway.Pin{}, fmt.Errorf("add pin: %w", err)

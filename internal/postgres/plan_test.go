@@ -16,7 +16,7 @@ import (
 )
 
 // wholeTables are the statements that read all of a table on purpose.
-var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|wicketgate_)`)
+var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|approvals WHERE created_at > 0 AND \(\$2|wicketgate_)`)
 
 // TestNoStatementScansATable keeps the price of a request from growing with what
 // is stored: with plans made while tables were small and kept, and with plans made
@@ -53,7 +53,7 @@ func noScans(t *testing.T, conn *pgx.Conn) {
 			t.Errorf("%s:\n%s", s, text)
 		}
 	}
-	if listed > 6 {
+	if listed > 7 {
 		t.Errorf("%d statements may read all of a table", listed)
 	}
 }
@@ -82,7 +82,7 @@ func (n node) scans(documents bool) bool {
 // small are tables that are read whole whatever the statement: they are one page.
 var small = []string{"tool_pins", "tool_candidates", "tool_orders", "keys", "audit_heads", "revocation_counter"}
 
-var limit = regexp.MustCompile(`LIMIT \$(\d+)`)
+var limited = regexp.MustCompile(`LIMIT \$(\d+)`)
 
 // plan explains a statement, with parameters like those that it has.
 func plan(t *testing.T, conn *pgx.Conn, statement string) (string, node) {
@@ -93,11 +93,11 @@ func plan(t *testing.T, conn *pgx.Conn, statement string) (string, node) {
 	var values []string
 	if kinds != "" {
 		for i, kind := range strings.Split(kinds, ",") {
-			if m := limit.FindStringSubmatch(statement); m != nil && m[1] == fmt.Sprint(i+1) {
+			if m := limited.FindStringSubmatch(statement); m != nil && m[1] == fmt.Sprint(i+1) {
 				kind = "limit"
 			}
 			values = append(values, map[string]string{"limit": "1000", "bigint": fmt.Sprint(at.UnixMicro()), "text": "'x'", "bytea": `'\x00'`,
-				"text[]": "'{}'", "boolean": "false"}[kind])
+				"text[]": "'{}'", "boolean": "false", "integer": "1"}[kind])
 		}
 	}
 	execution := "EXECUTE p"

@@ -15,6 +15,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/migrations"
 )
 
@@ -238,4 +239,13 @@ func coded(err error, codes ...string) bool {
 		}
 	}
 	return false
+}
+
+// unmigrated is approval.ErrUnmigrated where a table is missing, which the schema before
+// does not have.
+func unmigrated(err error) error {
+	if coded(err, undefinedTable) {
+		return approval.ErrUnmigrated
+	}
+	return err
 }

@@ -15,6 +15,7 @@ package redact
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -100,6 +101,30 @@ func New(cfg Config) (*Redactor, error) {
 	var err error
 	r.rules, err = builtin()
 	return r, err
+}
+
+// With is r that masks these classes too, where it leaves them alone: secrets, email,
+// phone, card, iban.
+func (r *Redactor) With(names ...string) (*Redactor, error) {
+	if len(names) == 0 {
+		return r, nil
+	}
+	more := &Redactor{}
+	if r != nil {
+		*more = *r
+	}
+	for _, name := range names {
+		c := slices.Index([]string{"secrets", "iban", "card", "email", "phone"}, name)
+		if c < 0 {
+			return nil, fmt.Errorf("class %q: want secrets, email, phone, card or iban", name)
+		}
+		more.actions[c] = max(more.actions[c], Mask)
+	}
+	var err error
+	if more.actions[secret] != Off && more.rules == nil {
+		more.rules, err = builtin()
+	}
+	return more, err
 }
 
 // Found counts what was masked, by class.

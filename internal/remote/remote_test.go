@@ -223,6 +223,7 @@ func TestEveryKindOfCallIsAnExchange(t *testing.T) {
 		`[{"type":"mcp_resource_read","server":"mail","resource":"file:///b"}]`:                       {Scope: token.ResourceScope(), Details: token.Details{Server: "mail", Resource: "file:///b"}},
 		`[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments_digest":"a"}]`:    {Scope: listMessages, Details: token.Details{Server: "mail", ArgumentsDigest: "a"}},
 	}
+	kinds[`[{"type":"mcp_tool_call","server":"mail","tool":"list_messages","arguments_digest":"a","approval":"AB23"}]`] = token.CallSpec{Scope: listMessages, Details: token.Details{Server: "mail", ArgumentsDigest: "a", Approval: "AB23"}}
 	for details, s := range kinds {
 		s.Audience, s.Presenter = upstream, gatewayID
 		for answered, other := range kinds {
@@ -315,6 +316,7 @@ func TestNothingIsTakenButWhatWasAskedFor(t *testing.T) {
 		"with other arguments":       {issued(other(func(s *token.CallSpec) { s.Details.ArgumentsDigest = "b" })), remote.Malformed},
 		"of another definition":      {issued(other(func(s *token.CallSpec) { s.Details.DefinitionDigest = "e" })), remote.Malformed},
 		"of another policy":          {issued(other(func(s *token.CallSpec) { s.Details.PolicyDigest = "q" })), remote.Malformed},
+		"with another approval":      {issued(other(func(s *token.CallSpec) { s.Details.Approval = "AB23" })), remote.Malformed},
 		"for another presenter":      {issued(other(func(s *token.CallSpec) { s.Presenter = identity.MustClientID("mallory") })), remote.Malformed},
 		"a refusal":                  {text(400, "application/json", `{"error":"invalid_target","error_description":"no"}`), remote.Refused},
 		"a refusal of who we are":    {text(401, "application/json", `{"error":"invalid_client"}`), remote.Refused},

@@ -2,8 +2,11 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/wicketgate/wicketgate/internal/approval"
 )
 
 const (
@@ -14,9 +17,13 @@ const (
 // keepDocument is how long a client metadata document stays that no grant names.
 const keepDocument = 24 * time.Hour
 
+// keepApproval is how long an approval stays after its expiry, for people to see what came
+// of it, and a message that nobody delivers: its endpoint is no longer configured.
+const keepApproval = 7 * 24 * time.Hour
+
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets and revocations that have expired and
-// documents that nothing names, and returns how many. It removes a bounded number: call it again
+// documents that nothing names, approvals and messages that are a week old, and returns how many. It removes a bounded number: call it again
 // while it removes any.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
 	err = s.InTx(ctx, func(ctx context.Context) error {
@@ -46,9 +53,13 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				AND NOT EXISTS (SELECT 1 FROM authorizations a WHERE a.client_id = d.client_id AND a.document = d.digest)
 				AND NOT EXISTS (SELECT 1 FROM device_codes c WHERE c.client_id = d.client_id AND c.document = d.digest)
 				ORDER BY fetched_at LIMIT ?)`, micros(now.Add(-keepDocument))},
+			{`DELETE FROM approvals WHERE id IN
+				(SELECT id FROM approvals WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, micros(now.Add(-keepApproval))},
+			{`DELETE FROM webhook_messages WHERE id IN
+				(SELECT id FROM webhook_messages WHERE created_at <= ? ORDER BY created_at LIMIT ?)`, micros(now.Add(-keepApproval))},
 		} {
 			rows, err := s.exec(ctx, sweep.query, sweep.before, perExpire)
-			if err != nil {
+			if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
 				return err
 			}
 			n += rows

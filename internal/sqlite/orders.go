@@ -24,9 +24,6 @@ func (s *Store) OrderTool(ctx context.Context, o gateway.Order) error {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, seq, o.Server, o.Tool, o.Digest, string(o.Action), o.Accepted, o.By, micros(o.At))
 		return err
 	})
-	if unmigrated(err) {
-		err = gateway.ErrUnmigrated
-	}
 	if err != nil {
 		return fmt.Errorf("%s tool: %w", o.Action, err)
 	}
@@ -69,7 +66,7 @@ func (s *Store) approveTool(ctx context.Context, o gateway.Order) error {
 // PinRevision implements gateway.Pins.
 func (s *Store) PinRevision(ctx context.Context) (n int64, err error) {
 	err = s.get(ctx, `SELECT seq FROM tool_orders WHERE seq > 0 ORDER BY seq DESC LIMIT 1`, nil, &n)
-	if errors.Is(err, authz.ErrNotFound) || unmigrated(err) {
+	if errors.Is(err, authz.ErrNotFound) {
 		return 0, nil
 	}
 	if err != nil {
@@ -87,9 +84,6 @@ func (s *Store) UnrecordedOrders(ctx context.Context) (all []gateway.Order, err 
 		return err
 	}, `SELECT seq, server, tool, digest, action, accepted, by_whom, created_at
 		FROM tool_orders WHERE seq > 0 AND recorded_at IS NULL ORDER BY seq LIMIT 1000`)
-	if unmigrated(err) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("list orders: %w", err)
 	}

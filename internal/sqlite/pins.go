@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
@@ -19,8 +18,7 @@ const (
 		coalesce(c.digest, ''), coalesce(c.definition, x''), c.seen_at, ` + lastOrders
 	selectPinDigests = `SELECT p.server, p.tool, p.digest, x'', p.seen_at, p.approved, coalesce(c.digest, ''), x'', c.seen_at, ` + lastOrders
 
-	// On the schema before.
-	selectBarePins = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = ?`
+	selectPin = `SELECT server, tool, digest, definition, seen_at, approved FROM tool_pins WHERE server = ? AND tool = ?`
 )
 
 func pinColumns(p *gateway.Pin) []any {
@@ -43,32 +41,20 @@ func (s *Store) PinDigests(ctx context.Context, server string) ([]gateway.Pin, e
 }
 
 func (s *Store) listPins(ctx context.Context, query, server string) ([]gateway.Pin, error) {
-	pins, err := s.readPins(ctx, query, server, allPinColumns)
-	if unmigrated(err) { // with definitions, whatever was asked for
-		pins, err = s.readPins(ctx, selectBarePins+` ORDER BY tool`, server, pinColumns)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list pins: %w", err)
-	}
-	return pins, nil
-}
-
-func (s *Store) readPins(ctx context.Context, query, server string, columns func(*gateway.Pin) []any) (pins []gateway.Pin, err error) {
-	err = s.each(ctx, func(row scanner) error {
+	var pins []gateway.Pin
+	err := s.each(ctx, func(row scanner) error {
 		var p gateway.Pin
-		err := row.Scan(columns(&p)...)
+		err := row.Scan(allPinColumns(&p)...)
 		if p.Last.Seq > 0 {
 			p.Last.Server, p.Last.Tool = p.Server, p.Tool
 		}
 		pins = append(pins, p)
 		return err
 	}, query, server)
-	return pins, err
-}
-
-// unmigrated reports whether a table is missing that the schema before does not have.
-func unmigrated(err error) bool {
-	return err != nil && (strings.Contains(err.Error(), "no such table: tool_candidates") || strings.Contains(err.Error(), "no such table: tool_orders"))
+	if err != nil {
+		return nil, fmt.Errorf("list pins: %w", err)
+	}
+	return pins, nil
 }
 
 // AddPin implements gateway.Pins.
@@ -82,7 +68,7 @@ func (s *Store) AddPin(ctx context.Context, p gateway.Pin) (gateway.Pin, error) 
 		if err != nil {
 			return err
 		}
-		err = s.get(ctx, selectBarePins+` AND tool = ?`, []any{p.Server, p.Tool}, pinColumns(&stands)...)
+		err = s.get(ctx, selectPin, []any{p.Server, p.Tool}, pinColumns(&stands)...)
 		if errors.Is(err, authz.ErrNotFound) {
 			return gateway.ErrTooManyPins
 		}
@@ -103,9 +89,6 @@ func (s *Store) addCandidate(ctx context.Context, p gateway.Pin) error {
 		SELECT server, tool, ?3, ?4, ?5 FROM tool_pins WHERE server = ?1 AND tool = ?2 AND digest <> ?3
 		ON CONFLICT (server, tool) DO UPDATE SET digest = excluded.digest, definition = excluded.definition, seen_at = excluded.seen_at
 		WHERE tool_candidates.digest <> excluded.digest`, p.Server, p.Tool, p.Digest, bytes(p.Definition), micros(p.Seen))
-	if unmigrated(err) {
-		return nil // it is not served, and cannot be approved
-	}
 	return err
 }
 

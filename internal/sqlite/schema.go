@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/migrations"
 )
 
@@ -134,4 +136,13 @@ func newest() (version int64, err error) {
 		version = max(version, n)
 	}
 	return version, nil
+}
+
+// unmigrated is approval.ErrUnmigrated where a table is missing that the schema before
+// does not have.
+func unmigrated(err error) error {
+	if err != nil && (strings.Contains(err.Error(), "no such table: approvals") || strings.Contains(err.Error(), "no such table: webhook_messages")) {
+		return approval.ErrUnmigrated
+	}
+	return err
 }

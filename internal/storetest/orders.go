@@ -17,19 +17,10 @@ var orderTests = []test{
 	{"a definition is approved once by 16 parallel operators", approveOnce},
 	{"orders are listed until they are recorded", recordOrders},
 	{"a server has no more pins than the bound, and goes on with those that it has", boundPins},
-	{"the schema before keeps what is approved, and takes no orders", ordersOnTheSchemaBefore},
 }
 
 func someOrder(action gateway.Action, tool, digest string) gateway.Order {
 	return gateway.Order{Action: action, Server: "mail", Tool: tool, Digest: digest, Accepted: "link", By: "operator", At: at.Add(time.Minute)}
-}
-
-// needOrders skips on the schema before, which has a test of its own.
-func needOrders(t *testing.T, s Stores) {
-	t.Helper()
-	if s.before {
-		t.Skip("the schema before keeps no orders")
-	}
 }
 
 func addPin(t *testing.T, s Store, p gateway.Pin) gateway.Pin {
@@ -63,16 +54,12 @@ func wantPin(t *testing.T, s Stores, want gateway.Pin) {
 	must(t, err)
 	for i := range got {
 		got[i].Last.Seq = min(got[i].Last.Seq, 1)
-		if s.before { // it has them all
-			got[i].Definition = nil
-		}
 	}
 	want.Definition, want.Pending.Definition = nil, nil
 	wantSame(t, "PinDigests", got, []gateway.Pin{want})
 }
 
 func pendingPin(t *testing.T, s Stores) {
-	needOrders(t, s)
 	want := addPin(t, s, somePin("mail", "send"))
 	for _, digest := range []string{"second", "third", "third"} {
 		wantSame(t, "AddPin", addPin(t, s, changedPin(digest)), want)
@@ -86,7 +73,6 @@ func pendingPin(t *testing.T, s Stores) {
 }
 
 func approvePending(t *testing.T, s Stores) {
-	needOrders(t, s)
 	was := addPin(t, s, somePin("mail", "send"))
 	addPin(t, s, changedPin("second"))
 	addPin(t, s, changedPin("third"))
@@ -107,7 +93,6 @@ func approvePending(t *testing.T, s Stores) {
 }
 
 func approveNew(t *testing.T, s Stores) {
-	needOrders(t, s)
 	fresh := somePin("mail", "send")
 	fresh.Approved = false
 	addPin(t, s, fresh)
@@ -121,7 +106,6 @@ func approveNew(t *testing.T, s Stores) {
 }
 
 func quarantineTool(t *testing.T, s Stores) {
-	needOrders(t, s)
 	p := addPin(t, s, somePin("mail", "send"))
 	order := someOrder(gateway.Quarantine, "send", p.Digest)
 	must(t, s.OrderTool(t.Context(), order))
@@ -147,7 +131,6 @@ func quarantineTool(t *testing.T, s Stores) {
 }
 
 func approveOnce(t *testing.T, s Stores) {
-	needOrders(t, s)
 	addPin(t, s, somePin("mail", "send"))
 	addPin(t, s, changedPin("second"))
 	won := 0
@@ -166,7 +149,6 @@ func approveOnce(t *testing.T, s Stores) {
 }
 
 func recordOrders(t *testing.T, s Stores) {
-	needOrders(t, s)
 	addPin(t, s, somePin("mail", "send"))
 	orders := []gateway.Order{someOrder(gateway.Quarantine, "send", ""), someOrder(gateway.Approve, "send", somePin("mail", "send").Digest)}
 	for _, o := range orders {
@@ -200,24 +182,4 @@ func boundPins(t *testing.T, s Stores) {
 	wantIs(t, "one more", err, gateway.ErrTooManyPins)
 	wantSame(t, "AddPin of a known tool", addPin(t, s, somePin("mail", last)), somePin("mail", last))
 	addPin(t, s, somePin("calendar", "of another server"))
-}
-
-func ordersOnTheSchemaBefore(t *testing.T, s Stores) {
-	if !s.before {
-		t.Skip("for the schema before")
-	}
-	p := addPin(t, s, somePin("mail", "send"))
-	wantSame(t, "AddPin", addPin(t, s, changedPin("second")), p)
-	wantPin(t, s, p)
-	for _, action := range []gateway.Action{gateway.Approve, gateway.Quarantine} {
-		wantIs(t, string(action), s.OrderTool(t.Context(), someOrder(action, "send", "second")), gateway.ErrUnmigrated)
-	}
-	wantPin(t, s, p)
-	n, err := s.PinRevision(t.Context())
-	must(t, err)
-	orders, err := s.UnrecordedOrders(t.Context())
-	must(t, err)
-	if n != 0 || len(orders) != 0 {
-		t.Errorf("revision %d, orders %v", n, orders)
-	}
 }

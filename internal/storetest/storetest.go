@@ -18,10 +18,12 @@ import (
 
 	"github.com/wicketgate/wicketgate/authz"
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/revocation"
+	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
 // Store is all that a store keeps.
@@ -31,11 +33,14 @@ type Store interface {
 	gateway.PinStore
 	audit.Heads
 	revocation.Store
+	approval.Store
+	webhook.Outbox
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// DeleteExpired removes a bounded number of codes, refresh tokens, device codes and
 	// authorizations that expired at least a day before now, of tickets and
-	// revocations that have expired, and of documents that nothing has named for 30 days.
+	// revocations that have expired, of documents that nothing has named for 30 days, and
+	// of approvals and messages that have been over for a week.
 	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
 	// Ping reports whether the store can be read.
 	Ping(ctx context.Context) error
@@ -56,7 +61,7 @@ type Stores struct {
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
 	for _, group := range [][]test{clientTests, registeredTests, grantTests, onceTests, ticketTests, deviceTests,
-		documentTests, txTests, expireTests, keyTests, pinTests, orderTests, headTests, revocationTests, pingTests, roundTests()} {
+		documentTests, txTests, expireTests, keyTests, pinTests, orderTests, approvalTests, messageTests, headTests, revocationTests, pingTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}

@@ -109,7 +109,7 @@ func (c CallScope) Describe(d Details) Details {
 // Fits reports whether d is of a call of the scope: the same type and name, with all
 // that such a call needs, and nothing that another kind of call has.
 func (c CallScope) Fits(d Details) bool {
-	if d.Server == "" || d != c.Describe(d) {
+	if d.Server == "" || d != c.Describe(d) || d.Approval != "" && (d.Type != DetailsToolCall || !validApproval(d.Approval)) {
 		return false
 	}
 	switch d.Type {
@@ -140,6 +140,16 @@ func ValidToolName(name string) bool {
 
 // ValidPromptName reports whether a prompt of that name can be exposed at all.
 func ValidPromptName(name string) bool { return ValidToolName(name) }
+
+// validApproval reports whether it is the id of an approval, as far as its form says.
+func validApproval(id string) bool {
+	for i := range len(id) {
+		if c := id[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
+}
 
 const maxURI = 4 << 10 // bytes
 

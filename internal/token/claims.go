@@ -52,7 +52,7 @@ type Details struct {
 	ArgumentsDigest  string `json:"arguments_digest,omitempty"`  // Digest of the arguments of a tool or prompt
 	DefinitionDigest string `json:"definition_digest,omitempty"` // Digest of the approved tool definition
 	PolicyDigest     string `json:"policy_digest,omitempty"`     // of the policy that decided
-	Approval         string `json:"approval,omitempty"`          // id of the approval that was needed
+	Approval         string `json:"approval,omitempty"`          // id of the approval that was needed, of the call token of a tool
 }
 
 // claims is the wire form of both kinds.

@@ -161,6 +161,9 @@ func TestForgedCallTokensAreRefused(t *testing.T) {
 		{"details for a resource with a scope for a tool", details, `{"type":"mcp_resource_read","server":"mail","resource":"file:///a"}`},
 		{"details for a tool and a resource", `"arguments_digest":"abc"`, `"arguments_digest":"abc","resource":"file:///a"`},
 		{"details for a tool and a prompt", `"arguments_digest":"abc"`, `"arguments_digest":"abc","prompt":"read_message"`},
+		{"an approval that is no id", `"arguments_digest":"abc"`, `"arguments_digest":"abc","approval":"a b"`},
+		{"an approval in lower case", `"arguments_digest":"abc"`, `"arguments_digest":"abc","approval":"abc"`},
+		{"an approval of 65 characters", `"arguments_digest":"abc"`, `"arguments_digest":"abc","approval":"` + strings.Repeat("A", 65) + `"`},
 		{"without scope", `"scope":"tool:read_message",`, ``},
 		{"a life of 61 seconds", `"exp":1050`, `"exp":1051`},
 		// 18446744074 s is 290 ms when nanoseconds are counted in 64 bits.
@@ -205,6 +208,29 @@ func TestPromptsAndResourcesHaveNoToolToken(t *testing.T) {
 		if _, err := newVerifier(&now).ParseTool(t.Context(), forged, mail, token.Confirmation{}); !errors.Is(err, token.ErrType) {
 			t.Errorf("ParseTool(%s) = %v, want %v", scope, err, token.ErrType)
 		}
+	}
+}
+
+// TestCallTokenSaysWhichApprovalItHas, and only that of a tool: a client's own token has
+// none, whoever signed it, for nobody approves what a client exchanges for itself.
+func TestCallTokenSaysWhichApprovalItHas(t *testing.T) {
+	parent := accessOf(t, goodAccess)
+	spec := token.CallSpec{Audience: mail, Presenter: parent.ClientID(), Scope: toolScope(t, "read"), Details: token.Details{Server: "mail", ArgumentsDigest: "a", Approval: "AB23"}}
+	call, err := newMinter(&now, ecSigner()).Call(parent, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := newVerifier(&now).ParseCall(t.Context(), call.Bearer(), mail); err != nil || got.Details().Approval != "AB23" {
+		t.Errorf("ParseCall = %+v, %v", got.Details(), err)
+	}
+	child := token.Child{Audience: mail, ClientID: parent.ClientID()}
+	if raw, _, err := newMinter(&now, ecSigner()).Tool(parent, token.ToolSpec{Child: child, Scope: spec.Scope, Details: spec.Details}); !errors.Is(err, token.ErrType) || raw != "" {
+		t.Errorf("Tool = %v, want %v", err, token.ErrType)
+	}
+	spec.Scope = token.SessionScope()
+	spec.Details = token.Details{Server: "mail", Approval: "AB23"}
+	if _, err := newMinter(&now, ecSigner()).Call(parent, spec); !errors.Is(err, token.ErrMalformed) {
+		t.Errorf("of a session: %v", err)
 	}
 }
 

@@ -177,13 +177,13 @@ func checkDetails(c claims) error {
 	return nil
 }
 
-// checkTool holds a client's token to one call of one tool: nothing else can be
-// presented to the gateway.
+// checkTool holds a client's token to one call of one tool, which nobody has approved:
+// nothing else can be presented to the gateway.
 func checkTool(c claims) error {
 	if err := checkDetails(c); err != nil {
 		return err
 	}
-	if c.Details[0].Type != DetailsToolCall {
+	if c.Details[0].Type != DetailsToolCall || c.Details[0].Approval != "" {
 		return fmt.Errorf("%w: another call's token where a tool token belongs", ErrType)
 	}
 	return nil

@@ -1,0 +1,66 @@
+package approval
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
+)
+
+// Key is the SHA-256 of the whole Binding. Every part has its length before it, so that
+// nothing can move from one part into the next and make another call the same one.
+func (b Binding) Key() []byte {
+	h := sha256.New()
+	part := func(s string) {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
+		h.Write(size[:])
+		h.Write([]byte(s))
+	}
+	part("wicketgate approval 1")
+	for _, s := range []string{b.Subject.String(), b.Client.String(), b.Server, b.Tool, b.ArgumentsDigest, b.DefinitionDigest, b.PolicyDigest, b.Rule} {
+		part(s)
+	}
+	for _, a := range b.Actors { // the last parts, so that their number is clear
+		part(a)
+	}
+	return h.Sum(nil)
+}
+
+// complete reports whether b says enough to bind anything: an approval without a digest
+// would be one for every call.
+func (b Binding) complete() bool {
+	return !b.Subject.IsZero() && !b.Client.IsZero() &&
+		!slices.Contains([]string{b.Server, b.Tool, b.ArgumentsDigest, b.DefinitionDigest, b.PolicyDigest, b.Rule}, "")
+}
+
+// takesPart reports whether the person is the subject of the call, its client or in its
+// delegation chain.
+func (s *Service) takesPart(r Request, person identity.Subject) bool {
+	for _, name := range append([]string{r.Subject.String(), r.Client.String()}, r.Actors...) {
+		if s.alike(name, person.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+// alike reports whether two names may be one person's. An identity provider that names
+// people by e-mail address may spell one in two ways, and the same person has an issuer
+// before the name when they come from another one ("https://idp.example|alice"). Whoever
+// is taken for another one here can ask somebody else to decide; the reverse cannot be
+// put right.
+func (s *Service) alike(a, b string) bool { return strings.EqualFold(s.bare(a), s.bare(b)) }
+
+// bare is the name without what other issuers have before it.
+func (s *Service) bare(name string) string {
+	for _, p := range s.cfg.Prefixes {
+		if rest, ok := strings.CutPrefix(name, p); ok && rest != "" {
+			name = rest
+			break
+		}
+	}
+	return name[strings.LastIndexByte(name, '|')+1:]
+}
