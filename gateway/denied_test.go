@@ -125,7 +125,7 @@ func TestTokenIsBoundOnlyByAKeyThatWasProved(t *testing.T) {
 
 // RFC 9470 §3, in both eras.
 func TestCallThatNeedsAnotherLoginIsChallenged(t *testing.T) {
-	needs := policies.Needs{ACR: []string{"urn:example:mfa", `evil", realm="x`, "phr"}, MaxAge: 15 * time.Minute}
+	needs := policies.Needs{ACR: []string{"urn:example:mfa", `evil"`, `evil\`, "evil,realm=x y", "phr"}, MaxAge: 15 * time.Minute}
 	w := newWorld(t, denies(policies.Decision{Reason: policies.ReasonStepUp, Needs: needs, Detail: "it needs a second factor"}))
 	for era, r := range w.bothEras("alice", tokenSpec{}) {
 		wantChallenge(t, r, "Bearer", "insufficient_user_authentication")

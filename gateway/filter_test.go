@@ -164,6 +164,24 @@ func TestAnswerThatCannotBeFilteredIsWithheld(t *testing.T) {
 	}
 }
 
+// TestListAfterAList: text that is a list of records is that, and nothing after it.
+func TestListAfterAList(t *testing.T) {
+	w := newWorld(t, asks(filters(policies.Filter{Field: "owner", In: only(`"ann"`).In})))
+	s := w.session(tokenSpec{subject: "alice"})
+	for text, want := range map[string]string{
+		`[` + ann + `,` + bob + `]`:       asText(`[` + ann + `]`),
+		`[] ["` + theirs + `"]`:           "withheld",
+		`[]` + theirs:                     "withheld",
+		`{"owner":"ann"}`:                 "withheld",
+		` [ ` + ann + "\n, " + bob + `] `: asText(`[` + ann + `]`),
+	} {
+		w.up.onResult("tools/call", `{"content":[{"type":"text","text":`+asText(text)+`}]}`)
+		if r := s.call(listMessages); !strings.Contains(r.body, want) || strings.Contains(r.body, theirs) || strings.Contains(r.body, "bob") {
+			t.Errorf("%s: %s", text, r)
+		}
+	}
+}
+
 // TestFilterComesAfterTheOutputSchema: what is not what the definition says is not passed on,
 // whatever a filter would leave of it.
 func TestFilterComesAfterTheOutputSchema(t *testing.T) {

@@ -52,6 +52,9 @@ type PDP struct {
 	foreign bool  // which servers it names is not known
 	ours    bool  // it decides as the embedded Rego does, wherever it is evaluated
 	serial  int64 // of its bundle
+
+	ownRego   bool // a person's own Rego denies too
+	explainer explainer
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
@@ -110,7 +113,7 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	}
 	return &PDP{
 		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
-		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), ownRego: len(cfg.Rego) > 0,
 	}, nil
 }
 
