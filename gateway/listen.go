@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -219,7 +220,7 @@ const (
 // announce has the stream tell of what changes here from now on: another policy changes every list,
 // an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
-	policy, approved := p.g.cfg.PDP.Digest(), p.version()
+	policy, approved := p.g.policy(), p.version()
 	say := func(methods ...string) error {
 		for _, m := range methods {
 			if !wants(only, m) {
@@ -236,7 +237,7 @@ func (p *passage) announce(meta object, only ...string) {
 		return nil
 	}
 	p.beat = func() error {
-		if now := p.g.cfg.PDP.Digest(); now != policy {
+		if now := p.g.policy(); now != policy {
 			policy, approved = now, p.version()
 			return say(newsTools, newsPrompts, newsResources)
 		}
@@ -246,6 +247,15 @@ func (p *passage) announce(meta object, only ...string) {
 		}
 		return nil
 	}
+}
+
+// policy changes when every list may: with another policy, and when hours open or close.
+func (g *Gateway) policy() string {
+	digest := g.cfg.PDP.Digest()
+	if p, ok := g.cfg.PDP.(interface{ Open(now time.Time) string }); ok {
+		return digest + " " + p.Open(g.cfg.Now())
+	}
+	return digest
 }
 
 func wants(only []string, method string) bool {

@@ -80,6 +80,7 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 	checks := []web.Check{
 		{Name: "store", Do: store},
 		{Name: "audit", Do: h.audit.writable},
+		{Name: "policy", Do: h.policyCheck},
 		{Name: "revocations", Do: func(context.Context) error { return h.revocations.Fresh() }},
 	}
 	if h.as != nil {
