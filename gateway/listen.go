@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -216,10 +217,10 @@ const (
 	newsResources = "notifications/resources/list_changed"
 )
 
-// announce has the stream tell of what changes here from now on: another policy changes every list,
-// an approval that of the tools. meta is that of the notifications.
+// announce has the stream tell of what changes here from now on: another policy changes
+// every list, and so do its hours when some open or close; an approval that of the tools. meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
-	policy, approved := p.g.cfg.PDP.Digest(), p.version()
+	policy, hours, approved := p.g.cfg.PDP.Digest(), p.openHours(), p.version()
 	say := func(methods ...string) error {
 		for _, m := range methods {
 			if !wants(only, m) {
@@ -236,8 +237,8 @@ func (p *passage) announce(meta object, only ...string) {
 		return nil
 	}
 	p.beat = func() error {
-		if now := p.g.cfg.PDP.Digest(); now != policy {
-			policy, approved = now, p.version()
+		if digest, open := p.g.cfg.PDP.Digest(), p.openHours(); digest != policy || open != hours {
+			policy, hours, approved = digest, open, p.version()
 			return say(newsTools, newsPrompts, newsResources)
 		}
 		if now := p.version(); now != approved {
@@ -246,6 +247,14 @@ func (p *passage) announce(meta object, only ...string) {
 		}
 		return nil
 	}
+}
+
+// openHours is which hours of the policy are open, where it has any.
+func (p *passage) openHours() string {
+	if timed, ok := p.g.cfg.PDP.(interface{ Open(now time.Time) string }); ok {
+		return timed.Open(p.g.cfg.Now())
+	}
+	return ""
 }
 
 func wants(only []string, method string) bool {
