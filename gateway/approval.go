@@ -120,10 +120,16 @@ func (p *passage) binding(w wanted, rule string) approval.Binding {
 		ArgumentsDigest: w.spec.Details.ArgumentsDigest, DefinitionDigest: w.spec.Details.DefinitionDigest, PolicyDigest: w.d.PolicyDigest, Rule: rule}
 }
 
-// request is what an approver is asked. Whoever decides must see all of the arguments, but
-// for what is redacted.
+// request is what an approver is asked: of a call that policy would allow with the
+// approval, or they would be asked in vain. Whoever decides must see all of the arguments,
+// but for what is redacted.
 func (p *passage) request(w wanted) (approval.Request, *rpcError) {
-	redactor, err := p.redactorOf(w.d)
+	needs := w.d.Needs
+	then := p.decideFor(w.call, needs.Rule)
+	if !then.Allowed() {
+		return approval.Request{}, errDenied(then)
+	}
+	redactor, err := p.redactorOf(then)
 	if err != nil {
 		return approval.Request{}, errUnavailable("redaction_failed", err)
 	}
@@ -131,7 +137,6 @@ func (p *passage) request(w wanted) (approval.Request, *rpcError) {
 	if shown == nil {
 		return approval.Request{}, &rpcError{Code: codeDenied, Message: "this call needs an approval, and its arguments are too large to be shown to an approver", reason: "approval_too_large"}
 	}
-	needs := w.d.Needs
 	return approval.Request{Binding: p.binding(w, needs.Rule), Arguments: shown, Risk: w.d.Risk, By: needs.By,
 		Expires: p.g.cfg.Now().Add(min(needs.Within, approval.MaxWithin))}, nil
 }
@@ -145,18 +150,8 @@ func (p *passage) redactorOf(d policies.Decision) (*redact.Redactor, error) {
 	return p.up.Redactor.With(classes...)
 }
 
-// useApproval uses the approval up, and admits and decides anew. An approval is kept for
-// a call that policy would not allow even so.
+// useApproval uses the approval up, and admits and decides anew.
 func (p *passage) useApproval(w wanted, r approval.Request) (wanted, *rpcError) {
-	d := p.decideFor(w.call, r.Rule)
-	if !d.Allowed() {
-		return w, errDenied(d)
-	}
-	if p.due = d.Terms; len(p.due) > 0 { // nor for one that a limit lets not through
-		if e := p.accept(p.held); e != nil {
-			return w, e
-		}
-	}
 	err := p.g.cfg.Approvals.Use(p.r.Context(), r.ID)
 	switch {
 	case errors.Is(err, approval.ErrSpent):

@@ -31,26 +31,24 @@ func TestApprovalOfAnotherCallIsNotUsed(t *testing.T) {
 		call   string
 		change func(*office)
 	}{
-		"another subject":    {who: tokenSpec{subject: "carol"}},
-		"another client":     {who: tokenSpec{subject: "bob", client: identityOf("another")}},
-		"other arguments":    {call: other},
-		"more arguments":     {call: strings.Replace(sendToEve, `"to"`, `"cc":"mallory@example.com","to"`, 1)},
-		"no arguments":       {call: `{"name":"send_message"}`},
-		"another tool":       {call: strings.Replace(sendToEve, "send_message", "forward_message", 1)},
-		"another definition": {change: func(o *office) { o.redefine() }},
-		"another policy":     {change: func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }},
-		"another rule":       {change: func(o *office) { o.policy.change(func(a *asking) { a.needs.Rule = "rule-2" }) }},
-		"another actor":      {change: func(o *office) { o.between = true }},
-		"another server":     {who: tokenSpec{subject: "bob", audience: issuer + "/mcp/files"}},
+		"another subject":                  {who: tokenSpec{subject: "carol"}},
+		"another client":                   {who: tokenSpec{subject: "bob", client: identityOf("another")}},
+		"another client of the same chain": {who: tokenSpec{subject: "bob", client: identityOf("another")}, change: func(o *office) { o.between = "editor" }},
+		"other arguments":                  {call: other},
+		"more arguments":                   {call: strings.Replace(sendToEve, `"to"`, `"cc":"mallory@example.com","to"`, 1)},
+		"no arguments":                     {call: `{"name":"send_message"}`},
+		"another tool":                     {call: strings.Replace(sendToEve, "send_message", "forward_message", 1)},
+		"another definition":               {change: func(o *office) { o.redefine() }},
+		"another policy":                   {change: func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }},
+		"another rule":                     {change: func(o *office) { o.policy.renumber(t) }},
+		"another actor":                    {change: func(o *office) { o.between = "between" }},
+		"another server":                   {who: tokenSpec{subject: "bob", audience: issuer + "/mcp/files"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t, withFiles)
-			o.policy.change(func(a *asking) { a.PDP = officePDP(t) })
 			for _, u := range []*upstream{o.up, files} {
-				u.setTools(mailTools + `,{"name":"forward_message","inputSchema":{"type":"object","properties":{"to":{"type":"string"}}}}`)
+				u.setTools(strings.Replace(mailTools, `"to":`, `"cc":{"type":"string"},"to":`, 1) + `,{"name":"forward_message","inputSchema":{"type":"object","properties":{"to":{"type":"string"}}}}`)
 			}
-			o.up.setTools(strings.Replace(o.up.tools, `"to":`, `"cc":{"type":"string"},"to":`, 1))
-			o.policy.tools = append(o.policy.tools, "forward_message")
 			id := o.waitsFor(o.session(tokenSpec{subject: "bob"}).call(sendToEve))
 			o.approve(id)
 			who, call := tt.who, tt.call
@@ -68,7 +66,7 @@ func TestApprovalOfAnotherCallIsNotUsed(t *testing.T) {
 				at = o.at("files")
 			}
 			s := at.session(who)
-			if o.between {
+			if o.between != "" {
 				s.bearer = o.delegated(who)
 			}
 			if other := o.waitsFor(s.call(call)); other == id || o.sent() != 0 || len(files.calls("tools/call")) != 0 {
@@ -79,12 +77,6 @@ func TestApprovalOfAnotherCallIsNotUsed(t *testing.T) {
 			}
 		})
 	}
-}
-
-// officePDP is for two servers.
-func officePDP(t *testing.T) gateway.PDP {
-	return must(policies.New(t.Context(), policies.Config{Access: []byte(strings.Replace(officeYAML, "      mail: {tools: [list_messages, send_message, delete_message]}\n",
-		"      mail: {tools: [\"*\"]}\n      files: {tools: [\"*\"]}\n", 1))}))(t)
 }
 
 // redefine has the server define the tool anew, which an operator approves.
@@ -98,14 +90,21 @@ func (o *office) redefine() {
 	o.advance(3 * time.Second)
 }
 
-// delegated is a token of the same client for the same subject, by another chain.
+// delegated is a token for the subject, of a client that acts for another one.
 func (o *office) delegated(s tokenSpec) string {
 	o.t.Helper()
-	s.client = identityOf("between")
+	presenter := s.client
+	if presenter.IsZero() {
+		presenter = mcpClient
+	}
+	s.client = identity.MustClientID(o.between)
 	_, parent := o.access(s)
-	actor := token.ActorOf(issuer, identity.MustClientID("editor"))
-	raw, _, err := o.minter.Delegate(parent, token.DelegateSpec{Child: token.Child{Audience: resource, ClientID: identity.MustClientID("editor"), Actor: &actor},
-		Scope: parent.Scope(), Lifetime: time.Minute})
+	spec := token.DelegateSpec{Child: token.Child{Audience: resource, ClientID: presenter}, Scope: parent.Scope(), Lifetime: time.Minute}
+	if presenter == mcpClient {
+		actor := token.ActorOf(issuer, presenter)
+		spec.Actor = &actor
+	}
+	raw, _, err := o.minter.Delegate(parent, spec)
 	if err != nil {
 		o.t.Fatal(err)
 	}
@@ -232,7 +231,7 @@ func TestApprovedCallIsDecidedAnew(t *testing.T) {
 		"the server is frozen":      {func(o *office) { o.revoke(frozen) }, "server_frozen"},
 		"the policy denies it":      {func(o *office) { o.policy.change(func(a *asking) { a.denies = policies.ReasonHours }) }, "hours"},
 		"the policy is another":     {func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }, "approval_void"},
-		"another rule asks":         {func(o *office) { o.policy.change(func(a *asking) { a.needs.Rule = "rule-2" }) }, "approval_required"},
+		"another rule asks":         {func(o *office) { o.policy.renumber(t) }, "approval_required"},
 		"the definition is another": {func(o *office) { o.redefine() }, "approval_void"},
 		"the role is gone": {func(o *office) {
 			o.policy.change(func(a *asking) { a.PDP = must(policies.New(t.Context(), policies.Config{}))(t) })
@@ -325,8 +324,8 @@ func TestApprovalThatCannotBeHad(t *testing.T) {
 		"open fails":        {change: func(c *gateway.Config) { c.Approvals = failing{c.Approvals, broken, nil, nil} }, reason: "approvals_unavailable"},
 		"another is opened": {change: func(c *gateway.Config) { c.Approvals = failing{c.Approvals, nil, nil, nil} }, reason: "approvals_unavailable"},
 		"use fails":         {change: func(c *gateway.Config) { c.Approvals = failing{c.Approvals, nil, nil, broken} }, reason: "approvals_unavailable"},
-		"nobody may give":   {policy: func(a *asking) { a.needs.By = nil }, reason: "approval_required"},
-		"at once over":      {policy: func(a *asking) { a.needs.Within = 0 }, reason: "approval_required"},
+		"nobody may give":   {policy: func(a *asking) { a.needs = func(n *policies.Needs) { n.By = nil } }, reason: "approval_required"},
+		"at once over":      {policy: func(a *asking) { a.needs = func(n *policies.Needs) { n.Within = 0 } }, reason: "approval_required"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.change == nil {
@@ -337,7 +336,7 @@ func TestApprovalThatCannotBeHad(t *testing.T) {
 				o.policy.change(tt.policy)
 			}
 			r := o.session(tokenSpec{subject: "bob"}).call(sendToEve)
-			if !strings.Contains(r.body, `"error"`) || o.sent() != 0 || o.last().Reason != tt.reason || strings.Contains(r.body, "broken") {
+			if !strings.Contains(r.body, `"error"`) || o.sent() != 0 || len(o.all()) != 0 || o.last().Reason != tt.reason || strings.Contains(r.body, "broken") {
 				t.Errorf("%s, audit %+v", r, o.last())
 			}
 		})

@@ -302,7 +302,7 @@ func TestApprovedCallThatIsAskedForMoreGoesOnOnce(t *testing.T) {
 func TestApprovedCallDoesNotGoOnByAnotherPolicy(t *testing.T) {
 	for name, change := range map[string]func(*office){
 		"another policy":     func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) },
-		"another rule":       func(o *office) { o.policy.change(func(a *asking) { a.needs.Rule = "rule-2" }) },
+		"another rule":       func(o *office) { o.policy.renumber(o.t) },
 		"another definition": func(o *office) { o.redefine() },
 		"it has expired":     func(o *office) { o.advance(15 * time.Minute) },
 	} {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/approval"
@@ -17,31 +15,25 @@ import (
 	"github.com/wicketgate/wicketgate/policies"
 )
 
-// asking is a PDP whose policy asks for an approval of send_message.
+// asking is a real PDP, of which a test changes some answers.
 type asking struct {
 	gateway.PDP
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards what follows, and PDP
 	digest string
-	needs  policies.Needs
-	tools  []string
-	denies policies.Reason // even with an approval
+	needs  func(*policies.Needs) // nil: as they are
+	denies policies.Reason       // even with an approval
 }
 
 func (a *asking) Decide(ctx context.Context, q policies.Request) policies.Decision {
-	rule := q.Rule
-	q.Rule = ""
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	d := a.PDP.Decide(ctx, q)
 	d.PolicyDigest = a.digest
-	if !d.Allowed() || !slices.Contains(a.tools, q.Tool) || q.Arguments == nil {
-		return d
-	}
 	switch {
-	case rule != a.needs.Rule:
-		return policies.Decision{Reason: policies.ReasonApproval, PolicyDigest: a.digest, Needs: a.needs, Risk: "high", Terms: []policies.Terms{{Redact: []string{"email"}}}}
-	case a.denies != "":
+	case a.denies != "" && q.Rule != "" && d.Allowed():
 		return policies.Decision{Reason: a.denies, PolicyDigest: a.digest}
+	case a.needs != nil && d.Reason == policies.ReasonApproval:
+		a.needs(&d.Needs)
 	}
 	return d
 }
@@ -50,6 +42,12 @@ func (a *asking) Digest() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.digest
+}
+
+// renumber has another rule ask, of a policy with the same digest.
+func (a *asking) renumber(t *testing.T) {
+	other := must(policies.New(t.Context(), policies.Config{Access: []byte("\n\n" + officeYAML)}))(t)
+	a.change(func(a *asking) { a.PDP = other })
 }
 
 // change changes the policy.
@@ -67,7 +65,7 @@ type office struct {
 	approvals *approval.Service
 	policy    *asking
 	cfg       *gateway.Config
-	between   bool // the client acts for another one
+	between   string // the client that has another one act for it
 }
 
 const officeYAML = `
@@ -76,12 +74,22 @@ roles:
   operator:
     who: {users: [bob, carol]}
     servers:
-      mail: {tools: [list_messages, send_message, delete_message]}
+      mail:
+        tools:
+          list_messages:
+          delete_message:
+          send_message: {risk: high, redact: [email], approval: {by: [approver, lead], within: 15m}}
+          forward_message: {risk: high, approval: {by: [approver, lead], within: 15m}}
+      files:
+        tools:
+          send_message: {risk: high, approval: {by: [approver, lead], within: 15m}}
+  approver: {who: {users: [ann]}}
+  lead: {who: {users: [lee]}}
 `
 
 func newOffice(t *testing.T, change ...func(*gateway.Config)) *office {
 	t.Helper()
-	o := &office{policy: &asking{digest: "policy-1", tools: []string{"send_message"}, needs: policies.Needs{Rule: "rule-1", By: [][]string{{"approver", "lead"}}, Within: 15 * time.Minute}}}
+	o := &office{policy: &asking{digest: "policy-1"}}
 	o.revocable = newRevocable(t, append([]func(*gateway.Config){policy(t, officeYAML), func(c *gateway.Config) {
 		o.policy.PDP = c.PDP
 		o.approvals = approval.New(approval.Config{Store: c.Pins.(approval.Store), Audit: c.Audit, Now: c.Now, Page: pages, MaxPending: 3})
@@ -96,7 +104,7 @@ func (o *office) replica() *office {
 	w := *o.world
 	w.gateway = must(gateway.New(*o.cfg))(o.t)
 	w.serve(w.gateway, o.cfg.Refusals.(*audit.Refusals))
-	return &office{&revocable{world: &w, view: o.view}, o.approvals, o.policy, o.cfg, false}
+	return &office{&revocable{world: &w, view: o.view}, o.approvals, o.policy, o.cfg, ""}
 }
 
 // decide is a decision of somebody, as the page and the command line make it.

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,7 +47,7 @@ func answerOf(v any) (a answer, ok bool) {
 	if err != nil {
 		return a, false
 	}
-	b, err := json.Marshal(plain)
+	b, err := stdjson.Marshal(plain) // whose json.Number is a number
 	if err != nil {
 		return a, false
 	}

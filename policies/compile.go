@@ -73,7 +73,7 @@ type denialData struct {
 
 type deniedData struct {
 	Rule  string `json:"rule"`
-	Who   bool   `json:"who,omitempty"`   // only those who have the rule among their roles
+	Who   bool   `json:"who,omitzero"`    // only those who have the rule among their roles
 	Hours string `json:"hours,omitempty"` // only then
 }
 

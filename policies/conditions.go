@@ -37,10 +37,10 @@ type atom struct {
 	Among    map[string]bool `json:"among,omitempty"`
 	Bound    any             `json:"bound,omitempty"` // a number
 	Pattern  string          `json:"pattern,omitempty"`
-	Optional bool            `json:"optional,omitempty"`
+	Optional bool            `json:"optional,omitzero"`
 	By       []string        `json:"by,omitempty"`
-	Within   int64           `json:"within_s,omitempty"`
-	MaxAge   int64           `json:"max_age_s,omitempty"`
+	Within   int64           `json:"within_s,omitzero"`
+	MaxAge   int64           `json:"max_age_s,omitzero"`
 }
 
 // The ranks of atoms: of two grants that do not hold the one whose worst is lower is

@@ -48,8 +48,8 @@ type facts struct {
 	Groups    []string                  `json:"groups,omitempty"`
 	Claims    map[string]jsontext.Value `json:"claims,omitempty"`
 	ACR       string                    `json:"acr,omitempty"`
-	AuthTime  int64                     `json:"auth_time,omitempty"`
-	Bound     bool                      `json:"bound,omitempty"`
+	AuthTime  int64                     `json:"auth_time,omitzero"`
+	Bound     bool                      `json:"bound,omitzero"`
 	Arguments map[string]jsontext.Value `json:"arguments,omitempty"`
 }
 

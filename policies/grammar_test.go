@@ -46,11 +46,7 @@ func drawDoc(t *rapid.T) modelDoc {
 		doc.Risks[risk] = c
 	}
 	for _, server := range subset(t, "facts", grammarServers...) {
-		items := drawItems(t, names, 6)
-		for _, names := range []modelNames{items.Tools, items.Resources, items.Prompts} { // a fact that says nothing is none
-			maps.DeleteFunc(names, func(_ string, c modelConditions) bool { return reflect.ValueOf(c).IsZero() })
-		}
-		doc.Servers[server] = modelFacts{All: drawConditions(t, names, 12), modelItems: items}
+		doc.Servers[server] = modelFacts{All: drawConditions(t, names, 12), modelItems: drawItems(t, names, 6).facts()}
 	}
 	// Each template has tools of its own: two that grant one tool are another test's.
 	doc.Templates["one"] = modelRole{modelConditions: drawConditions(t, names, 12), Servers: drawServers(t, names)}
@@ -126,6 +122,14 @@ func drawItems(t *rapid.T, names []string, n int) modelItems {
 		c := drawConditions(t, names, n)
 		c.Filter = nil
 		i.Prompts["sum"] = c
+	}
+	return i
+}
+
+// facts leaves out those that say nothing.
+func (i modelItems) facts() modelItems {
+	for _, names := range []modelNames{i.Tools, i.Resources, i.Prompts} {
+		maps.DeleteFunc(names, func(_ string, c modelConditions) bool { return reflect.ValueOf(c).IsZero() })
 	}
 	return i
 }

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -84,6 +85,8 @@ func (p *parser) hoursOf(e entry) hours {
 			out = append(out, p.window(n, f))
 		}
 	}
+	// Their order means nothing, so it must not change the digest.
+	slices.SortFunc(out, func(a, b window) int { return cmp.Compare(a.String(), b.String()) })
 	return out
 }
 

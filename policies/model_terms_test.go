@@ -26,8 +26,8 @@ func (a modelAnswer) differs(doc modelDoc, q policies.Request, d policies.Decisi
 		for _, g := range a.holds {
 			want[caller.terms(g)] = true
 		}
-		if got := meaning(d.Terms); !maps.Equal(withoutEmpty(want), got) {
-			return fmt.Sprintf("terms %v, want %v", got, withoutEmpty(want))
+		if got := meaning(d.Terms); !maps.Equal(asking(want), got) {
+			return fmt.Sprintf("terms %v, want %v", got, asking(want))
 		}
 	}
 	return ""
@@ -139,19 +139,32 @@ func inTerms(t policies.Terms) string {
 	return strings.Join(slices.Compact(parts), "; ")
 }
 
-// meaning is a set of entries, each in a line. None, and only the one that asks for nothing,
-// are the same.
+// meaning is a set of entries, each in a line; none, if one of them asks for nothing.
 func meaning(terms []policies.Terms) map[string]bool {
 	out := map[string]bool{}
 	for _, t := range terms {
 		out[inTerms(t)] = true
 	}
-	return withoutEmpty(out)
+	return asking(out)
 }
 
-func withoutEmpty(set map[string]bool) map[string]bool {
-	if len(set) == 1 {
-		delete(set, "")
+func asking(set map[string]bool) map[string]bool {
+	if set[""] {
+		return map[string]bool{}
 	}
 	return set
+}
+
+// wider says which terms of after let more through than those of before, if any.
+func wider(before, after []policies.Terms) string {
+	a, b := meaning(before), meaning(after)
+	if len(a) > 0 && len(b) == 0 {
+		return "no terms any more"
+	}
+	for terms := range b {
+		if len(a) > 0 && !a[terms] {
+			return terms
+		}
+	}
+	return ""
 }

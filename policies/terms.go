@@ -21,9 +21,9 @@ type terms struct {
 type limit struct {
 	ID         string `json:"id"` // where it is written and what it says, so that its place in a list means nothing
 	By         string `json:"by"`
-	Calls      int    `json:"calls,omitempty"`
-	Per        int64  `json:"per_s,omitempty"`
-	Concurrent int    `json:"concurrent,omitempty"`
+	Calls      int    `json:"calls,omitzero"`
+	Per        int64  `json:"per_s,omitzero"`
+	Concurrent int    `json:"concurrent,omitzero"`
 }
 
 type filter struct {

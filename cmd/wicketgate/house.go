@@ -187,7 +187,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 		h.gateway, err = gateway.New(gateway.Config{ClientID: gatewayID, Upstreams: upstreams, All: everyServer(cfg), Verifier: h.verifier, PDP: h.pdp, Exchanger: exchanger,
-			Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
+			Approvals: h.approvals, Freezes: h.revocations, Pins: h.pins(), Single: single{h.store, time.Now}, Own: own, TrustFirstUse: cfg.TrustFirstUse, Audit: h.audit, KeepArguments: cfg.KeepArguments, Refusals: h.refusals,
 			Sealer: h.ring.Sealer("mcp session"), Transport: h.inline(), Issuer: cfg.Issuer, MutualTLS: cfg.MutualTLS, DPoP: h.prover, Log: cfg.Log, Now: time.Now,
 			Limits: limits(h.store), AllBudget: defaultBudget, Observe: observer(cfg.Metrics)})
 		if err != nil {
@@ -336,48 +336,4 @@ func hosts(base *url.URL, mutualTLS string) []string {
 		out = append(out, u.Host)
 	}
 	return out
-}
-
-// every calls f now and then until the returned function is called, which waits
-// for it.
-func every(d time.Duration, log *slog.Logger, what string, f func(context.Context) error) func() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		t := time.NewTicker(d)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-				if err := f(ctx); err != nil && ctx.Err() == nil {
-					log.Error(what, "error", err)
-				}
-			}
-		}
-	}()
-	return func() error { cancel(); <-done; return nil }
-}
-
-// deleteExpired removes from the store what expired long ago or was never used, all
-// of it, a bounded batch at a time.
-func (h *house) deleteExpired(ctx context.Context) error {
-	for {
-		n, err := h.store.DeleteExpired(ctx, time.Now())
-		if err != nil {
-			return err
-		}
-		if h.authz != nil {
-			unused, err := h.authz.DeleteUnused(ctx)
-			if err != nil {
-				return err
-			}
-			n += unused
-		}
-		if n == 0 {
-			return nil
-		}
-	}
 }

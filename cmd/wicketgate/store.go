@@ -27,7 +27,6 @@ import (
 type storage interface {
 	authz.Store
 	gateway.PinStore
-	approval.Store
 	keys.Store
 	audit.Heads
 	revocation.Store

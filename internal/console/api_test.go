@@ -202,11 +202,11 @@ func TestCookieAtTheAPICountsForNothing(t *testing.T) {
 // TestAPIAsksForStepUp is RFC 9470 §3.
 func TestAPIAsksForStepUp(t *testing.T) {
 	w := newWorld(t)
-	w.pdp.set(policies.Needs{ACR: []string{`urn:example:"mfa"`, "phrh"}, MaxAge: 90 * time.Second}, "")
+	w.pdp.ask(t, ", acr: ['urn:example:\"mfa\"', phrh], max_age: 90s")
 	r := w.waiting()
 	raw := w.accessToken("bob", func(s *token.AccessSpec) { s.ACR = "pwd" })
 	a := w.decideBy(raw, r.ID, "approve")
-	const want = `Bearer error="insufficient_user_authentication", error_description="log in again as acr_values and max_age say, to decide on this", acr_values="urn:example:\"mfa\" phrh", max_age="90"`
+	const want = `Bearer error="insufficient_user_authentication", error_description="log in again as acr_values and max_age say, to decide on this", acr_values="phrh urn:example:\"mfa\"", max_age="90"`
 	if a.status != http.StatusUnauthorized || a.Error != "insufficient_user_authentication" || a.header.Get("WWW-Authenticate") != want {
 		t.Errorf("%d %s %s", a.status, a.header.Get("WWW-Authenticate"), a.body)
 	}
@@ -214,7 +214,7 @@ func TestAPIAsksForStepUp(t *testing.T) {
 	if got := w.audit.denials(); len(got) != 1 || got[0] != "bob step_up_required" {
 		t.Errorf("audited %q", got)
 	}
-	if a := w.api("GET", "/"+r.ID, raw, ""); !strings.Contains(a.body, `"needs":{"acr_values":["urn:example:\"mfa\"","phrh"],"max_age":90}`) {
+	if a := w.api("GET", "/"+r.ID, raw, ""); !strings.Contains(a.body, `"needs":{"acr_values":["phrh","urn:example:\"mfa\""],"max_age":90}`) {
 		t.Errorf("show: %s", a.body)
 	}
 	raw = w.accessToken("bob", func(s *token.AccessSpec) { s.ACR = "phrh" })
@@ -233,7 +233,7 @@ func TestPolicyIsAskedWithWhatTheLoginSaid(t *testing.T) {
 	w.decideBy(raw, r.ID, "approve")
 	q := w.pdp.asked[len(w.pdp.asked)-1]
 	if q.Action != policies.ActionApprove || q.Subject.String() != "bob" || q.ClientID.String() != lineID || len(q.Groups) != 1 || string(q.Claims) != `{"department":"finance"}` || q.ACR != "pwd" ||
-		!q.AuthTime.Equal(w.clock.Now()) || q.Server != "mail" || q.Tool != "send_message" || q.Rule != rule || q.Workload {
+		!q.AuthTime.Equal(w.clock.Now()) || q.Server != "mail" || q.Tool != "send_message" || q.Rule != r.Rule || q.Workload {
 		t.Errorf("the policy was asked %+v", q)
 	}
 }

@@ -144,7 +144,7 @@ func withoutIDs(p page) string {
 // TestOldLoginDecidesAfterStepUp: the policy asks for a recent login, and the page leads to one.
 func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 	w := newWorld(t)
-	w.pdp.set(policies.Needs{MaxAge: 3 * time.Minute}, "")
+	w.pdp.ask(t, ", max_age: 3m")
 	r := w.waiting()
 	b := w.browser()
 	p := b.as("bob", "/console/approvals/"+r.ID)
@@ -167,7 +167,7 @@ func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 // TestStepUpThatCannotBeHadIsSaid: no login here is of the kind that is asked for.
 func TestStepUpThatCannotBeHadIsSaid(t *testing.T) {
 	w := newWorld(t)
-	w.pdp.set(policies.Needs{ACR: []string{"urn:example:mfa"}}, "")
+	w.pdp.ask(t, ", acr: ['urn:example:mfa']")
 	r := w.waiting()
 	b := w.browser()
 	b.as("bob", "/console/approvals/"+r.ID).wantSays(t, 200, "it asks for a login of a stronger kind")
@@ -193,7 +193,7 @@ func TestPolicyThatGivesNoAnswerShowsNothing(t *testing.T) {
 		r := w.waiting()
 		b := w.browser()
 		p := b.as("bob", "/console/approvals/"+r.ID)
-		w.pdp.set(policies.Needs{}, reason)
+		w.pdp.fail(reason)
 		for _, p := range []page{b.get("/console/approvals/" + r.ID), b.get("/console/approvals/"), b.decide(p, r.ID, "approve")} {
 			p.wantSays(t, http.StatusServiceUnavailable, "is not known here at the moment")
 			if strings.Contains(p.text(), "alice") {

@@ -2,60 +2,79 @@ package console_test
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
-// access has bob, dave and alice approve.
-const access = `version: 1
+// access has alice, bob and dave approve what writers do.
+func access(condition string) string {
+	return `version: 1
 roles:
   approver:
     who: {users: [alice, bob, dave]}
-    servers: {console: {tools: [decide]}}
+  writer:
+    who: {users: [alice, dave]}
+    servers:
+      mail:
+        tools:
+          send_message: {risk: high, approval: {by: [approver], within: 15m` + condition + `}}
 `
+}
 
-// pdp asks a real one whether somebody has the role, until that knows about approvals.
+// pdp is a real one, which can be made to fail.
 type pdp struct {
-	real *policies.PDP
-	now  func() time.Time
-
-	mu    sync.Mutex     // guards what follows
-	needs policies.Needs // of who decides
+	mu    sync.Mutex // guards what follows
+	real  *policies.PDP
 	fails policies.Reason
 	asked []policies.Request
 }
 
-func newPDP(t testing.TB, now func() time.Time) *pdp {
+func newPDP(t testing.TB) *pdp {
 	t.Helper()
-	return &pdp{real: must(policies.New(t.Context(), policies.Config{Access: []byte(access)}))(t), now: now}
+	p := &pdp{}
+	p.ask(t, "")
+	return p
 }
 
-func (p *pdp) set(needs policies.Needs, fails policies.Reason) {
+// ask has the policy ask for more of approvers: ", max_age: 3m".
+func (p *pdp) ask(t testing.TB, condition string) {
+	t.Helper()
+	real := must(policies.New(t.Context(), policies.Config{Access: []byte(access(condition))}))(t)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.needs, p.fails = needs, fails
+	p.real = real
+}
+
+func (p *pdp) fail(reason policies.Reason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fails = reason
+}
+
+// rule is the one that asks for the approval of alice's call.
+func (p *pdp) rule(t testing.TB) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.real.Decide(t.Context(), policies.Request{Subject: subject(t, "alice"), ClientID: identity.MustClientID("agent"), Action: policies.ActionCallTool, Server: "mail", Tool: "send_message",
+		Arguments: jsontext.Value("{}"), DefinitionDigest: "digest", Time: began})
+	if d.Reason != policies.ReasonApproval || d.Needs.Rule == "" {
+		t.Fatalf("the call is answered %+v", d)
+	}
+	return d.Needs.Rule
 }
 
 func (p *pdp) Decide(ctx context.Context, q policies.Request) policies.Decision {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, q)
-	switch {
-	case p.fails != "":
+	if p.fails != "" {
 		return policies.Decision{Reason: p.fails}
-	case q.Action != policies.ActionApprove || q.Server != "mail" || q.Rule != rule || !q.Time.Equal(p.now()):
-		return policies.Decision{Reason: policies.ReasonNotGranted}
 	}
-	d := p.real.Decide(ctx, policies.Request{Subject: q.Subject, ClientID: q.ClientID, Action: policies.ActionCallTool, Server: "console", Tool: "decide", Time: q.Time})
-	switch {
-	case !d.Allowed():
-		return d
-	case len(p.needs.ACR) > 0 && !slices.Contains(p.needs.ACR, q.ACR), p.needs.MaxAge > 0 && q.Time.Sub(q.AuthTime) > p.needs.MaxAge:
-		return policies.Decision{Reason: policies.ReasonStepUp, Needs: p.needs}
-	}
-	return d
+	return p.real.Decide(ctx, q)
 }

@@ -36,7 +36,6 @@ import (
 const (
 	pagesID = "wicketgate-console"
 	lineID  = "wicketgate-cli"
-	rule    = "access.yaml:12: roles.writer.servers.mail.tools.send_message"
 )
 
 var began = time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC)
@@ -71,7 +70,7 @@ func newWorld(t testing.TB) *world {
 	noError(t, w.view.Poll(ctx))
 	w.minter = token.NewMinter(token.MinterConfig{Issuer: w.url, Signer: ring, Now: w.clock.Now, Revocations: w.view})
 	w.service = approval.New(approval.Config{Store: w.store, Audit: w.audit, Now: w.clock.Now, Page: w.url + console.PathApprovals})
-	w.pdp, w.sessions = newPDP(t, w.clock.Now), &sessions{to: map[string][]byte{}, now: w.clock.Now}
+	w.pdp, w.sessions = newPDP(t), &sessions{to: map[string][]byte{}, now: w.clock.Now}
 	verifier := token.NewVerifier(token.VerifierConfig{Issuer: w.url, Keys: ring, Now: w.clock.Now, Revocations: w.view})
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	mux := http.NewServeMux()
@@ -138,7 +137,7 @@ func (s *sessions) End(_ context.Context, name string, _ time.Time) error {
 func (w *world) waiting(changes ...func(*approval.Request)) approval.Request {
 	w.t.Helper()
 	r := approval.Request{Binding: approval.Binding{Subject: subject(w.t, "alice"), Client: identity.MustClientID("agent"), Actors: []string{"agent", "notebook"}, Server: "mail", Tool: "send_message",
-		ArgumentsDigest: "digest", DefinitionDigest: "digest", PolicyDigest: "digest", Rule: rule},
+		ArgumentsDigest: "digest", DefinitionDigest: "digest", PolicyDigest: "digest", Rule: w.pdp.rule(w.t)},
 		Arguments: jsontext.Value(`{"to":"eve@example.com","body":"[redacted]"}`), Risk: "high", By: [][]string{{"approver"}}, Expires: w.clock.Now().Add(15 * time.Minute)}
 	for _, change := range changes {
 		change(&r)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/authz"
+	"github.com/wicketgate/wicketgate/internal/approval"
 )
 
 const (
@@ -28,6 +29,7 @@ type contest struct {
 	prepare func(ctx context.Context, s Store, round int) error
 	try     func(ctx context.Context, s Store, round, fighter int) error
 	lost    error // what all others get
+	recent  bool  // it is of what the schema before does not have
 	// check counts what the winner has left, where that is more than its word.
 	check func(ctx context.Context, s Store, round, fighters int) (int, error)
 }
@@ -92,6 +94,31 @@ var contests = []contest{
 		},
 		lost: authz.ErrSpent,
 	},
+	{
+		name:    "decision on an approval",
+		prepare: func(ctx context.Context, s Store, i int) error { return approvalRound(ctx, s, i, false) },
+		try: func(ctx context.Context, s Store, i, fighter int) error {
+			_, err := s.DecideApproval(ctx, fmt.Sprint(i), approval.Approved, subjectOf(fmt.Sprint("approver-", fighter)), "", at)
+			return err
+		},
+		lost:   approval.ErrDecided,
+		recent: true,
+	},
+	{
+		name:    "use of an approval",
+		prepare: func(ctx context.Context, s Store, i int) error { return approvalRound(ctx, s, i, true) },
+		try:     func(ctx context.Context, s Store, i, _ int) error { return s.UseApproval(ctx, fmt.Sprint(i), at) },
+		lost:    approval.ErrSpent,
+		recent:  true,
+	},
+}
+
+func approvalRound(ctx context.Context, s Store, i int, approved bool) error {
+	_, _, err := s.OpenApproval(ctx, someApproval(fmt.Sprint(i)), mostRounds+1)
+	if err == nil && approved {
+		_, err = s.DecideApproval(ctx, fmt.Sprint(i), approval.Approved, subjectOf("bob"), "", at)
+	}
+	return err
 }
 
 func insertRound(ctx context.Context, s Store, i int, refresh string) error {
@@ -207,6 +234,9 @@ func decideRound(ctx context.Context, s Store, i, fighter int) error {
 func roundTests() (tests []test) {
 	for _, c := range contests {
 		tests = append(tests, test{c.name + " has one winner in each round", func(t *testing.T, s Stores) {
+			if c.recent {
+				needApprovals(t, s)
+			}
 			replicas := []Store{s.Store, s.Open(t)}
 			rounds := cmp.Or(s.Rounds, mostRounds)
 			c.prepareAll(t, s, rounds)

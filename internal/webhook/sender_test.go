@@ -114,7 +114,7 @@ func TestMessageIsGivenUpAfterADay(t *testing.T) {
 	began := w.clock()
 	for w.outcomes["given_up"] == 0 && w.clock().Sub(began) < 7*24*time.Hour {
 		w.deliver(s, e)
-		w.pass(10 * time.Second)
+		w.pass(time.Minute)
 	}
 	if d := w.clock().Sub(began); d < 23*time.Hour || d > 28*time.Hour || len(r.arrived(t)) != 11 {
 		t.Errorf("given up after %v and %d attempts", d, len(r.arrived(t)))
