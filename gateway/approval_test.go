@@ -8,6 +8,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // A client that cannot be sent to a page gets an error that names the request, the page,
@@ -204,6 +205,21 @@ func TestSessionClientGivesUp(t *testing.T) {
 		}
 		if o.all()[0].State != approval.Pending {
 			t.Errorf("%s: the request is %s", tt.answer, o.all()[0].State)
+		}
+	}
+}
+
+// The enforcer in front of the server writes down which approval the call had.
+func TestEnforcerRecordsTheApproval(t *testing.T) {
+	b := newEnforcer(t)
+	raw := b.toolToken("list_messages", limit2, func(s *token.CallSpec) { s.Details.Approval = "AB23" })
+	if r := b.send(raw, listCall); r.status != 200 {
+		t.Fatal(r)
+	}
+	lines := b.lines()
+	for _, e := range lines[len(lines)-2:] {
+		if e.Approval != "AB23" || e.Kind != audit.Intent && e.Kind != audit.Outcome {
+			t.Errorf("audit %+v", e)
 		}
 	}
 }
