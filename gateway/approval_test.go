@@ -110,8 +110,7 @@ func TestStatelessClientWaitsForTheDecision(t *testing.T) {
 			second := later(func() reply { return o.ask(q) })
 			o.beatOnce(1)
 			o.approve(id)
-			o.beatOnce(1)
-			if r := <-second; !strings.Contains(r.body, `"done"`) || o.sent() != 1 || o.approvalIn() != id {
+			if r := beatUntil(o, second); !strings.Contains(r.body, `"done"`) || o.sent() != 1 || o.approvalIn() != id {
 				t.Errorf("%s", r)
 			}
 			if got := o.up.calls("tools/call")[0].body; strings.Contains(got, "inputResponses") || strings.Contains(got, "requestState") {
@@ -135,8 +134,7 @@ func TestStatelessClientIsAskedAgain(t *testing.T) {
 	o.advance(16 * time.Second)
 	o.beatOnce(1)
 	o.advance(2 * time.Minute)
-	o.beatOnce(1)
-	r := <-second
+	r := beatUntil(o, second)
 	if !strings.Contains(r.body, ":\n\n") || !strings.Contains(r.body, `"resultType":"input_required"`) || len(o.all()) != 1 || o.sent() != 0 {
 		t.Errorf("%s", r)
 	}
@@ -173,11 +171,8 @@ func TestSessionClientWaitsForTheDecision(t *testing.T) {
 				t.Error("sent without an approval")
 			}
 			o.approve(id)
-			o.beatOnce(1)
-			if got := until(t, rest, "notifications/elicitation/complete"); !strings.Contains(got, `"params":{"elicitationId":"`+id+`"}`) {
-				t.Errorf("%s", got)
-			}
-			if got := until(t, rest, `"id":7`); !strings.Contains(got, `"done"`) || o.approvalIn() != id {
+			got := beatUntil(o, wholeOf(rest))
+			if !strings.Contains(got, `"method":"notifications/elicitation/complete","params":{"elicitationId":"`+id+`"}`) || !strings.Contains(got, `"done"`) || o.approvalIn() != id {
 				t.Errorf("%s", got)
 			}
 		})
