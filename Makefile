@@ -27,9 +27,10 @@ unit: unit-tools ## the packages' own tests
 e2e: test-tools ## the real binary with real clients and a real browser
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
 
-unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider
+unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider, an OPA
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
+	@tools/build.sh opa github.com/open-policy-agent/opa >/dev/null
 
 test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE, the server for MCP's conformance suite
 	@tools/postgres.sh

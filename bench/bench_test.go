@@ -133,7 +133,7 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatalf("bench: %v\n%s", err, out)
 	}
-	for _, want := range slices.Concat([]string{"added p50", "requests/s at 16", "1,000 grants as to 100"}, tokenNames, grantNames) {
+	for _, want := range slices.Concat([]string{"added p50", "requests/s at 16", "1,000 grants as to 100", "without reloads"}, tokenNames, grantNames) {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("the output has no %q:\n%s", want, out)
 		}
@@ -156,6 +156,9 @@ func checkResults(t *testing.T, path string) {
 	}
 	checkStores(t, r.Stores)
 	for i, rd := range r.Rounds {
+		if rd.Reloads.Times == 0 || rd.Reloads.With.Calls == 0 {
+			t.Errorf("round %d has no policy reloads under load: %+v", i+1, rd.Reloads)
+		}
 		for _, samples := range []map[string]sample{rd.One, rd.Many, rd.Token} {
 			if len(samples) != 4 {
 				t.Errorf("round %d has %d samples of a kind, want 4", i+1, len(samples))

@@ -66,7 +66,7 @@ type config struct {
 // connections is how many the throughput is measured with.
 const connections = 16
 
-// maxTime keeps a round of the first part, thirteen measurements, shorter than an
+// maxTime keeps a round of the first part, fifteen measurements, shorter than an
 // access token lives.
 const maxTime = 15 * time.Second
 
@@ -112,7 +112,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 
 // bound is when a run has certainly gone wrong.
 func (c config) bound() time.Duration {
-	measurements := time.Duration(c.rounds * (13 + 14))
+	measurements := time.Duration(c.rounds * (15 + 14))
 	return 10*time.Minute + 2*measurements*(c.time+c.warm()+2*time.Second)
 }
 

@@ -70,6 +70,11 @@ func (r *results) add(rd round) {
 			r.note(strings.TrimSpace(name+" "+what), s)
 		}
 	}
+	r.note("without policy reloads", rd.Reloads.Without)
+	r.note("with policy reloads", rd.Reloads.With)
+	if rd.Reloads.Times == 0 {
+		r.Errors["no policy was reloaded"]++
+	}
 }
 
 // note keeps what was wrong in a sample.
@@ -192,6 +197,8 @@ func (r *results) printGateway(w io.Writer) {
 	r.printCalls(t)
 	fmt.Fprintln(t)
 	r.printTokens(t)
+	fmt.Fprintln(t)
+	r.printReloads(t)
 	fmt.Fprintln(t)
 	r.printTargets(t)
 }

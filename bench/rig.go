@@ -112,6 +112,8 @@ type round struct {
 	One   map[string]sample `json:"one_connection"`
 	Many  map[string]sample `json:"sixteen_connections"`
 	Token map[string]sample `json:"token_endpoint"`
+
+	Reloads reloads `json:"policy_reloads"`
 }
 
 // measure runs the rounds. Each begins with another server, so that what disturbs
@@ -152,7 +154,10 @@ func (r *rig) round(ctx context.Context, cfg config, i int) (round, error) {
 	if rd.Many, err = r.runLoads(ctx, calls, rotate(callNames, i)); err != nil {
 		return rd, err
 	}
-	rd.Token, err = r.runLoads(ctx, tokens, rotate(tokenNames, i))
+	if rd.Token, err = r.runLoads(ctx, tokens, rotate(tokenNames, i)); err != nil {
+		return rd, err
+	}
+	rd.Reloads, err = r.measureReloads(ctx, cfg)
 	return rd, err
 }
 

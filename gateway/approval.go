@@ -150,8 +150,18 @@ func (p *passage) redactorOf(d policies.Decision) (*redact.Redactor, error) {
 	return p.up.Redactor.With(classes...)
 }
 
-// useApproval uses the approval up, and admits and decides anew.
+// useApproval uses the approval up, and admits and decides anew. An approval is kept for
+// a call that policy would not allow even so.
 func (p *passage) useApproval(w wanted, r approval.Request) (wanted, *rpcError) {
+	d := p.decideFor(w.call, r.Rule)
+	if !d.Allowed() {
+		return w, errDenied(d)
+	}
+	if p.due = d.Terms; len(p.due) > 0 { // nor for one that a limit lets not through
+		if e := p.accept(p.held); e != nil {
+			return w, e
+		}
+	}
 	err := p.g.cfg.Approvals.Use(p.r.Context(), r.ID)
 	switch {
 	case errors.Is(err, approval.ErrSpent):

@@ -40,7 +40,7 @@ func TestApprovalOfAnotherCallIsNotUsed(t *testing.T) {
 		"another tool":                     {call: strings.Replace(sendToEve, "send_message", "forward_message", 1)},
 		"another definition":               {change: func(o *office) { o.redefine() }},
 		"another policy":                   {change: func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }},
-		"another rule":                     {change: func(o *office) { o.policy.renumber(t) }},
+		"another rule":                     {change: func(o *office) { o.policy.rename(t) }},
 		"another actor":                    {change: func(o *office) { o.between = "between" }},
 		"another server":                   {who: tokenSpec{subject: "bob", audience: issuer + "/mcp/files"}},
 	} {
@@ -231,7 +231,7 @@ func TestApprovedCallIsDecidedAnew(t *testing.T) {
 		"the server is frozen":      {func(o *office) { o.revoke(frozen) }, "server_frozen"},
 		"the policy denies it":      {func(o *office) { o.policy.change(func(a *asking) { a.denies = policies.ReasonHours }) }, "hours"},
 		"the policy is another":     {func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) }, "approval_void"},
-		"another rule asks":         {func(o *office) { o.policy.renumber(t) }, "approval_required"},
+		"another rule asks":         {func(o *office) { o.policy.rename(t) }, "approval_required"},
 		"the definition is another": {func(o *office) { o.redefine() }, "approval_void"},
 		"the role is gone": {func(o *office) {
 			o.policy.change(func(a *asking) { a.PDP = must(policies.New(t.Context(), policies.Config{}))(t) })

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 )
@@ -109,6 +110,9 @@ func TestWaitingCallEndsWithWhatLetItWait(t *testing.T) {
 				}
 				if got := r(); strings.Contains(got, `"done"`) || o.sent() != 0 || o.last().Reason != tt.reason {
 					t.Errorf("%s, audit %+v", got, o.last())
+				}
+				if all := o.all(); !slices.ContainsFunc(all, func(r approval.Request) bool { return r.State == approval.Approved }) { // it is there for when that has passed
+					t.Errorf("the approvals are %+v", all)
 				}
 			})
 		}
@@ -302,7 +306,7 @@ func TestApprovedCallThatIsAskedForMoreGoesOnOnce(t *testing.T) {
 func TestApprovedCallDoesNotGoOnByAnotherPolicy(t *testing.T) {
 	for name, change := range map[string]func(*office){
 		"another policy":     func(o *office) { o.policy.change(func(a *asking) { a.digest = "policy-2" }) },
-		"another rule":       func(o *office) { o.policy.renumber(o.t) },
+		"another rule":       func(o *office) { o.policy.rename(o.t) },
 		"another definition": func(o *office) { o.redefine() },
 		"it has expired":     func(o *office) { o.advance(15 * time.Minute) },
 	} {

@@ -44,9 +44,9 @@ func (a *asking) Digest() string {
 	return a.digest
 }
 
-// renumber has another rule ask, of a policy with the same digest.
-func (a *asking) renumber(t *testing.T) {
-	other := must(policies.New(t.Context(), policies.Config{Access: []byte("\n\n" + officeYAML)}))(t)
+// rename has another rule ask, of a policy with the same digest.
+func (a *asking) rename(t *testing.T) {
+	other := must(policies.New(t.Context(), policies.Config{Access: []byte(strings.Replace(officeYAML, "operator:", "operators:", 1))}))(t)
 	a.change(func(a *asking) { a.PDP = other })
 }
 

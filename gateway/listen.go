@@ -218,9 +218,10 @@ const (
 )
 
 // announce has the stream tell of what changes here from now on: another policy changes
-// every list, and so do its hours when some open or close; an approval that of the tools. meta is that of the notifications.
+// every list, and so do its hours when some open or close; an approval that of the tools.
+// meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
-	policy, hours, approved := p.g.cfg.PDP.Digest(), p.openHours(), p.version()
+	policy, approved := p.g.policy(), p.version()
 	say := func(methods ...string) error {
 		for _, m := range methods {
 			if !wants(only, m) {
@@ -237,8 +238,8 @@ func (p *passage) announce(meta object, only ...string) {
 		return nil
 	}
 	p.beat = func() error {
-		if digest, open := p.g.cfg.PDP.Digest(), p.openHours(); digest != policy || open != hours {
-			policy, hours, approved = digest, open, p.version()
+		if now := p.g.policy(); now != policy {
+			policy, approved = now, p.version()
 			return say(newsTools, newsPrompts, newsResources)
 		}
 		if now := p.version(); now != approved {
@@ -249,12 +250,13 @@ func (p *passage) announce(meta object, only ...string) {
 	}
 }
 
-// openHours is which hours of the policy are open, where it has any.
-func (p *passage) openHours() string {
-	if timed, ok := p.g.cfg.PDP.(interface{ Open(now time.Time) string }); ok {
-		return timed.Open(p.g.cfg.Now())
+// policy changes when every list may: with another policy, and when hours open or close.
+func (g *Gateway) policy() string {
+	digest := g.cfg.PDP.Digest()
+	if p, ok := g.cfg.PDP.(interface{ Open(now time.Time) string }); ok {
+		return digest + " " + p.Open(g.cfg.Now())
 	}
-	return ""
+	return digest
 }
 
 func wants(only []string, method string) bool {

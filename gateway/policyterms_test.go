@@ -1,8 +1,6 @@
 package gateway_test
 
 import (
-	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 )
 
-// asked has what access.yaml can ask of a call.
+// demanding has what access.yaml can ask of a call.
 const demanding = `
 version: 1
 hours:
@@ -46,7 +44,7 @@ func TestWhatAccessYAMLAsksOfACall(t *testing.T) {
 		t.Errorf("%s", r)
 	}
 	lines := w.lines()
-	if intent := lines[len(lines)-2]; string(intent.Facts) != `{"claims":{"department":"ann"},"acr":"acr-5d21","auth_time":`+fmt.Sprint(w.now.Now().Unix())+`,"arguments":{"limit":5}}` && !strings.Contains(string(intent.Facts), `"arguments":{"limit":5}`) {
+	if intent := lines[len(lines)-2]; !strings.Contains(string(intent.Facts), `"claims":{"department":"ann"}`) || !strings.Contains(string(intent.Facts), `"arguments":{"limit":5}`) {
 		t.Errorf("facts %s", intent.Facts)
 	}
 	if r := s.call(`{"name":"list_messages","arguments":{"limit":11}}`); !strings.Contains(r.body, "access denied by policy: argument limit") || strings.Contains(r.body, "reader") || strings.Contains(r.body, "yaml") {
@@ -105,32 +103,5 @@ func TestObserveModeOfAccessYAML(t *testing.T) {
 	w.now.Advance(time.Hour)
 	if r := w.session(tokenSpec{subject: "bob"}).call(`{"name":"read_message","arguments":{"id":"m1"}}`); !strings.Contains(r.body, "Unknown tool") {
 		t.Errorf("afterwards: %s", r)
-	}
-}
-
-// Whoever listens is told when hours open or close: lists are others then.
-func TestListChangedWhenHoursOpen(t *testing.T) {
-	r := newRevocable(t, policy(t, strings.Replace(demanding, "users: [alice]", "users: [alice, bob]", 1)))
-	zone := must(time.LoadLocation("Asia/Seoul"))(t)
-	start := r.now.Now().In(zone)
-	monday := time.Date(start.Year(), start.Month(), start.Day()+(8-int(start.Weekday()))%7+7, 8, 59, 0, 0, zone)
-	r.now.Advance(monday.Sub(start))
-	r.poll()
-	r.up.sessionsOnly()
-	r.up.on("", func(rw http.ResponseWriter, req *http.Request) { rw.WriteHeader(http.StatusMethodNotAllowed) })
-	streams, access := r.longStreams(time.Hour)
-	get := lines(streams["GET"])
-	s := r.session(tokenSpec{subject: access.Subject().String()})
-	if list := s.post(`{"jsonrpc":"2.0","id":8,"method":"tools/list"}`); strings.Contains(list.body, "read_message") {
-		t.Errorf("before: %s", list)
-	}
-	r.now.Advance(time.Minute)
-	r.poll()
-	r.beat()
-	if got := until(t, get, "data:"); !strings.Contains(got, `"method":"notifications/tools/list_changed"`) {
-		t.Errorf("the stream says %s", got)
-	}
-	if list := s.post(`{"jsonrpc":"2.0","id":8,"method":"tools/list"}`); !strings.Contains(list.body, "read_message") {
-		t.Errorf("after: %s", list)
 	}
 }

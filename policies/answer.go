@@ -21,6 +21,7 @@ type answer struct {
 	needs  Needs
 	terms  []Terms
 	risk   string
+	digest string // of the policy that gave it, where that is not the same each time
 }
 
 var (

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
 	"regexp"
@@ -126,7 +125,7 @@ func (p conditionParser) texts(f map[string]*yaml.Node, a *atom, add adder) {
 			p.errorf(n, "max_length %s: write a number of characters", shown(n))
 			return
 		}
-		a.Bound = json.Number(n.Value)
+		a.Bound = length
 		add(n, "max_length", fmt.Sprintf("have at most %d characters", length))
 		a.Bound = nil
 	}

@@ -32,7 +32,7 @@ type roleSet map[string]bool
 type roleData struct {
 	When    map[string][]any        `json:"when"`           // never null: a role without is no role
 	Asks    *conditions             `json:"asks,omitempty"` // of all that it grants
-	Risk    string                  `json:"risk,omitempty"`
+	Risk    string                  `json:"risk,omitzero"`
 	Servers map[string]serverGrants `json:"servers"`
 }
 
@@ -49,13 +49,13 @@ type serverGrants struct {
 type grant struct {
 	Rule string      `json:"rule"`           // its path, unique in the document
 	Asks *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
-	Risk string      `json:"risk,omitempty"`
+	Risk string      `json:"risk,omitzero"`
 }
 
 // fact is what holds of a tool, resource, prompt or server whoever grants it.
 type fact struct {
 	Asks *conditions `json:"asks"`
-	Risk string      `json:"risk,omitempty"`
+	Risk string      `json:"risk,omitzero"`
 }
 
 type factData struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
+	"path/filepath"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -50,6 +52,9 @@ func Compile(ctx context.Context, cfg Config) (Compiled, error) {
 		return Compiled{}, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	c := Compiled{Digest: p.Digest(), Modules: embedded(doc).modules, Roots: append(slices.Sorted(maps.Keys(members)), "wicketgate")}
+	for i, m := range cfg.Rego { // whose paths are those of this machine
+		c.Modules[fmt.Sprintf("deny/%d_%s", i, path.Base(filepath.ToSlash(m.Name)))] = m.Text
+	}
 	c.Data, err = json.Marshal(members, json.Deterministic(true), jsontext.WithIndent("  "))
 	return c, err
 }

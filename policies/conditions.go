@@ -19,7 +19,7 @@ type conditions struct {
 	Open  []atom `json:"open"`  // whether it is there for the caller now: a list leaves out what does not hold
 	Call  []atom `json:"call"`  // on the arguments of a call
 	Needs []atom `json:"needs"` // what the caller can still get: a login, a key, an approval
-	Terms *terms `json:"terms,omitempty"`
+	Terms *terms `json:"terms,omitzero"`
 
 	risk string
 }
@@ -142,6 +142,7 @@ func (p *parser) acrValues(n *yaml.Node) []string {
 	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
 		p.errorf(n, "acr has no value, so no login would do: add one, or remove acr")
 	}
+	slices.Sort(names) // their order means nothing
 	return names
 }
 
@@ -257,8 +258,8 @@ func oneOf(values []any) string {
 		out = append(out, fmt.Sprintf("%d more", len(values)-most))
 	}
 	last := len(out) - 1
-	if last == 0 {
-		return out[0]
+	if last < 1 {
+		return strings.Join(out, "")
 	}
 	return strings.Join(out[:last], ", ") + " or " + out[last]
 }

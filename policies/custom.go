@@ -3,6 +3,7 @@ package policies
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -30,7 +31,7 @@ func (m Module) check() error {
 		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", m.Name, l.Row, l.Col, fmt.Sprintf(format, args...)))
 	}
 	if parsed.Package.Path.String() != denyPackage {
-		at(parsed.Package.Location, "package %s: write package wicketgate.deny, the only one that is evaluated", parsed.Package.Path)
+		at(parsed.Package.Location, "package %s: write package wicketgate.deny, the only one that is evaluated", strings.TrimPrefix(parsed.Package.Path.String(), "data."))
 		return errors.Join(errs...)
 	}
 	for _, i := range parsed.Imports {
@@ -58,7 +59,7 @@ func placed(err error) error {
 			errs = append(errs, errors.New(e.Message))
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", e.Location.File, e.Location.Row, e.Location.Col, e.Message))
+		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", e.Location.File, e.Location.Row, max(e.Location.Col, 1), e.Message))
 	}
 	return errors.Join(errs...)
 }

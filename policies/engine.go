@@ -24,6 +24,7 @@ const query = "data.wicketgate.access.decision"
 // source is the Rego of a policy.
 type source struct {
 	modules map[string]string // by file name
+	data    []byte            // JSON, in the place of what access.yaml compiles to; may be nil
 	options []func(*rego.Rego)
 }
 
@@ -39,6 +40,7 @@ type engine struct {
 	reads   reads
 	targets targets // what the embedded policy reads besides; nil of another
 	members []member
+	remote  *remote // in the place of query; may be nil
 }
 
 // newEngine compiles the modules and loads data, a JSON object.
@@ -68,7 +70,7 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	if err != nil {
 		return nil, err
 	}
-	if src.modules[embeddedName] != accessRego {
+	if src.modules[embeddedName] != accessRego || src.data != nil { // doc may not tell what this data needs
 		r := readsOf(compiler.Modules)
 		return &engine{query: q, reads: r, members: r.members(doc)}, nil
 	}
@@ -85,6 +87,9 @@ func (e *engine) ask(ctx context.Context, q Request) (answer, Reason, error) {
 	in, err := e.input(&q)
 	if err != nil {
 		return answer{}, ReasonInvalidRequest, err
+	}
+	if e.remote != nil {
+		return e.remote.ask(ctx, in)
 	}
 	// Without a Cancel of ours, every evaluation starts a goroutine for one.
 	c := topdown.NewCancel()

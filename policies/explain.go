@@ -2,8 +2,20 @@ package policies
 
 import (
 	"context"
+	_ "embed"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
+
+//go:embed explain.rego
+var explainRego string
 
 // Explanation is why a question is decided as it is. It is for who keeps the policy:
 // it tells what others may do.
@@ -12,6 +24,7 @@ type Explanation struct {
 	Roles    []RoleCheck   // all of the policy, by name
 	Grants   []GrantCheck  // all that name the tool, resource or prompt, by rule
 	Denials  []DenialCheck // likewise
+	Rego     bool          // a person's own Rego denies too, for reasons that are its own
 }
 
 // Check is one condition, and whether it holds.
@@ -48,35 +61,68 @@ type DenialCheck struct {
 	Reads    []Fact // what who asks for, beside names
 }
 
+// errNotOurs is for a policy that is a bundle or another's: nobody knows its rules.
+var errNotOurs = errors.New("only what access.yaml says can be explained, and this policy is another")
+
 // Explain decides q and tells what of the policy speaks for it and against.
 func (p *PDP) Explain(ctx context.Context, q Request) (Explanation, error) {
-	return Explanation{Decision: p.Decide(ctx, q)}, errors.New("not yet")
+	e := Explanation{Decision: p.Decide(ctx, q)}
+	switch {
+	case p == nil || p.engine == nil || q.check() != "":
+		return e, nil // the decision says all there is
+	case p.doc == nil || p.engine.targets == nil:
+		return e, errNotOurs
+	}
+	query, err := p.explainer.of(ctx, p.doc)
+	if err != nil {
+		return e, fmt.Errorf("explain: %w", err)
+	}
+	in, err := p.engine.input(&q)
+	if err != nil {
+		return e, fmt.Errorf("explain: %w", err)
+	}
+	rs, err := query.Eval(ctx, rego.EvalParsedInput(in))
+	if err != nil || len(rs) == 0 {
+		return e, errors.Join(errors.New("explain: the policy gives no answer"), err)
+	}
+	b, err := json.Marshal(rs[0].Expressions[0].Value)
+	if err != nil {
+		return e, fmt.Errorf("explain: %w", err)
+	}
+	var x explained
+	if err := json.Unmarshal(b, &x); err != nil {
+		return e, fmt.Errorf("explain: %w", err)
+	}
+	p.fill(&e, &q, x)
+	return e, nil
 }
 
-// Matrix is who may do what, as the policy is written: nobody is asked about, nothing is
-// decided.
-type Matrix struct {
-	Roles   []MatrixRole  // by name
-	Grants  []MatrixGrant // by role, server, kind, name
-	Denials []MatrixGrant // by rule; Role is empty
+// explainer is the query of Explain, prepared when it is first asked.
+type explainer struct {
+	once  sync.Once
+	query rego.PreparedEvalQuery
+	err   error
 }
 
-// MatrixRole is one role, and who has it.
-type MatrixRole struct {
-	Name, At   string
-	Who        []string // "user alice", "group staff", "client dev-agent", "claim department=\"finance\""
-	Conditions []string // of all that it grants
+func (x *explainer) of(ctx context.Context, doc *document) (rego.PreparedEvalQuery, error) {
+	x.once.Do(func() { x.query, x.err = prepareExplain(context.WithoutCancel(ctx), doc) })
+	return x.query, x.err
 }
 
-// MatrixGrant is one rule: a tool, resource or prompt that a role may use on a server.
-type MatrixGrant struct {
-	Role, Server string
-	Kind         string // tool, resource or prompt
-	Name         string // "*" is every approved one
-	Rule, At     string
-	Risk         string
-	Conditions   []string // all that must hold, in words
+func prepareExplain(ctx context.Context, doc *document) (rego.PreparedEvalQuery, error) {
+	data, _ := compile("", doc)
+	raw, err := data.canonical()
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
+	}
+	v, err := ast.ValueFromReader(strings.NewReader(string(raw)))
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
+	}
+	root, ok := v.(ast.Object)
+	if !ok {
+		return rego.PreparedEvalQuery{}, errors.New("data is not an object")
+	}
+	return rego.New(rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
+		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)).PrepareForEval(ctx)
 }
-
-// Matrix returns the policy as a table; it is empty without one.
-func (p *PDP) Matrix() Matrix { return Matrix{} }

@@ -87,7 +87,7 @@ var definite = []policies.Reason{
 }
 
 // TestObserveLetsOnlyDefiniteDenialsThrough compares each answer with that of the same
-// policy without observe mode.
+// policy without observe mode. What a call needs (key, login, approval) it needs in both.
 func TestObserveLetsOnlyDefiniteDenialsThrough(t *testing.T) {
 	observed := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -104,8 +104,14 @@ func TestObserveLetsOnlyDefiniteDenialsThrough(t *testing.T) {
 			approve(t, enforced, &q)
 			a, b := enforced.Decide(t.Context(), q), observing.Decide(t.Context(), q)
 			if q.Server == "s" && q.Time.Before(until) && slices.Contains(definite, a.Reason) {
-				if observed++; !b.Allowed() || b.Observed != a.Reason || ruleOf(b) != ruleOf(a) {
+				want := doc.observe(q)
+				switch {
+				case b.Reason != want.reason || b.Allowed() != want.allowed():
+					t.Fatalf("%s: %s, in observe mode %v %s by %s, want %s by %s\n%s", inALine(q), a.Reason, b.Allowed(), b.Reason, b.Rule, want.reason, want.rule, doc.text())
+				case b.Allowed() && (b.Observed != a.Reason || ruleOf(b) != ruleOf(a)):
 					t.Fatalf("%s: %+v, in observe mode %+v\n%s", inALine(q), a, b, doc.text())
+				case b.Allowed():
+					observed++
 				}
 				continue
 			}

@@ -39,33 +39,52 @@ func (doc modelDoc) decide(q policies.Request) modelAnswer {
 		return modelAnswer{reason: policies.ReasonAllowed}
 	}
 	caller := modelCaller{doc, q}
-	var roles []string
-	for name, r := range doc.Roles {
-		if caller.named(r.Who) && caller.when(r.When) {
-			roles = append(roles, name)
-		}
-	}
+	roles := caller.roles()
 	if len(roles) == 0 {
 		return modelAnswer{reason: policies.ReasonNoRole}
 	}
-	var grants []modelGrant
-	for _, role := range roles {
-		grants = append(grants, doc.grants(role, q)...)
-	}
+	grants := caller.grants(roles)
 	if len(grants) == 0 {
 		return modelAnswer{reason: policies.ReasonNotGranted}
 	}
 	if caller.denied() {
 		return modelAnswer{reason: policies.ReasonDenied}
 	}
-	return caller.closest(grants)
+	return closest(grants, caller.grant)
 }
 
-func (c modelCaller) closest(grants []modelGrant) modelAnswer {
+// observe is what in observe mode becomes of a call that would be denied for good: what it
+// still needs, by the grants that name it, or else by the facts that hold for everybody.
+func (doc modelDoc) observe(q policies.Request) modelAnswer {
+	caller := modelCaller{doc, q}
+	grants := caller.grants(caller.roles())
+	if len(grants) == 0 {
+		grants = append(grants, doc.withFacts(modelGrant{rule: "servers." + q.Server}, q))
+	}
+	return closest(grants, caller.needs)
+}
+
+func (c modelCaller) roles() (roles []string) {
+	for name, r := range c.doc.Roles {
+		if c.named(r.Who) && c.when(r.When) {
+			roles = append(roles, name)
+		}
+	}
+	return roles
+}
+
+func (c modelCaller) grants(roles []string) (grants []modelGrant) {
+	for _, role := range roles {
+		grants = append(grants, c.doc.grants(role, c.q)...)
+	}
+	return grants
+}
+
+func closest(grants []modelGrant, why func(modelGrant) policies.Reason) modelAnswer {
 	slices.SortFunc(grants, func(a, b modelGrant) int { return cmp.Compare(a.rule, b.rule) })
 	best := modelAnswer{}
 	for _, g := range grants {
-		reason := c.grant(g)
+		reason := why(g)
 		if best.reason == "" || slices.Index(far, reason) < slices.Index(far, best.reason) {
 			best.reason, best.rule, best.closest = reason, g.rule, g
 		}
@@ -149,24 +168,38 @@ func meant(kind, item, name string) bool {
 
 // grant is why the grant does not hold; what hides the tool comes first.
 func (c modelCaller) grant(g modelGrant) policies.Reason {
-	all := func(holds func(modelConditions) bool) bool {
-		return !slices.ContainsFunc(g.conditions, func(m modelConditions) bool { return !holds(m) })
-	}
-	visible := c.q.Arguments == nil && c.q.Action != policies.ActionReadResource
 	switch {
-	case !all(func(m modelConditions) bool { return c.when(m.When) }):
+	case !g.all(func(m modelConditions) bool { return c.when(m.When) }):
 		return policies.ReasonCondition
-	case !all(func(m modelConditions) bool { return m.Hours == "" || c.open(m.Hours) }):
+	case !g.all(func(m modelConditions) bool { return m.Hours == "" || c.open(m.Hours) }):
 		return policies.ReasonHours
-	case visible:
+	case c.visible():
 		return policies.ReasonAllowed
-	case !all(func(m modelConditions) bool { return c.arguments(m.Arguments) }):
+	case !g.all(func(m modelConditions) bool { return c.arguments(m.Arguments) }):
 		return policies.ReasonArgument
-	case !all(func(m modelConditions) bool { return !m.Bound || c.q.Bound }):
+	}
+	return c.needs(g)
+}
+
+func (g modelGrant) all(holds func(modelConditions) bool) bool {
+	return !slices.ContainsFunc(g.conditions, func(m modelConditions) bool { return !holds(m) })
+}
+
+// visible: whether the caller may know of it is asked, not whether they may use it.
+func (c modelCaller) visible() bool {
+	return c.q.Arguments == nil && c.q.Action != policies.ActionReadResource
+}
+
+// needs is what of the grant the caller could still get.
+func (c modelCaller) needs(g modelGrant) policies.Reason {
+	switch {
+	case c.visible():
+		return policies.ReasonAllowed
+	case !g.all(func(m modelConditions) bool { return !m.Bound || c.q.Bound }):
 		return policies.ReasonSenderConstraint
-	case !all(func(m modelConditions) bool { return c.fresh(m.ACR, m.MaxAge) }):
+	case !g.all(func(m modelConditions) bool { return c.fresh(m.ACR, m.MaxAge) }):
 		return policies.ReasonStepUp
-	case !all(func(m modelConditions) bool { return m.Approval == nil || c.q.Rule == g.rule }):
+	case !g.all(func(m modelConditions) bool { return m.Approval == nil || c.q.Rule == g.rule }):
 		return policies.ReasonApproval
 	}
 	return policies.ReasonAllowed

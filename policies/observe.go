@@ -32,7 +32,7 @@ func (p *PDP) observed(q *Request, r Reason) bool {
 // constrained token are needed in observe mode too. The decision is what would have been
 // denied, and allowed; or what is still missing.
 func (p *PDP) observe(ctx context.Context, q Request, denied Decision) Decision {
-	if p.engine.targets == nil { // another policy, which does not know of observe mode
+	if p.engine.targets == nil && !p.ours { // another policy, which does not know of observe mode
 		denied.allow, denied.Observed, denied.Reason = true, denied.Reason, ReasonAllowed
 		return denied
 	}

@@ -1,11 +1,10 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 )
 
@@ -20,7 +19,9 @@ type Config struct {
 	Name    string        // of Access, for errors and Decision.Rule; default access.yaml
 	Timeout time.Duration // of one decision; default 1 s
 
-	Rego []Module // denials that are added to Access
+	Rego   []Module // denials that are added to Access
+	Bundle *Bundle  // takes the place of Access
+	OPA    OPA      // decides in the place of what Access compiles to; Access may be empty
 
 	// Enforced are servers that may not be in observe mode: that one is is an error.
 	Enforced []string
@@ -48,26 +49,34 @@ type PDP struct {
 	doc     *document
 	clocks  *clocks
 	facts   *factReader
+	foreign bool  // which servers it names is not known
+	ours    bool  // it decides as the embedded Rego does, wherever it is evaluated
+	serial  int64 // of its bundle
+
+	ownRego   bool // a person's own Rego denies too
+	explainer explainer
 }
 
 // Load makes a PDP of the access.yaml at path. A file that is missing, too large
 // or wrong is an error, never an empty policy.
 func Load(ctx context.Context, path string) (*PDP, error) {
-	f, err := os.Open(path)
+	cfg, err := Files{Access: path}.Read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxAccess+1))
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	return New(ctx, Config{Access: b, Name: path})
+	return New(ctx, cfg)
 }
 
 // New makes a PDP. The error names file:line:column and what to do, one line for
 // each mistake.
 func New(ctx context.Context, cfg Config) (*PDP, error) {
+	cfg = cfg.withDefaults()
+	switch {
+	case cfg.Bundle != nil:
+		return newFromBundle(ctx, cfg)
+	case cfg.OPA != nil:
+		return newRemote(cfg)
+	}
 	return newPDP(ctx, cfg, embedded)
 }
 
@@ -95,29 +104,45 @@ func newPDP(ctx context.Context, cfg Config, sourceFor func(*document) source) (
 	if err := src.add(cfg.Rego); err != nil {
 		return nil, err
 	}
+	if src.data != nil {
+		raw = src.data
+	}
 	e, err := newEngine(ctx, src, doc, raw)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s: %w", cfg.Name, err)
 	}
 	return &PDP{
 		engine: e, rules: rules, servers: doc.servers(), digest: digest(src.modules, raw), timeout: cfg.Timeout, cache: newCache(maxCached),
-		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc),
+		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), ownRego: len(cfg.Rego) > 0,
 	}, nil
 }
 
 // Digest identifies the policy: the SHA-256 of its Rego and of what access.yaml
 // compiles to, in base64url. Comments, layout, order and the file's name do not
-// change it. It is empty without a policy.
+// change it. It is empty without a policy. That of a policy elsewhere is made of the
+// revisions that its OPA told with the newest answer, or DigestUnknown.
 func (p *PDP) Digest() string {
-	if p == nil {
+	switch {
+	case p == nil:
 		return ""
+	case p.engine != nil && p.engine.remote != nil:
+		return *p.engine.remote.digest.Load()
 	}
 	return p.digest
 }
 
 // Names reports whether any role grants anything on the server: if none does,
-// nobody can use it, which an operator wants to be told.
-func (p *PDP) Names(server string) bool { return p != nil && p.servers[server] }
+// nobody can use it, which an operator wants to be told. Of a policy that is not known
+// by its access.yaml it says yes.
+func (p *PDP) Names(server string) bool { return p != nil && (p.foreign || p.servers[server]) }
+
+// Serial is that of the bundle that p was made of, 0 if it has none.
+func (p *PDP) Serial() int64 {
+	if p == nil {
+		return 0
+	}
+	return p.serial
+}
 
 // Decide answers q. It never fails: an error, a timeout, a panic and an answer
 // that is not a decision are denials, each with its own Reason.
@@ -179,9 +204,17 @@ func (p *PDP) evaluate(ctx context.Context, q Request) (d Decision, final bool) 
 		return p.deny(reason, err), false
 	}
 	return Decision{
-		allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: p.digest,
-		Detail: a.detail, Needs: a.needs, Terms: a.terms, Risk: a.risk, Facts: p.facts.read(&q, p.engine.targets.of(&q)),
+		allow: a.allow, Reason: a.reason, Rule: p.rule(a.rule), PolicyDigest: cmp.Or(a.digest, p.digest),
+		Detail: a.detail, Needs: a.needs, Terms: a.terms, Risk: a.risk, Facts: p.facts.read(&q, p.facted(&q)),
 	}, true
+}
+
+// facted is which facts of q to keep: all, where only the policy knows which it read.
+func (p *PDP) facted(q *Request) need {
+	if p.ours {
+		return needAll
+	}
+	return p.engine.targets.of(q)
 }
 
 // rule adds where in the file it is. That is not in the data, whose digest must
@@ -194,7 +227,7 @@ func (p *PDP) rule(name string) string {
 }
 
 func (p *PDP) deny(r Reason, err error) Decision {
-	return Decision{Reason: r, PolicyDigest: p.digest, Err: err}
+	return Decision{Reason: r, PolicyDigest: p.Digest(), Err: err}
 }
 
 func expired(err error) Reason {

@@ -3,7 +3,6 @@ package policies
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +43,7 @@ func RunRegoTests(ctx context.Context, cfg Config, modules map[string]string) ([
 	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
 	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetModules(parsed).RaiseBuiltinErrors(true).SetTimeout(defaultTimeout).RunTests(ctx, txn)
 	if err != nil {
-		return nil, regoErrors(err)
+		return nil, placed(err)
 	}
 	var out []RegoTest
 	for r := range results {
@@ -54,27 +53,13 @@ func RunRegoTests(ctx context.Context, cfg Config, modules map[string]string) ([
 	return out, ctx.Err()
 }
 
-// regoErrors has a line for each mistake, with its place as the parser of access.yaml
-// writes it, and not OPA's count of them.
-func regoErrors(err error) error {
-	var all ast.Errors
-	if !errors.As(err, &all) {
-		return err
-	}
-	var out []error
-	for _, e := range all {
-		out = append(out, fmt.Errorf("%s:%d:%d: %s", e.Location.File, e.Location.Row, max(e.Location.Col, 1), e.Message))
-	}
-	return errors.Join(out...)
-}
-
 // parseRego adds the embedded policy, whose package is nobody else's.
 func parseRego(modules map[string]string) (map[string]*ast.Module, error) {
 	out := map[string]*ast.Module{}
 	for name, text := range modules {
 		m, err := ast.ParseModule(name, text)
 		if err != nil {
-			return nil, regoErrors(err)
+			return nil, placed(err)
 		}
 		if of := strings.TrimPrefix(m.Package.Path.String(), "data."); of == "wicketgate.access" {
 			return nil, fmt.Errorf("%s:%d: package %s is the policy itself: denials are in package wicketgate.deny, tests in one of their own", name, m.Package.Location.Row, of)

@@ -29,8 +29,8 @@ type limit struct {
 type filter struct {
 	At    string `json:"at"`
 	Field string `json:"field"`
-	In    []any  `json:"in,omitempty"`
-	Claim string `json:"claim,omitempty"` // instead of In: the values of this one
+	In    []any  `json:"in,omitzero"`
+	Claim string `json:"claim,omitzero"` // instead of In: the values of this one
 }
 
 func (t *terms) and(u *terms) *terms {

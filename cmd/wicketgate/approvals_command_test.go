@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"html"
 	"io"
@@ -11,9 +12,11 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,13 +60,30 @@ func deskCommand(f func(*approvalDesk, *testscript.TestScript, bool, []string)) 
 type approvalDesk struct {
 	house    *house
 	server   *httptest.Server
-	pdp      *approvalPDP
+	older    atomic.Int64 // see ageing
 	browsers map[string]http.CookieJar
 }
+
+const deskAccess = `version: 1
+roles:
+  approver:
+    who: {users: [alice, bob]}
+  writer:
+    who: {users: [alice]}
+    servers:
+      mail:
+        tools:
+          list_messages:
+          send_message: {risk: high, approval: {by: [approver], within: 15m}}
+          delete_message: {risk: critical, approval: {by: [approver], within: 15m, max_age: 5m}}
+`
 
 func openDesk(t *testing.T) (*approvalDesk, error) {
 	dir := t.TempDir()
 	d := &approvalDesk{server: httptest.NewUnstartedServer(nil), browsers: map[string]http.CookieJar{}}
+	if err := os.WriteFile(filepath.Join(dir, fileAccess), []byte(deskAccess), 0o600); err != nil {
+		return nil, err
+	}
 	setup, err := prepareDev(devConfig{data: dir}, "http://"+d.server.Listener.Addr().String(), "http://127.0.0.1:9/mcp")
 	if err != nil {
 		return nil, err
@@ -72,18 +92,8 @@ func openDesk(t *testing.T) (*approvalDesk, error) {
 	if d.house, err = build(context.WithoutCancel(t.Context()), setup.house); err != nil {
 		return nil, err
 	}
-	real, err := policies.New(t.Context(), policies.Config{Access: []byte(`version: 1
-roles:
-  approver:
-    who: {users: [alice, bob]}
-    servers: {console: {tools: [decide]}}
-`)})
-	if err != nil {
-		return nil, err
-	}
-	d.pdp = &approvalPDP{real: real}
 	cfg := d.house.consoleConfig(setup.house, d.house.handler)
-	cfg.PDP, cfg.Transport = d.pdp, http.DefaultTransport
+	cfg.Transport, cfg.PDP = http.DefaultTransport, ageing{cfg.PDP, &d.older}
 	pages, err := console.New(cfg)
 	if err != nil {
 		return nil, err
@@ -94,6 +104,17 @@ roles:
 	d.server.Config.Handler = mux
 	d.server.Start()
 	return d, nil
+}
+
+// ageing has the policy see each login as older than it is.
+type ageing struct {
+	console.PDP
+	by *atomic.Int64 // nanoseconds
+}
+
+func (a ageing) Decide(ctx context.Context, q policies.Request) policies.Decision {
+	q.AuthTime = q.AuthTime.Add(-time.Duration(a.by.Load()))
+	return a.PDP.Decide(ctx, q)
 }
 
 func (d *approvalDesk) subject(t *testing.T, name string) identity.Subject {
@@ -107,33 +128,16 @@ func (d *approvalDesk) subject(t *testing.T, name string) identity.Subject {
 
 func (d *approvalDesk) close() { d.server.Close(); _ = d.house.close() }
 
-// approvalPDP is a real one that is asked for the role, until it knows about approvals.
-type approvalPDP struct {
-	real *policies.PDP
-	mu   sync.Mutex // guards old
-	old  bool       // logins are, until somebody is asked for another one
-}
-
-func (p *approvalPDP) Decide(ctx context.Context, q policies.Request) policies.Decision {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d := p.real.Decide(ctx, policies.Request{Subject: q.Subject, ClientID: q.ClientID, Action: policies.ActionCallTool, Server: "console", Tool: "decide", Time: q.Time})
-	if d.Allowed() && p.old {
-		return policies.Decision{Reason: policies.ReasonStepUp, Needs: policies.Needs{MaxAge: 5 * time.Minute}}
-	}
-	return d
-}
-
-// waiting NAME SUBJECT TOOL: a call waits, and $NAME is its id.
+// waiting NAME SUBJECT TOOL [ARGUMENTS]: a call waits, and $NAME is its id.
 func (d *approvalDesk) waiting(ts *testscript.TestScript, _ bool, args []string) {
 	arguments := `{"to":"eve@example.com","body":"[redacted]"}`
-	if strings.HasPrefix(args[2], "evil") {
-		arguments = `{"to":"\u001b[2J"}`
+	if len(args) > 3 {
+		arguments = args[3]
 	}
 	who, err := identity.ParseSubject(args[1])
 	ts.Check(err)
 	r, err := d.house.approvals.Open(context.Background(), approval.Request{Binding: approval.Binding{Subject: who, Client: identity.MustClientID("agent"), Actors: []string{"agent", "notebook"}, Server: "mail", Tool: args[2],
-		ArgumentsDigest: "a", DefinitionDigest: "d", PolicyDigest: "p", Rule: "access.yaml:9: roles.writer.servers.mail.tools." + args[2]},
+		ArgumentsDigest: fmt.Sprintf("%x", sha256.Sum256([]byte(arguments))), DefinitionDigest: "d", PolicyDigest: "p", Rule: "roles.writer.servers.mail.tools." + args[2]},
 		Arguments: jsontext.Value(arguments), Risk: "high", By: [][]string{{"approver"}}, Expires: time.Now().Add(15 * time.Minute)})
 	ts.Check(err)
 	ts.Setenv(args[0], r.ID)
@@ -148,13 +152,9 @@ func (d *approvalDesk) state(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// oldLogin: every login is too old for the policy, until somebody was asked for another.
-func (d *approvalDesk) oldLogin(*testscript.TestScript, bool, []string) { d.pdp.setOld(true) }
-
-func (p *approvalPDP) setOld(old bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.old = old
+// oldLogin: every login is ten minutes old, until somebody was asked for another.
+func (d *approvalDesk) oldLogin(*testscript.TestScript, bool, []string) {
+	d.older.Store(int64(10 * time.Minute))
 }
 
 var deviceLink = regexp.MustCompile(`(?m)^  (http://\S+)$`)
@@ -197,8 +197,8 @@ func (d *approvalDesk) logIn(user, link string) error {
 		jar, _ = cookiejar.New(nil)
 		d.browsers[user] = jar
 	}
-	if strings.Contains(link, "max_age=300&") {
-		d.pdp.setOld(false)
+	if strings.Contains(link, "max_age=299&") {
+		d.older.Store(0)
 	}
 	client := &http.Client{Jar: jar}
 	resp, err := client.Get(link)

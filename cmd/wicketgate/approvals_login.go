@@ -139,7 +139,7 @@ func (l loginAsked) link(d deviceAnswer) (string, error) {
 		q.Set("acr_values", l.acr)
 	}
 	if l.hasMaxAge {
-		q.Set("max_age", strconv.FormatInt(l.maxAge, 10))
+		q.Set("max_age", strconv.FormatInt(max(0, l.maxAge-1), 10)) // auth_time has whole seconds: one on the brink would not do
 	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil // escaped, so that it does nothing to a terminal

@@ -60,7 +60,12 @@ type Config struct {
 	TokenAlgorithm string `yaml:"token_algorithm" enum:"ES256,EdDSA" default:"ES256"`
 
 	// Path of access.yaml: who may call which tools. What it does not allow is denied.
-	Policy string `yaml:"policy" required:"true"`
+	// Needed unless pdp has a bundle or opa. A change counts within two seconds, or at once
+	// on SIGHUP; one with a mistake is refused, and the one before stays.
+	Policy string `yaml:"policy"`
+
+	// Policy besides access.yaml, or in its place. Absent: access.yaml alone.
+	PDP PDPConfig `yaml:"pdp"`
 
 	// The audit log.
 	Audit AuditConfig `yaml:"audit"`

@@ -59,9 +59,10 @@ func checked(t *testing.T) (check func(name, configuration string, flags ...stri
 		"access.yaml": readText(t, "../../deploy/access.example.yaml")}
 	_, key := newPair(t, 2)
 	files["gateway.key.pem"] = string(key)
-	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host", "files"} {
+	for i, name := range []string{"billing-agent", "mail-server", "idp", "postgres", "host", "files", "bundles", "opa"} {
 		files[name+".secret"] = strings.Repeat(string(rune('a'+i)), 64)
 	}
+	files["bundle.pub.pem"], files["deny.rego"], files["opa-ca.pem"] = publicPEM(t), "package wicketgate.deny\n\ndeny contains \"never\" if input.tool == \"wipe\"\n", inPEM(ca.Leaf)
 	files["webhook.secret"] = "whsec_" + strings.Repeat("a", 44)
 	for name, content := range files {
 		replaceFile(t, filepath.Join(dir, name), []byte(content))
@@ -96,8 +97,8 @@ func TestExampleIsRight(t *testing.T) {
 	for _, a := range alternatives {
 		check(a, instead(example, regexp.MustCompile(`(?m)^#`).ReplaceAllString(a, "")))
 	}
-	if len(alternatives) != 7 {
-		t.Errorf("%d alternatives, want the proxy, PostgreSQL, webhooks, login, a command, SPIFFE, and keys and certificates", len(alternatives))
+	if len(alternatives) != 8 {
+		t.Errorf("%d alternatives, want the proxy, a bundle, PostgreSQL, webhooks, login, a command, SPIFFE, and keys and certificates", len(alternatives))
 	}
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/token"
-	"github.com/wicketgate/wicketgate/policies"
 )
 
 func (c configCheck) servers(origin *url.URL) {
@@ -193,27 +190,4 @@ func (c configCheck) lifetimes() {
 		c.refuse("lifetimes.refresh_token", "lifetimes.refresh_token is longer than lifetimes.grant: no refresh goes beyond the grant")
 	}
 	c.s.house.Lifetimes = lifetimes{Access: time.Duration(l.AccessToken), Refresh: time.Duration(l.RefreshToken), Grant: time.Duration(l.Grant), Login: time.Duration(l.Login)}
-}
-
-// policy compiles access.yaml; its mistakes have their own places.
-func (c configCheck) policy(ctx context.Context) {
-	if !c.good("policy") {
-		return
-	}
-	h := &c.s.house
-	h.Access = c.file(c.s.Policy)
-	if _, err := os.Stat(h.Access); err != nil {
-		c.refuse("policy", "policy: %v", err)
-		return
-	}
-	pdp, err := policies.Load(ctx, h.Access)
-	if err != nil {
-		c.further = append(c.further, strings.Split(err.Error(), "\n")...)
-		return
-	}
-	for _, s := range c.s.Servers {
-		if !pdp.Names(s.Name) {
-			c.note("no role in %s names server %s: nobody may use it", h.Access, s.Name)
-		}
-	}
 }

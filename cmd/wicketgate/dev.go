@@ -231,7 +231,7 @@ func discover(ctx context.Context, h *house, cfg houseConfig, log *slog.Logger) 
 }
 
 // announce says where everything is, and ready last.
-func (d *devSetup) announce(w io.Writer, pdp *policies.PDP) {
+func (d *devSetup) announce(w io.Writer, pdp *policies.Live) {
 	abs, err := filepath.Abs(d.house.Data)
 	if err != nil {
 		abs = d.house.Data
@@ -260,7 +260,7 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
 	}
 	for _, u := range d.house.Upstreams {
 		if !pdp.Names(u.Name) {
-			fmt.Fprintf(w, "Note: no role names server %s yet, so nobody may call its tools: add it to %s and start again\n", u.Name, d.house.Access)
+			fmt.Fprintf(w, "Note: no role names server %s yet, so nobody may call its tools: add it to %s\n", u.Name, d.house.Access)
 		}
 	}
 	for _, note := range d.notes {

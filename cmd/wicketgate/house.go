@@ -56,6 +56,7 @@ type houseConfig struct {
 	KeepArguments bool   // redacted, in the audit log
 	Issuer        string // external base URL, without trailing slash
 	Access        string // path of access.yaml
+	PDP           pdpSource
 	Upstreams     []gateway.Upstream
 	TrustFirstUse bool               // approve tool definitions when first seen
 	Users         []identity.Subject // who may log in by a click: development only
@@ -125,11 +126,13 @@ type house struct {
 	authz     *authz.Server
 	approvals *approval.Service // nil: in another process
 	minter    *token.Minter
-	pdp       *policies.PDP
+	pdp       *policies.Live
 	store     storage
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
+
+	policyReport *policyReport
 
 	revocations *revocation.View
 	verifier    *token.Verifier
@@ -161,7 +164,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.watchPolicy, h.openSPIFFE, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}
@@ -223,11 +226,6 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 		cfg.Metrics.watchKeys(ring)
 	}
 	return nil
-}
-
-func (h *house) openPolicy(ctx context.Context, cfg houseConfig) (err error) {
-	h.pdp, err = policies.Load(ctx, cfg.Access)
-	return err
 }
 
 // buildAuthz makes the authorization server, and returns its exchange.

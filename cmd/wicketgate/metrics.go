@@ -23,6 +23,7 @@ type metrics struct {
 	audit    *prometheus.CounterVec
 	failures prometheus.Counter
 	secrets  *prometheus.GaugeVec
+	reloads  *prometheus.CounterVec
 
 	calls     *prometheus.CounterVec
 	observed  *prometheus.CounterVec
@@ -51,7 +52,9 @@ func newMetrics() *metrics {
 	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "wicketgate_call_duration_seconds",
 		Help:    "Messages that were served, without streams that have no end.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120, 600, 3600}}, []string{"server", "era"})
-	m.registry.MustRegister(m.calls, m.observed, m.durations, m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
+	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "wicketgate_policy_reloads_total",
+		Help: "Changes of the policy since the start, by result: ok took effect, failed was refused."}, []string{"result"})
+	m.registry.MustRegister(m.reloads, m.calls, m.observed, m.durations, m.secrets, m.requests, m.open, m.audit, m.failures, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewBuildInfoCollector())
 	return m
 }

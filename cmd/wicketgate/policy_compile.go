@@ -18,6 +18,7 @@ import (
 
 func policyCompileCommand() *cobra.Command {
 	var out string
+	var rego []string
 	c := &cobra.Command{
 		Use:   "compile [FILE]",
 		Short: "Print what access.yaml compiles to, or write it as a bundle for an OPA",
@@ -32,20 +33,21 @@ them into a folder as a bundle without a signature. What follows is OPA's:
 			if len(args) == 1 {
 				file = args[0]
 			}
-			return compilePolicy(c.Context(), file, out, c.OutOrStdout())
+			return compilePolicy(c.Context(), policies.Files{Access: file, Rego: rego}, out, c.OutOrStdout())
 		},
 	}
+	c.Flags().StringArrayVar(&rego, "rego", nil, "add the denials of a `file` of package wicketgate.deny, as pdp.rego does (repeatable)")
 	c.Flags().StringVar(&out, "out", "", "write a bundle into the `folder`, which must be empty or not be there")
 	return c
 }
 
 // compilePolicy writes the bundle into the folder, or prints it.
-func compilePolicy(ctx context.Context, file, folder string, stdout io.Writer) error {
-	b, err := os.ReadFile(file)
+func compilePolicy(ctx context.Context, from policies.Files, folder string, stdout io.Writer) error {
+	cfg, err := from.Read(ctx)
 	if err != nil {
-		return fmt.Errorf("read policy: %w", err)
+		return err
 	}
-	compiled, err := policies.Compile(ctx, policies.Config{Access: b, Name: file})
+	compiled, err := policies.Compile(ctx, cfg)
 	if err != nil {
 		return err
 	}

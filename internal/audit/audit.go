@@ -59,6 +59,7 @@ const (
 	Registration Kind = "registration"
 	Revocation   Kind = "revocation" // an operator revoked, froze or unfroze
 	Definition   Kind = "definition" // an operator approved a tool's definition, or took the tool away
+	Policy       Kind = "policy"     // a policy takes effect: at the start, or by a reload
 	Approval     Kind = "approval"   // a call began to wait for an approval, or somebody decided on one; see Operator
 	Start        Kind = "start"      // written by Open
 	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash

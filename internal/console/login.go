@@ -89,6 +89,7 @@ func stronger(needs policies.Needs) url.Values {
 	}
 	if needs.MaxAge > 0 {
 		more.Set("max_age", strconv.FormatInt(seconds(needs.MaxAge), 10))
+		more.Set("prompt", "login") // auth_time has whole seconds: by max_age alone a login on the brink may do there, and not here
 	}
 	return more
 }

@@ -1,0 +1,4 @@
+package opaclient
+
+// ThisMachine is what a connection in the clear must lead to.
+var ThisMachine = thisMachine
