@@ -185,7 +185,7 @@ func TestRequestStateMadeUpForAnApproval(t *testing.T) {
 }
 
 // To accept the question is no approval, and neither is one's own, nor that of a client.
-func TestOwnApprovalCounts(t *testing.T) {
+func TestOwnApprovalDoesNotCount(t *testing.T) {
 	o := newOffice(t)
 	bob := o.session(tokenSpec{subject: "bob"})
 	id := o.waitsFor(bob.call(sendToEve))

@@ -257,8 +257,8 @@ func drawArguments(t *rapid.T) jsontext.Value {
 // drawCaller draws who asks, with what login, and when.
 func drawCaller(t *rapid.T) policies.Request {
 	q := policies.Request{Subject: subject(pick(t, "subject", "alice", "alice", "bob", "agent", "spiffe://example.org/agent/x")), ClientID: identity.MustClientID(pick(t, "client", "editor", "editor", "agent", "spiffe://example.org/agent/x"))}
-	q.Workload = maybe(t, "workload", 6)
-	q.Groups = subset(t, "groups", "staff", "admin", "other")
+	q.Workload = maybe(t, "workload", 8)
+	q.Groups = strings.Fields(pick(t, "groups", "staff", "staff", "admin", "staff admin", "admin staff other", ""))
 	claims := map[string]any{}
 	for _, name := range subset(t, "claims", "department", "level", "email") {
 		claims[name] = pick[any](t, "claim", "finance", "3", 3, true, []string{"treasury", "x"}, "alice@example.com", []string{"bob@example.com", "alice@example.com"})
