@@ -276,8 +276,8 @@ func TestExchangeForOneCall(t *testing.T) {
 	}
 	wantQuestion := policies.Request{Subject: parent.Subject(), ClientID: parent.ClientID(), Actors: []identity.ClientID{parent.ClientID()},
 		Action: policies.ActionCallTool, Server: "mail", Tool: "read_message", Arguments: jsontext.Value(`{"id":"m1","n":1.0}`), DefinitionDigest: "def-read", Time: now}
-	if diff := cmp.Diff([]policies.Request{wantQuestion}, w.pdp.requests, cmp.Comparer(func(a, b identity.Subject) bool { return a == b }),
-		cmp.Comparer(func(a, b identity.ClientID) bool { return a == b }), cmpopts.IgnoreUnexported(policies.Request{})); diff != "" {
+	if diff := cmp.Diff([]policies.Request{wantQuestion}, w.pdp.requests, cmpopts.IgnoreUnexported(policies.Request{}), cmp.Comparer(func(a, b identity.Subject) bool { return a == b }),
+		cmp.Comparer(func(a, b identity.ClientID) bool { return a == b })); diff != "" {
 		t.Errorf("question to the PDP (-want +got)\n%s", diff)
 	}
 }
