@@ -66,17 +66,20 @@ func (k *known) arguments(c *pastCall, q *policies.Request) {
 		return
 	}
 	q.Arguments = jsontext.Value("{}")
-	for _, all := range []jsontext.Value{c.Arguments, q.Arguments} {
+	read, err := json.Marshal(k.facts.Arguments, json.Deterministic(true))
+	if err != nil {
+		return
+	}
+	for _, all := range []jsontext.Value{c.Arguments, q.Arguments, read} {
 		if digest, err := token.Digest(all); err == nil && len(all) > 0 && digest == c.ArgumentsDigest {
 			q.Arguments, k.everything = all, true
 			return
 		}
 	}
-	b, err := json.Marshal(k.facts.Arguments, json.Deterministic(true))
-	if k.facts.Arguments == nil || c.ArgumentsDigest == "" || err != nil || mask.Match(b) {
+	if k.facts.Arguments == nil || c.ArgumentsDigest == "" || mask.Match(read) {
 		return // they were not read, nobody had looked at them yet, or they may be other ones
 	}
-	q.Arguments, k.some = b, true
+	q.Arguments, k.some = read, true
 }
 
 // mask is what stands in a line instead of what redaction took out of it.
