@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/audit"
 )
 
-// asked has what access.yaml can ask of a call.
+// demanding has what access.yaml can ask of a call.
 const demanding = `
 version: 1
 hours:
@@ -45,7 +44,7 @@ func TestWhatAccessYAMLAsksOfACall(t *testing.T) {
 		t.Errorf("%s", r)
 	}
 	lines := w.lines()
-	if intent := lines[len(lines)-2]; string(intent.Facts) != `{"claims":{"department":"ann"},"acr":"acr-5d21","auth_time":`+fmt.Sprint(w.now.Now().Unix())+`,"arguments":{"limit":5}}` && !strings.Contains(string(intent.Facts), `"arguments":{"limit":5}`) {
+	if intent := lines[len(lines)-2]; !strings.Contains(string(intent.Facts), `"claims":{"department":"ann"}`) || !strings.Contains(string(intent.Facts), `"arguments":{"limit":5}`) {
 		t.Errorf("facts %s", intent.Facts)
 	}
 	if r := s.call(`{"name":"list_messages","arguments":{"limit":11}}`); !strings.Contains(r.body, "access denied by policy: argument limit") || strings.Contains(r.body, "reader") || strings.Contains(r.body, "yaml") {

@@ -276,6 +276,23 @@ func drawCaller(t *rapid.T) policies.Request {
 	return q
 }
 
+// drawInsider draws alice, who has most roles, and the claim that arguments may have to
+// equal.
+func drawInsider(t *rapid.T) policies.Request {
+	q := drawCaller(t)
+	q.Subject, q.ClientID, q.Workload, q.Groups = subject("alice"), identity.MustClientID("editor"), false, []string{"staff", "admin"}
+	q.Claims = jsontext.Value(pick(t, "claims", `{"email":"alice@example.com"}`, `{"department":"finance","email":["x","alice@example.com"],"level":3}`))
+	return q
+}
+
+// drawAsker draws an insider, or anybody.
+func drawAsker(t *rapid.T) policies.Request {
+	if maybe(t, "anybody", 2) {
+		return drawCaller(t)
+	}
+	return drawInsider(t)
+}
+
 // everything asks the caller's questions of all that there is, with one more of each kind.
 func everything(t *rapid.T, q policies.Request) (out []policies.Request) {
 	arguments := drawArguments(t)

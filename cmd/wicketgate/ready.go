@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/web"
@@ -98,7 +94,7 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 		}})
 	}
 	if h.gateway != nil {
-		checks = append(checks, h.upstreamsCheck(), observeCheck(h.pdp.Observed))
+		checks = append(checks, h.upstreamsCheck())
 	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {
@@ -110,22 +106,6 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 		}})
 	}
 	return checks, nil
-}
-
-// observeCheck warns of servers at which policy denies nothing yet, so that nobody forgets
-// them: it is no reason to be not ready.
-func observeCheck(observed func(now time.Time) map[string]time.Time) web.Check {
-	return web.Check{Name: "observe", Do: func(context.Context) error {
-		until := observed(time.Now())
-		var all []string
-		for _, server := range slices.Sorted(maps.Keys(until)) {
-			all = append(all, server+" until "+until[server].UTC().Format(time.RFC3339))
-		}
-		if len(all) == 0 {
-			return nil
-		}
-		return web.Warning{Err: fmt.Errorf("what policy would deny is allowed, and recorded, at %s", strings.Join(all, ", "))}
-	}}
 }
 
 func (h *house) storeCheck(cfg storeConfig) (func(ctx context.Context) error, error) {
