@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,10 +193,26 @@ func (p *passage) released(w wanted, r approval.Request) (wanted, *rpcError) {
 	}
 	p.event.Approval, p.event.PolicyDigest = r.ID, w.d.PolicyDigest
 	w.spec.Details.Approval = r.ID
-	if p.stateless && p.state.Once == "" { // answers to our own question are nothing for the server
+	p.asShown()
+	return w, nil
+}
+
+// asShown keeps from the server what no approver was shown, and nothing binds the approval
+// to: a call is made of its name and arguments, with what the protocol itself needs.
+func (p *passage) asShown() {
+	unseen := func(m member) bool {
+		return !slices.Contains([]string{"name", "arguments", "_meta", "inputResponses", "requestState"}, m.name)
+	}
+	meta := slices.DeleteFunc(p.theirMeta(), func(m member) bool {
+		return !slices.Contains([]string{metaVersion, metaClient, metaCapabilities, "progressToken", "traceparent", "tracestate"}, m.name)
+	})
+	p.msg.params = slices.DeleteFunc(slices.Clone(p.msg.params), unseen)
+	if p.msg.params.get("_meta") != nil {
+		p.msg.params = p.msg.params.set("_meta", meta.with())
+	}
+	if p.state.Once == "" { // answers to our own question are nothing for the server
 		p.input = object{{"inputResponses", nil}, {"requestState", nil}}
 	}
-	return w, nil
 }
 
 // goOn is a call that was approved and begun, and whose server has asked for more: it is

@@ -263,9 +263,9 @@ func (c compiler) denial(d denial) {
 }
 
 // servers are the servers that some role grants anything on.
-func (d *document) servers() map[string]bool {
+func (doc *document) servers() map[string]bool {
 	named := map[string]bool{}
-	for _, r := range d.roles {
+	for _, r := range doc.roles {
 		for _, s := range r.servers {
 			named[s.name] = named[s.name] || s.any()
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/metrics"
@@ -66,7 +67,7 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	for name, text := range src.modules {
 		options = append(options, rego.Module(name, text))
 	}
-	q, err := rego.New(append(options, src.options...)...).PrepareForEval(ctx)
+	q, err := prepare(ctx, append(options, src.options...))
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +80,16 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	r := readsOf(own)
 	maps.Copy(r, doc.reads())
 	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
+}
+
+// compiling is held while OPA compiles: its type checker writes into types that all
+// compilers of a process share (ast/env.go, mergeTypes).
+var compiling sync.Mutex
+
+func prepare(ctx context.Context, options []func(*rego.Rego)) (rego.PreparedEvalQuery, error) {
+	compiling.Lock()
+	defer compiling.Unlock()
+	return rego.New(options...).PrepareForEval(ctx)
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the

@@ -103,6 +103,11 @@ func TestNobodyApprovesTheirOwnCall(t *testing.T) {
 	_, err := w.Decide(t.Context(), by("carol", w.open(r).ID, true))
 	w.wantIs("carol", err, approval.ErrOwn)
 	w.decide(by("bob", r.ID, true))
+	for name, other := range map[string]string{"partner:eu:dave": "dave", "partner:erin": "erin", "jos\u00e9": "JOSE\u0301", "stra\u00dfe": "STRASSE", "frank": "\uff46rank"} {
+		r.Subject = subject(name)
+		_, err := w.Decide(t.Context(), by(other, w.open(r).ID, true))
+		w.wantIs(other, err, approval.ErrOwn)
+	}
 }
 
 // TestOnlyAPersonDecides: no workload, and no agent on behalf of a person.

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/approval"
+	"github.com/wicketgate/wicketgate/internal/console"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -235,6 +237,29 @@ func TestArgumentsCannotChangeWhatThePageShows(t *testing.T) {
 	p.wantSays(t, 200, `safe\u{202e}exe.txt\u{200b}`, "&lt;/pre&gt;&lt;script&gt;")
 	if n := strings.Count(p.text(), "202e"); n != 2 {
 		t.Errorf("an escape of JSON is not seen: %s", p.text())
+	}
+}
+
+// TestArgumentsThatHideTextInBlankCharactersShowIt: fillers and variation selectors count as
+// printable, and two calls that differ in them alone would look alike.
+func TestArgumentsThatHideTextInBlankCharactersShowIt(t *testing.T) {
+	for _, r := range []rune{0x34F, 0x115F, 0x1160, 0x17B4, 0x180B, 0x2800, 0x3164, 0xFE00, 0xFE0F, 0xFFA0, 0x16FE4, 0x1D159, 0xE0041, 0xE0100, 0xE01EF} {
+		if got, want := console.Visible("a"+string(r)+"b"), fmt.Sprintf(`a\u{%x}b`, r); got != want {
+			t.Errorf("U+%04X is shown as %q, want %q", r, got, want)
+		}
+	}
+	if s := "Zażółć gęślą jaźń, Việt Nam, नमस्ते, 한글, العربية, 👍"; console.Visible(s) != s {
+		t.Errorf("%q is shown as %q", s, console.Visible(s))
+	}
+}
+
+// TestArgumentsSpelledInEscapesAreRead: JSON lets a caller write any letter as an escape,
+// which the server reads as the letter, and the approver would not.
+func TestArgumentsSpelledInEscapesAreRead(t *testing.T) {
+	got := console.Pretty(jsontext.Value(`{"\u0063md":"\u0072\u006d -rf \/","n":"\u202e\u000a\u001b","number":1.50e3,"big":9007199254740991}`))
+	want := "{\n  \"cmd\": \"rm -rf /\",\n  \"n\": \"\\u{202e}\\n\\u001b\",\n  \"number\": 1.50e3,\n  \"big\": 9007199254740991\n}"
+	if got != want {
+		t.Errorf("shown as %s, want %s", got, want)
 	}
 }
 

@@ -121,17 +121,24 @@ func left(d time.Duration) string {
 }
 
 // Pretty is arguments for people. It is one of the last things that they see before they
-// say yes, so it shows what is invisible, or turns around what is beside it, as an escape.
+// say yes, so it shows what is invisible, or turns around what is beside it, as an escape,
+// and what can be read as itself, even where the caller has spelled it as an escape.
 func Pretty(arguments jsontext.Value) string {
 	if len(arguments) == 0 {
 		return ""
 	}
 	v := arguments.Clone()
-	if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
+	if err := v.Format(jsontext.WithIndent("  ")); err != nil {
 		return Visible(string(arguments))
 	}
 	return Visible(string(v))
 }
+
+// blank are characters that count as printable and leave nothing to be seen, or a gap like
+// a space: fillers, variation selectors, an empty Braille cell, a note without a head. Any
+// text can be hidden in them.
+var blank = []*unicode.RangeTable{unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector,
+	{R16: []unicode.Range16{{0x2800, 0x2800, 1}}, R32: []unicode.Range32{{0x16FE4, 0x16FE4, 1}, {0x1D159, 0x1D159, 1}}}}
 
 // Visible escapes what is not seen: bidirectional controls, zero-width characters and the
 // like, and bad UTF-8.
@@ -141,7 +148,7 @@ func Visible(s string) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
 			b.WriteString("\\x" + fmt.Sprintf("%02x", s[i]))
-		case r == '\n' || unicode.IsPrint(r):
+		case r == '\n' || unicode.IsPrint(r) && !unicode.In(r, blank...):
 			b.WriteRune(r)
 		default:
 			fmt.Fprintf(&b, `\u{%x}`, r)
