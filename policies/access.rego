@@ -21,7 +21,13 @@
 #          the grant that may ask for one), compiled from access.yaml.
 package wicketgate.access
 
-decision := {"allow": true, "reason": "allowed", "rule": "session"} if {
+# Most rules ask for nothing, and nothing else holds on their server: what they grant is
+# decided first. A rule that is guarded is weighed below.
+decision := {"allow": true, "reason": "allowed", "rule": first[0]} if {
+	first := min(named)
+	not first[2].guarded
+	not data.wicketgate.deny
+} else := {"allow": true, "reason": "allowed", "rule": "session"} if {
 	input.action == "session"
 } else := approving if {
 	input.action == "approvals/decide"
@@ -39,9 +45,6 @@ granted := {"allow": false, "reason": "denied_by_rego", "rule": concat("", ["wic
 	count(custom) > 0
 } else := {"allow": false, "reason": "denied", "rule": min(denials)} if {
 	count(denials) > 0
-} else := {"allow": true, "reason": "allowed", "rule": min(plain)} if {
-	not data.facts[input.server]
-	count(plain) > 0
 } else := object.union_n([{"allow": true, "reason": "allowed", "rule": min(holding)}, risk_part(min(holding)), terms_part]) if {
 	count(holding) > 0
 } else := object.union_n([
@@ -208,13 +211,6 @@ grants := {[input.rule, waits.role, waits.grant]} if {
 } else := {[concat(".", ["servers", input.server]), "", {}]} if {
 	input.observe
 } else := set()
-
-# The rules that ask for nothing.
-plain contains rule if {
-	some [rule, role, grant] in grants
-	not grant.asks
-	not data.roles[role].asks
-}
 
 # The conditions that a rule is subject to: its own, those of its role, of what is called
 # whoever grants it, and of the risk.

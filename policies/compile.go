@@ -52,9 +52,10 @@ type serverGrants struct {
 
 // grant is one line of access.yaml.
 type grant struct {
-	Rule string      `json:"rule"`           // its path, unique in the document
-	Asks *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
-	Risk string      `json:"risk,omitzero"`
+	Rule    string      `json:"rule"`           // its path, unique in the document
+	Asks    *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
+	Risk    string      `json:"risk,omitzero"`
+	Guarded bool        `json:"guarded,omitzero"` // there may be more to it than the rule: conditions, facts or denials
 }
 
 // fact is what holds of a tool, resource, prompt or server whoever grants it.
@@ -125,11 +126,11 @@ func compile(file string, doc *document) (data, map[string]string) {
 			c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
 		}
 	}
-	for _, r := range doc.roles {
-		c.role(r)
-	}
 	for _, d := range slices.SortedFunc(slices.Values(doc.denials), func(a, b denial) int { return cmp.Compare(a.name, b.name) }) {
 		c.denial(d)
+	}
+	for _, r := range doc.roles { // after what guards their grants
+		c.role(r)
 	}
 	return c.data, c.at
 }
@@ -165,6 +166,9 @@ func (c compiler) who(w who, role string) {
 
 // grants compiles one server of a role.
 func (c compiler) grants(r role, s server) serverGrants {
+	_, facts := c.data.Facts[s.name]
+	_, denied := c.data.Denials[s.name]
+	guarded := facts || denied || !r.asks.empty() || r.risk != ""
 	named := func(k int) (all *grant, by map[string]grant) {
 		by = map[string]grant{}
 		for _, i := range s.lists[k] {
@@ -172,6 +176,7 @@ func (c compiler) grants(r role, s server) serverGrants {
 			if i.asks != nil && (!i.asks.empty() || i.asks.risk != "") {
 				g.Asks, g.Risk = i.asks, i.asks.risk
 			}
+			g.Guarded = guarded || g.Asks != nil
 			c.place(g.Rule, i.line)
 			if c.mayAsk(r, s.name, k, i) {
 				c.data.Approvals[g.Rule] = askedGrant{r.name, s.name, g}
