@@ -59,6 +59,39 @@ func validate(s *jsonschema.Schema, access []byte) error {
 	return s.Validate(v)
 }
 
+// writeJSON writes a node as JSON, numbers as they are written, times as text.
+func writeJSON(e *jsontext.Encoder, n *yaml.Node) error {
+	open, end := jsontext.BeginObject, jsontext.EndObject
+	switch n.Kind {
+	case yaml.DocumentNode:
+		return writeJSON(e, n.Content[0])
+	case yaml.ScalarNode:
+		if tag := n.ShortTag(); tag == "!!int" || tag == "!!float" || tag == "!!bool" || tag == "!!null" && n.Value == "null" {
+			return e.WriteValue(jsontext.Value(n.Value))
+		} else if tag == "!!null" {
+			return e.WriteToken(jsontext.Null)
+		}
+		return e.WriteToken(jsontext.String(n.Value))
+	case yaml.SequenceNode:
+		open, end = jsontext.BeginArray, jsontext.EndArray
+	}
+	if err := e.WriteToken(open); err != nil {
+		return err
+	}
+	for i, c := range n.Content {
+		var err error
+		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			err = e.WriteToken(jsontext.String(c.Value))
+		} else {
+			err = writeJSON(e, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return e.WriteToken(end)
+}
+
 // goodAccess returns the policies that are in this repository for people to read, by
 // where they are: examples, blocks of documents and cases of the tests.
 func goodAccess(t *testing.T) map[string][]byte {
