@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -24,6 +25,10 @@ type data struct {
 	Risks     map[string]*conditions `json:"risks,omitempty"`
 	Denials   map[string]denialData  `json:"denials,omitempty"`   // by server
 	Approvals map[string]askedGrant  `json:"approvals,omitempty"` // by the rule that may ask for one
+
+	// What Go decides on is here for the digest only.
+	Hours   map[string]string    `json:"hours,omitempty"`
+	Observe map[string]time.Time `json:"observe_until,omitempty"`
 }
 
 // roleSet has roles, and denials by their rule, which no role is called.
@@ -96,6 +101,7 @@ func compile(file string, doc *document) (data, map[string]string) {
 	c := compiler{doc, file, data{
 		Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Claims: map[string]roleSet{},
 		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{},
+		Hours: map[string]string{}, Observe: map[string]time.Time{},
 	}, map[string]string{}}
 	for path, line := range doc.lines {
 		c.place(path, line)
@@ -105,12 +111,19 @@ func compile(file string, doc *document) (data, map[string]string) {
 			c.data.Risks[name] = r
 		}
 	}
+	for name, h := range doc.hours {
+		c.data.Hours[name] = h.String()
+	}
 	for name, f := range doc.facts {
+		if !f.observe.IsZero() {
+			c.data.Observe[name] = f.observe.UTC()
+		}
 		if compiled, ok := f.compile(); ok {
 			c.data.Facts[name] = compiled
 		}
-		rule := "servers." + name // of who has no grant in observe mode
-		c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
+		if rule := "servers." + name; !f.observe.IsZero() { // of who has no grant
+			c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
+		}
 	}
 	for _, r := range doc.roles {
 		c.role(r)

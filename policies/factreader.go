@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -50,7 +52,7 @@ type facts struct {
 	ACR       string                    `json:"acr,omitempty"`
 	AuthTime  int64                     `json:"auth_time,omitzero"`
 	Bound     bool                      `json:"bound,omitzero"`
-	Arguments map[string]jsontext.Value `json:"arguments,omitempty"`
+	Arguments map[string]jsontext.Value `json:"arguments,omitzero"`
 }
 
 // read returns what q has of it, as far as n needs the arguments and the login; nil if it
@@ -75,16 +77,55 @@ func (f *factReader) read(q *Request, n need) jsontext.Value {
 		out.AuthTime = q.AuthTime.Unix()
 	}
 	out.Bound = n&needBound != 0 && q.Bound
-	if n&needArguments != 0 {
-		out.Arguments = members(q.Arguments, func(name string, v jsontext.Value) bool {
-			return f.arguments[name] && v.Kind() != '[' && v.Kind() != '{'
-		})
+	if n&needArguments != 0 && q.Arguments != nil {
+		out.Arguments = f.constrained(q.Arguments)
 	}
 	b, err := json.Marshal(out, json.Deterministic(true))
 	if err != nil || string(b) == "{}" {
 		return nil
 	}
 	return b
+}
+
+// constrained are the arguments on which there is a condition, and those of the same name
+// in another case, which make a doubt of it; not nil even if there are none, because that
+// is a fact too. Nil: one of them is no scalar and no list, which no condition takes.
+func (f *factReader) constrained(arguments jsontext.Value) map[string]jsontext.Value {
+	whole := true
+	out := members(arguments, func(name string, v jsontext.Value) bool {
+		for known := range f.arguments {
+			if strings.EqualFold(known, name) {
+				whole = whole && v.Kind() != '{'
+				return true
+			}
+		}
+		return false
+	})
+	switch {
+	case !whole:
+		return nil
+	case out == nil:
+		return map[string]jsontext.Value{}
+	}
+	return out
+}
+
+// Records reports whether the Facts of a decision on q have f, if it is there: that they
+// do not have it is then known too. So p must be what decided q.
+func (p *PDP) Records(q Request, f Fact) bool {
+	if p == nil || p.facts == nil || p.engine == nil || p.engine.targets == nil && !p.ours {
+		return false
+	}
+	n := p.facted(&q)
+	switch f.Of {
+	case FactGroup:
+		return p.facts.groups[f.Name]
+	case FactClaim:
+		return p.facts.claims[f.Name]
+	case FactArgument:
+		return n&needArguments != 0 && p.facts.arguments[f.Name]
+	}
+	return n&map[FactKind]need{FactACR: needACR, FactAuthTime: needAuthTime, FactBound: needBound}[f.Of] != 0
 }
 
 // members are those of an object that are wanted, nil for none.

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -15,6 +16,10 @@ type serverFacts struct {
 	lists   [3][]item
 }
 
+// riskKeys are the conditions of a risk. Several tools have one, so it does not know their
+// arguments and records.
+var riskKeys = slices.DeleteFunc(slices.Clone(conditionKeys), func(key string) bool { return key == "risk" || key == "arguments" || key == "filter" })
+
 // risksSection reads what each risk asks for.
 func (p *parser) risksSection(n *yaml.Node) map[string]*conditions {
 	out := map[string]*conditions{}
@@ -23,13 +28,7 @@ func (p *parser) risksSection(n *yaml.Node) map[string]*conditions {
 	}
 	for _, e := range p.entries(n, "risks", "risk") {
 		p.checkName(e.key, "risk")
-		var keys []string
-		for _, k := range conditionKeys {
-			if k != "risk" {
-				keys = append(keys, k)
-			}
-		}
-		if f := p.fields(e.value, "a risk", keys...); f != nil {
+		if f := p.fields(e.value, "a risk", riskKeys...); f != nil {
 			out[e.key.Value] = p.conditions(f, "risks."+e.key.Value)
 		}
 	}

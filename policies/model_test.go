@@ -19,6 +19,14 @@ type modelAnswer struct {
 
 func (a modelAnswer) allowed() bool { return a.reason == policies.ReasonAllowed }
 
+// by reports whether the rule is the one that a decision names: of those that hold any.
+func (a modelAnswer) by(rule string) bool {
+	if a.allowed() {
+		return slices.ContainsFunc(a.holds, func(g modelGrant) bool { return g.rule == rule })
+	}
+	return a.rule == rule
+}
+
 // modelGrant is one grant that names what is asked, with all that it is subject to.
 type modelGrant struct {
 	rule       string

@@ -46,6 +46,7 @@ func (p *parser) templatesOf(n *yaml.Node) (out []*template) {
 			p.errorf(name, "template %s is not defined: add it under templates at the top", shown(name))
 		}
 	}
+	slices.SortFunc(out, func(a, b *template) int { return cmp.Compare(a.name, b.name) }) // their order means nothing
 	return out
 }
 

@@ -222,12 +222,13 @@ func TestCallbackOfSomebodyElseIsRefused(t *testing.T) {
 	mallory := w.browser()
 	code := mallory.codeOf("carol")
 	for name, change := range map[string]func(url.Values){
-		"another browser":        func(url.Values) {},
-		"no state":               func(q url.Values) { q.Del("state") },
-		"another state":          func(q url.Values) { q.Set("state", strings.Repeat("A", 26)) },
-		"two states":             func(q url.Values) { q.Add("state", "x") },
-		"no iss (RFC 9207)":      func(q url.Values) { q.Del("iss") },
-		"another iss (RFC 9207)": func(q url.Values) { q.Set("iss", "https://evil.example") },
+		"another browser":           func(url.Values) {},
+		"no state":                  func(q url.Values) { q.Del("state") },
+		"another state":             func(q url.Values) { q.Set("state", strings.Repeat("A", 26)) },
+		"a state that begins alike": func(q url.Values) { q.Set("state", q.Get("state")[:8]+strings.Repeat("A", 18)) },
+		"two states":                func(q url.Values) { q.Add("state", "x") },
+		"no iss (RFC 9207)":         func(q url.Values) { q.Del("iss") },
+		"another iss (RFC 9207)":    func(q url.Values) { q.Set("iss", "https://evil.example") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := w.browser()
