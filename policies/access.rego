@@ -363,6 +363,7 @@ holds("claim", condition, _) if {
 }
 
 holds("domains", condition, _) if {
+	not input.argument_doubts[condition.name]
 	every names in input.argument_hosts[condition.name] {
 		some name in names
 		condition.among[name]
@@ -370,6 +371,7 @@ holds("domains", condition, _) if {
 }
 
 holds("paths", condition, _) if {
+	not input.argument_doubts[condition.name]
 	every names in input.argument_paths[condition.name] {
 		some name in names
 		condition.among[name]
