@@ -44,3 +44,12 @@ func TestSecondSpellingThatAnotherToolHasIsInDoubt(t *testing.T) {
 	argued(t, p, `{"limit":5}`, policies.ReasonAllowed)
 	argued(t, p, `{"limit":5,"Limit":5000}`, policies.ReasonArgument)
 }
+
+// curl and whoever puts https:// before it take it for the host that ends at the slash.
+func TestMailAddressThatIsAURLOfAnotherHost(t *testing.T) {
+	p := newPDP(t, toAlice(`{t: {arguments: {to: {domains: [example.com]}}}}`))
+	argued(t, p, `{"to":"a.b+c@example.com"}`, policies.ReasonAllowed)
+	for _, to := range []string{"evil.example/@example.com", "evil.example/a@example.com", "evil.example?a@example.com", "evil.example#@example.com", "/@example.com", "//evil.example/@example.com"} {
+		argued(t, p, `{"to":"`+to+`"}`, policies.ReasonArgument)
+	}
+}
