@@ -73,11 +73,14 @@ func (p *parser) inheritOne(n *yaml.Node, s *server, k int, i item) {
 }
 
 // dropOmitted takes out what the role omits, which a template must have named: an
-// omission that takes nothing away is a mistake in a name.
+// omission that takes nothing away is a mistake in a name, or of who forgot a "*".
 func (p *parser) dropOmitted(n *yaml.Node, s *server) {
 	for k := range kinds {
 		for _, i := range s.lists[k] {
-			if i.omit && !i.replaces && n != nil {
+			switch by := s.wider(k, i.name); {
+			case i.omit && by != "":
+				p.errorf(&yaml.Node{Line: i.line, Column: i.column}, "%s %q is omitted, and %q of this role grants it: deny it under deny", kinds[k].one, i.name, by)
+			case i.omit && !i.replaces && n != nil:
 				p.errorf(&yaml.Node{Line: i.line, Column: i.column}, "%s %q is in no template of this role, so there is nothing to omit: take it out where it is granted, or deny it under deny", kinds[k].one, i.name)
 			}
 		}
