@@ -8,10 +8,15 @@ import (
 )
 
 // inherit adds to the role what its templates grant, unless the role has an entry for
-// that, and the conditions of the templates, which hold for all of the role.
+// that, and the conditions of the templates, which hold for all of the role. Of risks, the
+// role's own counts.
 func (p *parser) inherit(n *yaml.Node, r *role) {
+	own := r.risk
 	for _, t := range p.templatesOf(n) {
 		if t.asks != nil {
+			if risk := t.asks.risk; own == "" && risk != "" && r.risk != "" && r.risk != risk {
+				p.errorf(n, "the templates of role %q have the risks %q and %q: say in the role which it has", r.name, r.risk, risk)
+			}
 			r.asks, r.risk = r.asks.and(t.asks), cmp.Or(r.risk, t.asks.risk)
 		}
 		for _, s := range t.servers {
