@@ -34,6 +34,7 @@ type robot struct {
 	decision string // approve or deny
 	jar      http.CookieJar
 	idp      string // origin of the IdP that the person has a password at; may be empty
+	code     string // second factor that the person has at hand; empty: none
 }
 
 func newRobot(user, decision string) *robot {
@@ -181,6 +182,9 @@ func (r *robot) answer(ctx context.Context, w *walk, p page) (*http.Request, err
 func (r *robot) logIn(ctx context.Context, w *walk, p page) (*http.Request, error) {
 	for form := range forms(p.root) {
 		values := url.Values{"login": {r.user}, "password": {r.user + "-password"}, "answer": {"login"}}
+		if r.code != "" {
+			values.Set("code", r.code)
+		}
 		w.formOnly = p.formOnly
 		return w.post(ctx, p, form, values)
 	}

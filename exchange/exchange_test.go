@@ -21,6 +21,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/internal/audit"
@@ -275,7 +276,7 @@ func TestExchangeForOneCall(t *testing.T) {
 	}
 	wantQuestion := policies.Request{Subject: parent.Subject(), ClientID: parent.ClientID(), Actors: []identity.ClientID{parent.ClientID()},
 		Action: policies.ActionCallTool, Server: "mail", Tool: "read_message", Arguments: jsontext.Value(`{"id":"m1","n":1.0}`), DefinitionDigest: "def-read", Time: now}
-	if diff := cmp.Diff([]policies.Request{wantQuestion}, w.pdp.requests, cmp.Comparer(func(a, b identity.Subject) bool { return a == b }),
+	if diff := cmp.Diff([]policies.Request{wantQuestion}, w.pdp.requests, cmpopts.IgnoreUnexported(policies.Request{}), cmp.Comparer(func(a, b identity.Subject) bool { return a == b }),
 		cmp.Comparer(func(a, b identity.ClientID) bool { return a == b })); diff != "" {
 		t.Errorf("question to the PDP (-want +got)\n%s", diff)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // A client that cannot be sent to a page gets an error that names the request, the page,
@@ -109,8 +110,7 @@ func TestStatelessClientWaitsForTheDecision(t *testing.T) {
 			second := later(func() reply { return o.ask(q) })
 			o.beatOnce(1)
 			o.approve(id)
-			o.beatOnce(1)
-			if r := <-second; !strings.Contains(r.body, `"done"`) || o.sent() != 1 || o.approvalIn() != id {
+			if r := beatUntil(o, second); !strings.Contains(r.body, `"done"`) || o.sent() != 1 || o.approvalIn() != id {
 				t.Errorf("%s", r)
 			}
 			if got := o.up.calls("tools/call")[0].body; strings.Contains(got, "inputResponses") || strings.Contains(got, "requestState") {
@@ -134,8 +134,7 @@ func TestStatelessClientIsAskedAgain(t *testing.T) {
 	o.advance(16 * time.Second)
 	o.beatOnce(1)
 	o.advance(2 * time.Minute)
-	o.beatOnce(1)
-	r := <-second
+	r := beatUntil(o, second)
 	if !strings.Contains(r.body, ":\n\n") || !strings.Contains(r.body, `"resultType":"input_required"`) || len(o.all()) != 1 || o.sent() != 0 {
 		t.Errorf("%s", r)
 	}
@@ -172,11 +171,8 @@ func TestSessionClientWaitsForTheDecision(t *testing.T) {
 				t.Error("sent without an approval")
 			}
 			o.approve(id)
-			o.beatOnce(1)
-			if got := until(t, rest, "notifications/elicitation/complete"); !strings.Contains(got, `"params":{"elicitationId":"`+id+`"}`) {
-				t.Errorf("%s", got)
-			}
-			if got := until(t, rest, `"id":7`); !strings.Contains(got, `"done"`) || o.approvalIn() != id {
+			got := beatUntil(o, wholeOf(rest))
+			if !strings.Contains(got, `"method":"notifications/elicitation/complete","params":{"elicitationId":"`+id+`"}`) || !strings.Contains(got, `"done"`) || o.approvalIn() != id {
 				t.Errorf("%s", got)
 			}
 		})
@@ -204,6 +200,21 @@ func TestSessionClientGivesUp(t *testing.T) {
 		}
 		if o.all()[0].State != approval.Pending {
 			t.Errorf("%s: the request is %s", tt.answer, o.all()[0].State)
+		}
+	}
+}
+
+// The enforcer in front of the server writes down which approval the call had.
+func TestEnforcerRecordsTheApproval(t *testing.T) {
+	b := newEnforcer(t)
+	raw := b.toolToken("list_messages", limit2, func(s *token.CallSpec) { s.Details.Approval = "AB23" })
+	if r := b.send(raw, listCall); r.status != 200 {
+		t.Fatal(r)
+	}
+	lines := b.lines()
+	for _, e := range lines[len(lines)-2:] {
+		if e.Approval != "AB23" || e.Kind != audit.Intent && e.Kind != audit.Outcome {
+			t.Errorf("audit %+v", e)
 		}
 	}
 }

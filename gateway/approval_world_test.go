@@ -1,9 +1,11 @@
 package gateway_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -160,6 +162,30 @@ const (
 	sendParams = `"name":"send_message","arguments":{"to":"eve@example.com"},`
 	byURL      = `{"elicitation":{"url":{}}}`
 )
+
+// beatUntil beats until there is an answer.
+func beatUntil[T any](o *office, answer <-chan T) T {
+	for {
+		select {
+		case a := <-answer:
+			return a
+		default:
+			o.beat()
+			runtime.Gosched()
+		}
+	}
+}
+
+// wholeOf is what comes on a stream until it ends.
+func wholeOf(from *bufio.Scanner) <-chan string {
+	return later(func() string {
+		var all strings.Builder
+		for from.Scan() {
+			all.WriteString(from.Text() + "\n")
+		}
+		return all.String()
+	})
+}
 
 // later is an answer that is waited for elsewhere.
 func later[T any](f func() T) <-chan T {

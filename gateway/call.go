@@ -35,8 +35,9 @@ func (p *passage) call() *rpcError {
 	if e := p.onlyFor(w.spec); e != nil {
 		return e
 	}
+	t := w.tool
 	return p.perform(w.spec, w.d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
-		return p.relay(ctx, call, w.tool.finish)
+		return p.relay(ctx, call, t.finish)
 	})
 }
 
@@ -60,7 +61,8 @@ func (p *passage) want(c call, rule string) (wanted, *rpcError) {
 			return w, e
 		}
 	}
-	p.mirror = func(h http.Header) { mirror(h, w.tool.headers, c.arguments) }
+	t := w.tool // so that w is not captured, and stays off the heap
+	p.mirror = func(h http.Header) { mirror(h, t.headers, c.arguments) }
 	if w.spec, e = p.spec(c, w.tool); e == nil {
 		w.d = p.decideFor(c, rule)
 	}

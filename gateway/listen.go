@@ -217,8 +217,9 @@ const (
 	newsResources = "notifications/resources/list_changed"
 )
 
-// announce has the stream tell of what changes here from now on: another policy changes every list,
-// an approval that of the tools. meta is that of the notifications.
+// announce has the stream tell of what changes here from now on: another policy changes
+// every list, and so do its hours when some open or close; an approval that of the tools.
+// meta is that of the notifications.
 func (p *passage) announce(meta object, only ...string) {
 	policy, approved := p.g.policy(), p.version()
 	say := func(methods ...string) error {

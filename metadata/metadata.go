@@ -92,8 +92,8 @@ type ProtectedResource struct {
 type Config struct {
 	Server    AuthorizationServer // zero, as JWKS: that of another process has its own
 	Resources []ProtectedResource
-	Every     *ProtectedResource // the endpoint over all of them; nil: there is none
-	JWKS      func() any         // the current key set
+	Beside    []ProtectedResource // that are no server: the endpoint over all of them, the console
+	JWKS      func() any          // the current key set
 }
 
 // Register adds the documents to mux, each at the addresses where clients look for
@@ -102,7 +102,7 @@ type Config struct {
 // which would answer some of them itself. Register fails for resources that cannot
 // be told apart by their paths.
 func Register(mux *http.ServeMux, cfg Config) error {
-	resources, err := resourceDocuments(cfg.Resources, cfg.Every)
+	resources, err := resourceDocuments(cfg.Resources, cfg.Beside)
 	if err != nil {
 		return err
 	}
@@ -131,13 +131,9 @@ func registerServer(mux *http.ServeMux, cfg Config) error {
 const pathResource = "/.well-known/oauth-protected-resource"
 
 // resourceDocuments are the documents of the resources by their paths (RFC 9728 §3.1).
-func resourceDocuments(resources []ProtectedResource, every *ProtectedResource) (map[string][]byte, error) {
+func resourceDocuments(servers, beside []ProtectedResource) (map[string][]byte, error) {
 	docs := map[string][]byte{}
-	alone := len(resources) == 1 // with several, the root form would name the wrong one
-	if every != nil {
-		resources = append(slices.Clip(resources), *every)
-	}
-	for _, r := range resources {
+	for i, r := range slices.Concat(servers, beside) {
 		doc, err := json.Marshal(r)
 		if err != nil {
 			return nil, err
@@ -151,7 +147,7 @@ func resourceDocuments(resources []ProtectedResource, every *ProtectedResource) 
 			return nil, fmt.Errorf("resource %q: its metadata would be at %s, which is taken or no clean path", r.Resource, at)
 		}
 		docs[at] = doc
-		if alone && (every == nil || r.Resource != every.Resource) {
+		if i == 0 && len(servers) == 1 { // with several, the root form would name the wrong one
 			docs[pathResource] = doc
 		}
 	}

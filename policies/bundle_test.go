@@ -359,3 +359,33 @@ func merged(t *testing.T, signed, over []byte) []byte {
 	maps.Copy(all, files(t, over))
 	return tarball(t, all)
 }
+
+// TestBundleIsAskedAnewForAnotherLogin: a bundle with our Rego and data of somebody else,
+// whose access.yaml is not known, must not share an answer between two logins of a name.
+func TestBundleIsAskedAnewForAnotherLogin(t *testing.T) {
+	m := compiled(t, "version: 1\nroles:\n  staff:\n    who: {groups: [staff]}\n    servers: {mail: {tools: [list_messages]}}\n")
+	var data map[string]json.RawMessage
+	if err := json.Unmarshal(m.data, &data); err != nil {
+		t.Fatal(err)
+	}
+	for _, access := range []string{"", `"version: 1\n"`} { // absent, and another
+		if delete(data, "access_yaml"); access != "" {
+			data["access_yaml"] = json.RawMessage(access)
+		}
+		var err error
+		if m.data, err = json.Marshal(data); err != nil {
+			t.Fatal(err)
+		}
+		p, err := policies.New(t.Context(), policies.Config{Bundle: newSigner(t).sign(t, m)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := call(t, "alice", "app", "mail", "list_messages")
+		q.Groups = []string{"staff"}
+		in := p.Decide(t.Context(), q)
+		q.Groups = nil
+		if out := p.Decide(t.Context(), q); !in.Allowed() || out.Allowed() {
+			t.Errorf("in the group %+v, out of it %+v", in, out)
+		}
+	}
+}

@@ -23,6 +23,7 @@ const (
 	FactACR      FactKind = "acr"
 	FactAuthTime FactKind = "auth_time"
 	FactBound    FactKind = "bound"
+	FactAny      FactKind = "anything that a person's own Rego may read" // has no name
 )
 
 func (f Fact) String() string {
@@ -32,123 +33,115 @@ func (f Fact) String() string {
 	return string(f.Of) + " " + f.Name
 }
 
-// truth is what is known of a condition.
-type truth int
-
-const (
-	no truth = iota
-	open
-	yes
-)
-
 // Missing is what would have to be known to tell that the decision is the same kind of
 // answer whatever holds of the facts that are not known; e was made without those. None:
 // it is certain. It errs towards too many: what it takes for certain is.
 func (e Explanation) Missing(known func(Fact) bool) []Fact {
-	m := missing{known: known, roles: map[string]truth{}, of: map[string][]Fact{}}
-	denied := m.denials(e.Denials)
-	if denied == yes {
+	m := missing{known: known, roles: map[string]chance{}}
+	if m.denials(e.Denials) {
 		return nil
 	}
-	m.roleChecks(e.Roles)
-	granted, facts := m.grants(e.Grants)
-	answer, _ := e.Decision.Answer()
-	switch {
-	case granted == open:
-		return sortedFacts(append(facts, m.denial...))
-	case granted == no && answer == WantDeny:
+	if e.Rego {
+		m.denial = append(m.denial, m.unknown([]Fact{{Of: FactAny}})...)
+	}
+	for _, r := range e.Roles {
+		m.roles[r.Name] = m.role(r)
+	}
+	all := chance{denied, denied, nil}
+	var grants []chance
+	for _, g := range e.Grants {
+		c := m.grant(g)
+		grants = append(grants, c)
+		all.best, all.worst = min(all.best, c.best), min(all.worst, c.worst)
+	}
+	if all.best == denied {
 		return nil // whether it is denied twice is no matter
 	}
-	return sortedFacts(m.denial)
+	for _, c := range grants {
+		if c.best < all.worst {
+			all.facts = append(all.facts, c.facts...)
+		}
+	}
+	return sortedFacts(append(all.facts, m.denial...))
+}
+
+// How far from an allow an answer is, of those that a caller is told apart.
+const (
+	allowed = iota
+	approval
+	stepUp
+	constraint
+	denied
+)
+
+var farness = map[Reason]int{ReasonApproval: approval, ReasonStepUp: stepUp, ReasonSenderConstraint: constraint}
+
+func farOf(r Reason) int {
+	if far, ok := farness[r]; ok {
+		return far
+	}
+	return denied
+}
+
+// chance is between which answers the facts decide that are not known.
+type chance struct {
+	best, worst int
+	facts       []Fact
 }
 
 // missing goes through an explanation.
 type missing struct {
 	known  func(Fact) bool
-	roles  map[string]truth
-	of     map[string][]Fact // what is open of a role
-	denial []Fact            // what is open of denials
+	roles  map[string]chance
+	denial []Fact // what is open of denials
 }
 
 func (m *missing) unknown(reads []Fact) []Fact {
 	return slices.DeleteFunc(slices.Clone(reads), m.known)
 }
 
-// denials: whom who names by the facts that are known it names by more of them too.
-func (m *missing) denials(denials []DenialCheck) truth {
-	out := no
+// denials reports whether one applies: whom who names by the facts that are known it names
+// by more of them too.
+func (m *missing) denials(denials []DenialCheck) bool {
 	for _, d := range denials {
 		if d.Applies {
-			return yes
+			return true
 		}
-		if u := m.unknown(d.Reads); len(u) > 0 {
-			out, m.denial = open, append(m.denial, u...)
-		}
+		m.denial = append(m.denial, m.unknown(d.Reads)...)
 	}
-	return out
+	return false
 }
 
-func (m *missing) roleChecks(roles []RoleCheck) {
-	for _, r := range roles {
-		named, facts := yes, []Fact(nil)
-		if !r.Named {
-			if named, facts = no, m.unknown(r.Reads); len(facts) > 0 {
-				named = open
-			}
+// role is whether the caller has it: that is an allow, or a denial of all that it grants.
+func (m *missing) role(r RoleCheck) chance {
+	c := chance{}
+	if !r.Named {
+		if c.facts = m.unknown(r.Reads); len(c.facts) == 0 {
+			return chance{denied, denied, nil}
 		}
-		has, more := m.checks(r.When)
-		m.roles[r.Name], m.of[r.Name] = min(named, has), append(facts, more...)
+		c.worst = denied
 	}
+	return m.with(c, r.When)
 }
 
-// checks is whether all hold.
-func (m *missing) checks(checks []Check) (truth, []Fact) {
-	out, facts := yes, []Fact(nil)
-	for _, c := range checks {
-		switch u := m.unknown(c.Reads); {
+// with is c if the checks apply too: what does not hold makes it worse, what is not known
+// may.
+func (m *missing) with(c chance, checks []Check) chance {
+	for _, check := range checks {
+		far := farOf(check.Reason)
+		switch u := m.unknown(check.Reads); {
 		case len(u) > 0:
-			out, facts = min(out, open), append(facts, u...)
-		case !c.Holds:
-			out = no
+			c.worst, c.facts = max(c.worst, far), append(slices.Clip(c.facts), u...)
+		case !check.Holds:
+			c.best, c.worst = max(c.best, far), max(c.worst, far)
 		}
 	}
-	return out, facts
+	return c
 }
 
-// grants is whether one of them holds.
-func (m *missing) grants(grants []GrantCheck) (truth, []Fact) {
-	out, facts := no, []Fact(nil)
-	for _, g := range grants {
-		holds, of := m.checks(g.Checks)
-		if holds = min(holds, m.roles[g.Role]); holds == open {
-			facts = append(append(facts, of...), m.of[g.Role]...)
-		}
-		out = max(out, holds)
-	}
-	return out, facts
-}
+func (m *missing) grant(g GrantCheck) chance { return m.with(m.roles[g.Role], g.Checks) }
 
 func sortedFacts(facts []Fact) []Fact {
 	slices.SortFunc(facts, func(a, b Fact) int { return cmp.Or(cmp.Compare(a.Of, b.Of), cmp.Compare(a.Name, b.Name)) })
 	return slices.Compact(facts)
-}
-
-// Reads is all that the explained question could have read.
-func (e Explanation) Reads() []Fact {
-	var out []Fact
-	for _, r := range e.Roles {
-		out = append(out, r.Reads...)
-		for _, c := range r.When {
-			out = append(out, c.Reads...)
-		}
-	}
-	for _, g := range e.Grants {
-		for _, c := range g.Checks {
-			out = append(out, c.Reads...)
-		}
-	}
-	for _, d := range e.Denials {
-		out = append(out, d.Reads...)
-	}
-	return sortedFacts(out)
 }

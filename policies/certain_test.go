@@ -37,12 +37,13 @@ func TestMissingNamesWhatADecisionHangsOn(t *testing.T) {
 		{"but its grant cannot hold", "", policies.ReasonHours, []policies.RoleCheck{maybe}, grant(check(false)), nil},
 		{"an unknown argument", "argument a", policies.ReasonArgument, []policies.RoleCheck{has}, grant(check(false, "argument a")), nil},
 		{"one that seems to hold because it is optional", "argument a", policies.ReasonAllowed, []policies.RoleCheck{has}, grant(check(true, "argument a")), nil},
+		{"an approval by an unknown group", "group g", policies.ReasonNoRole, []policies.RoleCheck{maybe}, grant(policies.Check{Reason: policies.ReasonApproval}), nil},
 		{"and another grant that holds", "", policies.ReasonAllowed, []policies.RoleCheck{has}, append(grant(check(true, "argument a")), grant(check(true))...), nil},
 		{"an unknown claim of when", "claim c", policies.ReasonCondition, []policies.RoleCheck{{Name: "r", Named: true, When: []policies.Check{check(false, "claim c")}}}, grant(), nil},
 		{"of a role that the caller is not in", "", policies.ReasonNoRole, []policies.RoleCheck{{Name: "r", When: []policies.Check{check(false, "claim c")}}}, grant(), nil},
 		{"a denial by an unknown group", "group bad", policies.ReasonAllowed, []policies.RoleCheck{has}, grant(), []policies.DenialCheck{{Reads: []policies.Fact{fact("group bad")}}}},
 		{"of what is denied anyway", "", policies.ReasonNotGranted, []policies.RoleCheck{has}, nil, []policies.DenialCheck{{Reads: []policies.Fact{fact("group bad")}}}},
-		{"of what would wait for an approval", "group bad", policies.ReasonApproval, []policies.RoleCheck{has}, grant(check(false)), []policies.DenialCheck{{Reads: []policies.Fact{fact("group bad")}}}},
+		{"of what would wait for an approval", "group bad", policies.ReasonApproval, []policies.RoleCheck{has}, grant(policies.Check{Reason: policies.ReasonApproval}), []policies.DenialCheck{{Reads: []policies.Fact{fact("group bad")}}}},
 		{"a denial that applies ends it", "", policies.ReasonDenied, []policies.RoleCheck{maybe}, grant(check(true, "argument a")), []policies.DenialCheck{{Applies: true, Reads: []policies.Fact{fact("group x")}}}},
 	} {
 		e := policies.Explanation{Decision: policies.Decision{Reason: tt.reason}, Roles: tt.roles, Grants: tt.grants, Denials: tt.denials}

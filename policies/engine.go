@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/metrics"
@@ -38,6 +39,7 @@ func embedded(*document) source {
 type engine struct {
 	query   rego.PreparedEvalQuery
 	reads   reads
+	always  need    // of reads
 	targets targets // what the embedded policy reads besides; nil of another
 	members []member
 	remote  *remote // in the place of query; may be nil
@@ -66,19 +68,29 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	for name, text := range src.modules {
 		options = append(options, rego.Module(name, text))
 	}
-	q, err := rego.New(append(options, src.options...)...).PrepareForEval(ctx)
+	q, err := prepare(ctx, append(options, src.options...))
 	if err != nil {
 		return nil, err
 	}
 	if src.modules[embeddedName] != accessRego || src.data != nil { // doc may not tell what this data needs
 		r := readsOf(compiler.Modules)
-		return &engine{query: q, reads: r, members: r.members(doc)}, nil
+		return &engine{query: q, reads: r, always: r.need(), members: r.members(doc)}, nil
 	}
 	own := maps.Clone(compiler.Modules)
 	delete(own, embeddedName) // of which doc knows what it reads
 	r := readsOf(own)
 	maps.Copy(r, doc.reads())
-	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
+	return &engine{query: q, reads: r, always: r.need(), targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
+}
+
+// compiling is held while OPA compiles: its type checker writes into types that all
+// compilers of a process share (ast/env.go, mergeTypes).
+var compiling sync.Mutex
+
+func prepare(ctx context.Context, options []func(*rego.Rego)) (rego.PreparedEvalQuery, error) {
+	compiling.Lock()
+	defer compiling.Unlock()
+	return rego.New(options...).PrepareForEval(ctx)
 }
 
 // ask evaluates the query until ctx ends. It returns either an answer or the

@@ -39,8 +39,9 @@ type Check struct {
 // RoleCheck is a role: who names the caller, or not, and what holds of its when.
 type RoleCheck struct {
 	Name, At string
-	Named    bool // who names the caller
-	Has      bool // and all of when holds
+	Who      []string // as in a MatrixRole
+	Named    bool     // who names the caller
+	Has      bool     // and all of when holds
 	When     []Check
 	Reads    []Fact // what who asks for, beside names
 }
@@ -61,17 +62,19 @@ type DenialCheck struct {
 	Reads    []Fact // what who asks for, beside names
 }
 
-// errNotOurs is for a policy that is a bundle or another's: nobody knows its rules.
-var errNotOurs = errors.New("only what access.yaml says can be explained, and this policy is another")
+// ErrNotOurs is for a policy that is a bundle of another make, or at an OPA elsewhere: it
+// answers, and nobody here knows its rules.
+var ErrNotOurs = errors.New("only what access.yaml says can be explained, and this policy is another")
 
-// Explain decides q and tells what of the policy speaks for it and against.
+// Explain decides q and tells what of the policy speaks for it and against. With
+// ErrNotOurs there is a Decision.
 func (p *PDP) Explain(ctx context.Context, q Request) (Explanation, error) {
 	e := Explanation{Decision: p.Decide(ctx, q)}
 	switch {
-	case p == nil || p.engine == nil || q.check() != "":
+	case e.Decision.Reason == ReasonNoPolicy || q.check() != "":
 		return e, nil // the decision says all there is
-	case p.doc == nil || p.engine.targets == nil:
-		return e, errNotOurs
+	case p.doc == nil || p.engine == nil || p.engine.targets == nil:
+		return e, ErrNotOurs
 	}
 	query, err := p.explainer.of(ctx, p.doc)
 	if err != nil {
@@ -123,6 +126,6 @@ func prepareExplain(ctx context.Context, doc *document) (rego.PreparedEvalQuery,
 	if !ok {
 		return rego.PreparedEvalQuery{}, errors.New("data is not an object")
 	}
-	return rego.New(rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
-		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)).PrepareForEval(ctx)
+	return prepare(ctx, []func(*rego.Rego){rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
+		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)})
 }

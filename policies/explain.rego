@@ -18,9 +18,13 @@ answer := {
 
 every_role := {role | some role, _ in data.roles}
 
-named := access.named with access.roles as every_role
+named := rules if {
+	rules := access.named with access.roles as every_role
+}
 
-asked := access.asked with access.roles as every_role
+asked := conditions if {
+	conditions := access.asked with access.roles as every_role
+}
 
 # What a caller is asked who only wants to know whether it is there.
 asked_kinds := {"open"} if {

@@ -53,7 +53,7 @@ func (p *PDP) fill(e *Explanation, q *Request, x explained) {
 }
 
 func (p *PDP) roleCheck(r role, x explained) RoleCheck {
-	c := RoleCheck{Name: r.name, At: p.rules["roles."+r.name], Named: slices.Contains(x.Assigned, r.name), Has: slices.Contains(x.Roles, r.name), Reads: r.who.facts()}
+	c := RoleCheck{Name: r.name, At: p.rules["roles."+r.name], Who: r.who.words(), Named: slices.Contains(x.Assigned, r.name), Has: slices.Contains(x.Roles, r.name), Reads: r.who.facts()}
 	for _, claim := range sorted(r.when) {
 		c.When = append(c.When, Check{
 			Text: whenText(claim, r.when[claim]), At: p.rules["roles."+r.name+".when."+claim], Reason: ReasonNoRole,

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -15,6 +17,10 @@ type serverFacts struct {
 	lists   [3][]item
 }
 
+// riskKeys are the conditions of a risk. Several tools have one, so it does not know their
+// arguments and records.
+var riskKeys = slices.DeleteFunc(slices.Clone(conditionKeys), func(key string) bool { return key == "risk" || key == "arguments" || key == "filter" })
+
 // risksSection reads what each risk asks for.
 func (p *parser) risksSection(n *yaml.Node) map[string]*conditions {
 	out := map[string]*conditions{}
@@ -23,13 +29,7 @@ func (p *parser) risksSection(n *yaml.Node) map[string]*conditions {
 	}
 	for _, e := range p.entries(n, "risks", "risk") {
 		p.checkName(e.key, "risk")
-		var keys []string
-		for _, k := range conditionKeys {
-			if k != "risk" {
-				keys = append(keys, k)
-			}
-		}
-		if f := p.fields(e.value, "a risk", keys...); f != nil {
+		if f := p.fields(e.value, "a risk", riskKeys...); f != nil {
 			out[e.key.Value] = p.conditions(f, "risks."+e.key.Value)
 		}
 	}
@@ -73,4 +73,27 @@ func (p *parser) instant(n *yaml.Node) time.Time {
 		p.errorf(n, "observe_until %s: write a time with its zone, as 2026-12-15T00:00:00Z", shown(n))
 	}
 	return t
+}
+
+// effective are the conditions of a grant, and its risk, as they are for what it names. A
+// tool that "*" grants may have further facts.
+func (doc *document) effective(r role, server string, k int, i item) (*conditions, string) {
+	asks, risk := r.asks.and(i.asks), r.risk
+	if i.asks != nil {
+		risk = cmp.Or(i.asks.risk, risk)
+	}
+	if f := doc.facts[server]; f != nil {
+		asks = asks.and(f.all)
+		if f.all != nil {
+			risk = cmp.Or(risk, f.all.risk)
+		}
+		for _, name := range []string{every, i.name} { // the closer one has the last word
+			for _, of := range f.lists[k] {
+				if of.name == name && of.asks != nil && !(name == every && name == i.name) {
+					asks, risk = asks.and(of.asks), cmp.Or(of.asks.risk, risk)
+				}
+			}
+		}
+	}
+	return asks.and(doc.risks[risk]), risk
 }

@@ -46,10 +46,13 @@ func TestWhoMayApprove(t *testing.T) {
 	count := map[policies.Reason]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		doc := drawDoc(t)
+		facts := doc.Servers["s"]
+		facts.All.Approval = drawApproval(t, slices.Sorted(maps.Keys(doc.Roles)))
+		doc.Servers["s"] = facts
 		p := doc.load(t)
-		approver := drawCaller(t)
+		approver := drawAsker(t)
 		approver.Action = policies.ActionApprove
-		for _, q := range everything(t, drawCaller(t)) {
+		for _, q := range everything(t, drawInsider(t)) {
 			waits := doc.decide(q)
 			if waits.reason != policies.ReasonApproval {
 				continue
@@ -93,7 +96,7 @@ func TestObserveLetsOnlyDefiniteDenialsThrough(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		doc := drawDoc(t)
 		enforced := doc.load(t)
-		q := drawCaller(t)
+		q := drawAsker(t)
 		until := q.Time.Add(pick(t, "until", -time.Second, 0, time.Second))
 		doc.Servers = maps.Clone(doc.Servers)
 		facts := doc.Servers["s"]

@@ -230,7 +230,7 @@ var grammarConstraints = map[string][]modelConstraint{
 }
 
 var grammarArguments = map[string][]string{
-	"limit": {`5`, `5.0`, `"5"`, `100`, `101`, `100.00000000000000000001`, `-1`, `null`, `[]`, `[5,5]`, `[5,101]`, `[[5]]`, `{}`, `true`, `"all"`},
+	"limit": {`5`, `5.0`, `"5"`, `100`, `101`, `-1`, `null`, `[]`, `[5,5]`, `[5,101]`, `[[5]]`, `{}`, `true`, `"all"`},
 	"to": {`"https://a.example.com/"`, `"bob@a.example.com"`, `"a.example.com"`, `"example.com"`, `"https://evil.test/"`, `"https://a.example.com.evil.test/"`,
 		`"https://evil.test/a.example.com"`, `"https://a.example.com@evil.test/"`, `["https://a.example.com/","evil.test"]`, `["https://a.example.com/","a.example.com"]`, `"b"`, `"bb"`, `5`},
 	"file":  {`"/srv/data/x"`, `"/srv/data/a/b"`, `"/srv/data"`, `"/srv/data/../x"`, `"/srv/x.txt"`, `"srv/data/x"`, `"/srv//data/x"`, `"/srv/data/%2e%2e/x"`, `"/srv/data/.."`, `["/srv/data/x","/etc/passwd"]`},
@@ -257,8 +257,8 @@ func drawArguments(t *rapid.T) jsontext.Value {
 // drawCaller draws who asks, with what login, and when.
 func drawCaller(t *rapid.T) policies.Request {
 	q := policies.Request{Subject: subject(pick(t, "subject", "alice", "alice", "bob", "agent", "spiffe://example.org/agent/x")), ClientID: identity.MustClientID(pick(t, "client", "editor", "editor", "agent", "spiffe://example.org/agent/x"))}
-	q.Workload = maybe(t, "workload", 6)
-	q.Groups = subset(t, "groups", "staff", "admin", "other")
+	q.Workload = maybe(t, "workload", 8)
+	q.Groups = strings.Fields(pick(t, "groups", "staff", "staff", "admin", "staff admin", "admin staff other", ""))
 	claims := map[string]any{}
 	for _, name := range subset(t, "claims", "department", "level", "email") {
 		claims[name] = pick[any](t, "claim", "finance", "3", 3, true, []string{"treasury", "x"}, "alice@example.com", []string{"bob@example.com", "alice@example.com"})
@@ -274,6 +274,23 @@ func drawCaller(t *rapid.T) policies.Request {
 	}
 	q.Bound = maybe(t, "bound", 2)
 	return q
+}
+
+// drawInsider draws alice, who has most roles, and the claim that arguments may have to
+// equal.
+func drawInsider(t *rapid.T) policies.Request {
+	q := drawCaller(t)
+	q.Subject, q.ClientID, q.Workload, q.Groups = subject("alice"), identity.MustClientID("editor"), false, []string{"staff", "admin"}
+	q.Claims = jsontext.Value(pick(t, "claims", `{"email":"alice@example.com"}`, `{"department":"finance","email":["x","alice@example.com"],"level":3}`))
+	return q
+}
+
+// drawAsker draws an insider, or anybody.
+func drawAsker(t *rapid.T) policies.Request {
+	if maybe(t, "anybody", 2) {
+		return drawCaller(t)
+	}
+	return drawInsider(t)
 }
 
 // everything asks the caller's questions of all that there is, with one more of each kind.

@@ -65,6 +65,9 @@ func (l *Live) Names(server string) bool { return l.Current().Names(server) }
 // Open is that of the policy in effect.
 func (l *Live) Open(now time.Time) string { return l.Current().Open(now) }
 
+// Observed is that of the policy in effect.
+func (l *Live) Observed(now time.Time) map[string]time.Time { return l.Current().Observed(now) }
+
 // State is how it stands.
 func (l *Live) State() LiveState { return *l.state.Load() }
 

@@ -14,13 +14,12 @@ import (
 )
 
 // smallConditions are those of a tool, each of which is there or not: tool t with the bits
-// of those that it has, as t000101, so that every combination is a tool.
+// of those that it has, as t00101, so that every combination is a tool.
 var smallConditions = []string{
 	`when: {level: 3}`,
 	`hours: office`,
 	`arguments: {limit: {max: 100}}`,
-	`sender_constrained: true`,
-	`acr: [gold], max_age: 15m`,
+	`sender_constrained: true, acr: [gold], max_age: 15m`,
 	`risk: high`, // of the server's facts, so that it holds whoever grants the tool
 }
 
@@ -74,8 +73,8 @@ servers:
     servers: {s: {tools: ["*"]}}
   boss: {who: {users: [bess]}}
 deny:
-  guests: {who: {groups: [guest]}, servers: {s: {tools: [t000000, t111111]}}}
-  lunch: {hours: lunch, servers: {s: {tools: [t000000, t000001]}}}
+  guests: {who: {groups: [guest]}, servers: {s: {tools: [t00000, t11111]}}}
+  lunch: {hours: lunch, servers: {s: {tools: [t00000, t00001]}}}
 `, facts.String(), half.String(), a.String())
 }
 
@@ -90,9 +89,9 @@ func smallTools() (tools []string) {
 func smallQuestions(yield func(policies.Request) bool) {
 	friday := time.Date(2026, 11, 20, 0, 0, 0, 0, zone("Asia/Seoul"))
 	q := policies.Request{Subject: subject("alice"), ClientID: identity.MustClientID("editor"), Action: policies.ActionCallTool, Server: "s"}
-	for _, groups := range []string{"", "a", "b", "c", "a b", "a c", "b c", "a b c", "a guest", "a b c guest"} {
+	for _, groups := range []string{"", "a", "b", "c", "a b", "a c", "a b c guest"} {
 		q.Groups = strings.Fields(groups)
-		for _, claims := range []string{`{}`, `{"department":"finance"}`, `{"level":3,"department":["x","treasury"]}`} {
+		for _, claims := range []string{`{}`, `{"level":3,"department":["x","treasury"]}`} {
 			q.Claims = jsontext.Value(claims)
 			for _, hour := range []time.Duration{8*time.Hour + 59*time.Minute, 9 * time.Hour, 12 * time.Hour} {
 				q.Time = friday.Add(hour)
@@ -104,22 +103,23 @@ func smallQuestions(yield func(policies.Request) bool) {
 	}
 }
 
-// smallCalls varies what a call brings: login, key, approval, arguments.
+// smallCalls varies what a call brings: login, key, arguments, approval.
 func smallCalls(q policies.Request, yield func(policies.Request) bool) bool {
 	for _, login := range []struct {
 		acr string
 		ago time.Duration
-	}{{}, {"gold", 15*time.Minute + time.Second}, {"silver", 0}, {"gold", 15 * time.Minute}} {
+	}{{}, {"gold", 15*time.Minute + time.Second}, {"gold", 15 * time.Minute}} {
 		if q.ACR = login.acr; q.ACR != "" {
 			q.AuthTime = q.Time.Add(-login.ago)
 		}
-		for i := range 2 * 3 * 4 {
-			q.Bound = i%2 == 1
-			q.Arguments = []jsontext.Value{nil, jsontext.Value(`{"limit":100}`), jsontext.Value(`{"limit":101}`), jsontext.Value(`{}`)}[i/2%4]
-			for _, q.Tool = range append(smallTools(), "other") {
-				q.Rule = []string{"", "roles.a.servers.s.tools." + q.Tool, "roles.c.servers.s.tools.*"}[i/8]
-				if !yield(q) {
-					return false
+		for _, q.Bound = range []bool{false, true} {
+			for _, q.Arguments = range []jsontext.Value{nil, jsontext.Value(`{"limit":100}`), jsontext.Value(`{"limit":101}`)} {
+				for _, q.Tool = range append(smallTools(), "other") {
+					for _, q.Rule = range []string{"", "roles.a.servers.s.tools." + q.Tool, "roles.c.servers.s.tools.*"} {
+						if !yield(q) {
+							return false
+						}
+					}
 				}
 			}
 		}
@@ -148,8 +148,11 @@ func subject(name string) identity.Subject {
 // another question shows.
 func TestSmallModel(t *testing.T) {
 	doc, p := readModel(t, smallAccess()), newPDP(t, smallAccess())
-	count, wrong := map[policies.Reason]int{}, 0
+	count, wrong, asked := map[policies.Reason]int{}, 0, 0
 	for q := range smallQuestions {
+		if asked++; asked%smallModelStep != 0 {
+			continue
+		}
 		want, got := doc.decide(q), p.Decide(t.Context(), q)
 		if count[want.reason]++; got.Reason != want.reason || got.Allowed() != want.allowed() {
 			if wrong++; wrong < 10 {

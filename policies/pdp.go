@@ -165,7 +165,7 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 		return p.deny(expired(err), err)
 	}
 	d = p.decide(ctx, q)
-	if p.observed(&q, d.Reason) {
+	if !d.allow && p.observed(&q, d.Reason) {
 		d = p.observe(ctx, q, d)
 	}
 	return d
@@ -173,12 +173,12 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 
 // decide answers from the cache what depends on nothing but the key.
 func (p *PDP) decide(ctx context.Context, q Request) Decision {
-	need := p.engine.targets.of(&q)
-	if !p.engine.reads.onlyKey(&q, need) {
+	need := p.engine.always | p.engine.targets.of(&q)
+	if !need.onlyKey(&q) {
 		d, _ := p.evaluate(ctx, q)
 		return d
 	}
-	k := p.engine.reads.keyOf(&q, need, p.clocks)
+	k := need.keyOf(&q, p.clocks)
 	if d, ok := p.cache.get(k); ok {
 		return d
 	}

@@ -48,7 +48,7 @@ func TestRego(t *testing.T) {
 }
 
 func TestRegoIsFormatted(t *testing.T) {
-	for _, f := range []string{"access.rego", "access_test.rego"} {
+	for _, f := range []string{"access.rego", "access_test.rego", "explain.rego"} {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

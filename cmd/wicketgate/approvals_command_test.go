@@ -200,6 +200,10 @@ func (d *approvalDesk) logIn(user, link string) error {
 	if strings.Contains(link, "max_age=299&") {
 		d.older.Store(0)
 	}
+	at, err := url.Parse(link)
+	if err != nil {
+		return err
+	}
 	client := &http.Client{Jar: jar}
 	resp, err := client.Get(link)
 	for range 5 {
@@ -219,14 +223,10 @@ func (d *approvalDesk) logIn(user, link string) error {
 		for _, h := range hiddens.FindAllStringSubmatch(string(b), -1) {
 			form.Set(h[1], html.UnescapeString(h[2]))
 		}
-		at, err := url.Parse(link)
-		if err != nil {
-			return err
-		}
 		form.Set("user_code", at.Query().Get("user_code"))
-		req, err := http.NewRequest(http.MethodPost, d.server.URL+m[1], strings.NewReader(form.Encode()))
-		if err != nil {
-			return err
+		req, bad := http.NewRequest(http.MethodPost, d.server.URL+m[1], strings.NewReader(form.Encode()))
+		if bad != nil {
+			return bad
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.Header.Set("Origin", d.server.URL)

@@ -78,12 +78,12 @@ func (h *house) documents(cfg houseConfig) metadata.Config {
 		return doc
 	}
 	if !cfg.NoConsole {
-		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: consoleResource(cfg).String(), AuthorizationServers: []string{cfg.Issuer},
+		doc.Beside = append(doc.Beside, metadata.ProtectedResource{Resource: consoleResource(cfg).String(), AuthorizationServers: []string{cfg.Issuer},
 			ScopesSupported: []string{oauth.ScopeApprovals}, BearerMethods: []string{"header"}, Name: "approvals"})
 	}
 	if all := everyServer(cfg); !all.IsZero() {
-		doc.Every = &metadata.ProtectedResource{Resource: all.String(), AuthorizationServers: []string{cfg.Issuer},
-			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: "every server", DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates}
+		doc.Beside = append(doc.Beside, metadata.ProtectedResource{Resource: all.String(), AuthorizationServers: []string{cfg.Issuer},
+			ScopesSupported: oauth.DefaultScopes(), BearerMethods: []string{"header"}, Name: "every server", DPoPAlgs: dpop.Algs(), CertificateBound: cfg.Certificates})
 	}
 	for _, u := range cfg.Upstreams {
 		doc.Resources = append(doc.Resources, metadata.ProtectedResource{Resource: u.Resource.String(), AuthorizationServers: []string{cfg.Issuer},

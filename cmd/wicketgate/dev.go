@@ -246,8 +246,9 @@ Wicketgate, development mode: anybody on this machine may log in as alice, bob o
   audit     %s
   agent     client %s, secret in %s
   all       %s/mcp   (every server below at one URL)
+  console   %s/console/   (approve calls that wait)
 
-`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret, base)
+`, d.mail, base, filepath.Join(abs, fileAccess), filepath.Join(abs, fileAudit), devAgent, d.agentSecret, base, base)
 	for _, u := range d.house.Upstreams {
 		r := u.Resource.String()
 		fmt.Fprintf(w, `Connect to %[1]s:

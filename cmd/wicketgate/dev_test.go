@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // startDev runs development mode in this process until stop is called, and
@@ -93,5 +94,23 @@ func TestDataThatWasTamperedWithDoesNotStart(t *testing.T) {
 	var out strings.Builder
 	if code := run(t.Context(), []string{"audit", "verify", "--data", dir}, &out, &out); code == 0 {
 		t.Errorf("audit verify: %s", out.String())
+	}
+}
+
+// TestDevFollowsItsPolicy: what somebody writes who tries it out counts without a restart.
+func TestDevFollowsItsPolicy(t *testing.T) {
+	dir := t.TempDir()
+	_, stop := startDev(t, "--data", dir)
+	replaceFile(t, filepath.Join(dir, fileAccess), []byte("version: 1\n"))
+	audited := func() bool {
+		return strings.Contains(readText(t, filepath.Join(dir, fileAudit)), `"action":"policy/reload"`)
+	}
+	for tick := time.Tick(10 * time.Millisecond); !audited(); <-tick {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := stop(); code != 0 {
+		t.Errorf("exit code %d", code)
 	}
 }

@@ -25,7 +25,7 @@ func policyTestCommand() *cobra.Command {
 		Use:   "test [FILE|FOLDER...]",
 		Short: "Run the cases of a policy, and the tests of its Rego",
 		Long: `Runs cases (YAML) and the tests in *_test.rego files, which go with the other *.rego
-files that are given. A folder stands for its cases.yaml and its Rego; nothing for the
+files that are given; those go with the cases too. A folder stands for its cases.yaml and its Rego; nothing for the
 working directory. The policy is the one that --policy names, or a file of cases by its
 key policy, or access.yaml beside it. What fails is shown with what the policy said.
 A case without arguments asks whether the caller sees the tool; write {} for a call with
@@ -132,7 +132,7 @@ func (t *policyTests) runCases(ctx context.Context, path string) error {
 	if named != "" && !filepath.IsAbs(named) {
 		named = filepath.Join(filepath.Dir(path), named)
 	}
-	p, err := loadPolicy(ctx, t.policyOf(path, named), t.stderr)
+	p, err := loadPolicy(ctx, policies.Files{Access: t.policyOf(path, named), Rego: t.denials()}, t.stderr)
 	if err != nil {
 		return err
 	}
@@ -146,6 +146,11 @@ func (t *policyTests) runCases(ctx context.Context, path string) error {
 		showGround(t.stdout, d)
 	}
 	return nil
+}
+
+// denials are the Rego files that are no tests.
+func (t *policyTests) denials() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(t.rego)), func(f string) bool { return strings.HasSuffix(f, "_test.rego") })
 }
 
 // policyOf is the policy for a file of tests.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"regexp"
 	"slices"
 	"time"
@@ -21,7 +20,8 @@ type thenPolicies map[string]*policies.PDP
 // known is what a line tells of its caller and call.
 type known struct {
 	facts      lineFacts
-	recorded   map[policies.Fact]bool // that the line would have, had they been there
+	q          policies.Request
+	then       *policies.PDP // that decided it; nil: one that is not at hand
 	person     bool
 	everything bool // the line has all arguments
 	some       bool // the line has those of the arguments that policy read
@@ -38,20 +38,14 @@ type lineFacts struct {
 }
 
 // question completes q by the line, and says what of it is known.
-func (then thenPolicies) question(ctx context.Context, c *pastCall, q *policies.Request) *known {
-	k := &known{person: c.kind == aPerson, recorded: map[policies.Fact]bool{}}
+func (then thenPolicies) question(c *pastCall, q *policies.Request) *known {
+	k := &known{person: c.kind == aPerson, then: then[c.PolicyDigest]}
 	if len(c.Facts) > 0 && json.Unmarshal(c.Facts, &k.facts) != nil {
-		k.facts = lineFacts{}
+		k.facts, k.then = lineFacts{}, nil
 	}
 	k.caller(q)
 	k.arguments(c, q)
-	if p := then[c.PolicyDigest]; p != nil && len(c.Facts) > 0 { // none: it read nothing, or they were too large
-		if e, err := p.Explain(ctx, *q); err == nil {
-			for _, f := range e.Reads() {
-				k.recorded[f] = true
-			}
-		}
-	}
+	k.q = *q
 	return k
 }
 
@@ -72,26 +66,20 @@ func (k *known) arguments(c *pastCall, q *policies.Request) {
 		return
 	}
 	q.Arguments = jsontext.Value("{}")
-	for _, all := range []jsontext.Value{c.Arguments, q.Arguments} {
+	read, err := json.Marshal(k.facts.Arguments, json.Deterministic(true))
+	if err != nil {
+		return
+	}
+	for _, all := range []jsontext.Value{c.Arguments, q.Arguments, read} {
 		if digest, err := token.Digest(all); err == nil && len(all) > 0 && digest == c.ArgumentsDigest {
 			q.Arguments, k.everything = all, true
 			return
 		}
 	}
-	read := map[string]jsontext.Value{}
-	for name, v := range k.facts.Arguments {
-		if mask.MatchString(name) { // it may be the name of any
-			k.facts.Arguments = nil
-			return
-		}
-		if !mask.Match(v) {
-			read[name] = v
-		}
+	if k.facts.Arguments == nil || c.ArgumentsDigest == "" || mask.Match(read) {
+		return // they were not read, nobody had looked at them yet, or they may be other ones
 	}
-	if b, err := json.Marshal(read, json.Deterministic(true)); err == nil {
-		q.Arguments = b
-	}
-	k.some = k.facts.Arguments != nil && c.ArgumentsDigest != "" // without one it was denied before anybody looked at them
+	q.Arguments, k.some = read, true
 }
 
 // mask is what stands in a line instead of what redaction took out of it.
@@ -99,7 +87,8 @@ var mask = regexp.MustCompile(`\[[a-z]+(:[^\]"]*)?( [a-z]+)*\]`)
 
 // has reports whether it is known if the fact holds, and which value it has.
 func (k *known) has(f policies.Fact) bool {
-	of := func(there bool) bool { return there || k.recorded[f] }
+	recorded := k.then.Records(k.q, f)
+	of := func(there bool) bool { return there || recorded }
 	switch f.Of {
 	case policies.FactGroup:
 		return !k.person || of(slices.Contains(k.facts.Groups, f.Name))
@@ -111,9 +100,10 @@ func (k *known) has(f policies.Fact) bool {
 		return !k.person || of(len(k.facts.AuthTime) > 0)
 	case policies.FactBound:
 		return of(k.facts.Bound)
+	case policies.FactAny:
+		return !k.person && k.everything && k.has(policies.Fact{Of: policies.FactBound})
 	case policies.FactArgument:
-		v, there := k.facts.Arguments[f.Name]
-		return k.everything || k.some && (there && !mask.Match(v) || !there && k.recorded[f])
+		return k.everything || k.some && recorded
 	}
 	return false
 }
@@ -121,7 +111,7 @@ func (k *known) has(f policies.Fact) bool {
 // timeOf reads seconds since 1970, or a text as in RFC 3339.
 func timeOf(v jsontext.Value) time.Time {
 	var seconds int64
-	if json.Unmarshal(v, &seconds) == nil {
+	if json.Unmarshal(v, &seconds) == nil && seconds > 0 {
 		return time.Unix(seconds, 0)
 	}
 	var t time.Time

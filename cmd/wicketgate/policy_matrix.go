@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -53,11 +54,7 @@ type matrixFlags struct {
 }
 
 func (f *matrixFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
-	path, err := f.path(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := loadPolicy(ctx, path, stderr)
+	p, err := f.load(ctx, stderr)
 	if err != nil {
 		return err
 	}
@@ -115,20 +112,34 @@ func sees(ctx context.Context, p *policies.PDP, g policies.MatrixGrant, q polici
 }
 
 func matrixTable(w io.Writer, m policies.Matrix) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ROLE\tWHO\tIF")
+	var roles, grants, denials [][]string
 	for _, r := range m.Roles {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", escape(r.Name), dash(r.Who), dash(r.Conditions))
+		roles = append(roles, []string{r.Name, dash(r.Who), dash(r.Conditions)})
 	}
-	fmt.Fprintln(t, "\t\t\nROLE\tSERVER\tMAY USE\tIF")
 	for _, g := range m.Grants {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", escape(g.Role), escape(g.Server), escape(g.Kind+" "+g.Name), dash(withRisk(g)))
-	}
-	if len(m.Denials) > 0 {
-		fmt.Fprintln(t, "\t\t\t\nDENIED TO ALL\tSERVER\tWHAT\tIF")
+		grants = append(grants, []string{g.Role, g.Server, g.Kind + " " + g.Name, dash(withRisk(g))})
 	}
 	for _, g := range m.Denials {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", escape(g.Rule), escape(g.Server), escape(g.Kind+" "+g.Name), dash(g.Conditions))
+		denials = append(denials, []string{g.Rule, g.Server, g.Kind + " " + g.Name, dash(g.Conditions)})
+	}
+	return errors.Join(
+		section(w, "ROLE\tWHO\tIF", roles),
+		section(w, "\nROLE\tSERVER\tMAY USE\tIF", grants),
+		section(w, "\nDENIAL\tSERVER\tOF\tIF", denials))
+}
+
+// section is a table, or nothing where there is no row.
+func section(w io.Writer, head string, rows [][]string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	for _, row := range rows {
+		for i := range row {
+			row[i] = escape(row[i])
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	return t.Flush()
 }
@@ -144,7 +155,7 @@ func dash(list []string) string {
 	if len(list) == 0 {
 		return "-"
 	}
-	return escape(strings.Join(list, "; "))
+	return strings.Join(list, "; ")
 }
 
 // matrixCSV has a cell for each fact. What a spreadsheet would run is put in quotes.

@@ -42,14 +42,15 @@ was none; 2: a policy is wrong.`,
 	}
 	f.pastFlags.register(c)
 	c.Flags().StringArrayVar(&f.then, "then", nil, "`file` of a policy that was in use then, as your version control has it (repeatable)")
+	registerRego(c, &f.rego)
 	c.Flags().BoolVar(&f.json, "json", false, "as JSON")
 	return c
 }
 
 type replayFlags struct {
 	pastFlags
-	then []string
-	json bool
+	then, rego []string
+	json       bool
 }
 
 func (f *replayFlags) run(ctx context.Context, file string, stdout, stderr io.Writer) error {
@@ -58,10 +59,14 @@ func (f *replayFlags) run(ctx context.Context, file string, stdout, stderr io.Wr
 		return err
 	}
 	r := replay{now: map[replayKey]*replayed{}, then: thenPolicies{}}
-	if r.policy, err = loadPolicy(ctx, file, stderr); err != nil {
+	rego, err := f.ownRego(ctx)
+	if err != nil {
 		return err
 	}
-	if err := f.thenPolicies(ctx, r.then, stderr); err != nil {
+	if r.policy, err = loadPolicy(ctx, policies.Files{Access: file, Rego: rego}, stderr); err != nil {
+		return err
+	}
+	if err := f.thenPolicies(ctx, r.then, rego, stderr); err != nil {
 		return err
 	}
 	if err := p.each(func(c pastCall) { r.add(ctx, c) }); err != nil {
@@ -86,18 +91,25 @@ func (f *replayFlags) run(ctx context.Context, file string, stdout, stderr io.Wr
 	return nil
 }
 
-func (f *replayFlags) thenPolicies(ctx context.Context, then thenPolicies, stderr io.Writer) error {
-	files := f.then
+// ownRego is the Rego that goes with every policy: what --rego names, or the configuration.
+func (f *replayFlags) ownRego(ctx context.Context) ([]string, error) {
+	if len(f.rego) > 0 || len(f.files) > 0 {
+		return f.rego, nil
+	}
+	h, err := f.policyHouse(ctx)
+	return h.PDP.Rego, err
+}
+
+func (f *replayFlags) thenPolicies(ctx context.Context, then thenPolicies, rego []string, stderr io.Writer) error {
 	if len(f.files) == 0 {
-		current := policyFlags{whereFlags: f.whereFlags}
-		path, err := current.path(ctx)
+		p, err := f.current(ctx, stderr)
 		if err != nil {
 			return err
 		}
-		files = append(slices.Clone(files), path)
+		then[p.Digest()] = p
 	}
-	for _, file := range files {
-		p, err := loadPolicy(ctx, file, stderr)
+	for _, file := range f.then {
+		p, err := loadPolicy(ctx, policies.Files{Access: file, Rego: rego}, stderr)
 		if err != nil {
 			return err
 		}
@@ -177,7 +189,7 @@ func (r *replay) decide(ctx context.Context, c pastCall, key *replayKey) {
 		key.err = "the log has only the beginning of its name"
 		return
 	}
-	k := r.then.question(ctx, &c, &q)
+	k := r.then.question(&c, &q)
 	e, err := r.policy.Explain(ctx, q)
 	if err == nil {
 		err = e.Decision.Err

@@ -170,11 +170,12 @@ type suggestedGrant struct {
 func (s *suggestion) roles(p *past) []*suggested {
 	by := map[string]*suggested{}
 	for who, used := range s.used {
-		r := &suggested{kind: who.kind}
+		r, key := &suggested{kind: who.kind}, string(who.kind)
 		for _, g := range slices.SortedFunc(maps.Keys(used), compareGrants) {
-			r.grants = append(r.grants, suggestedGrant{g, strings.Join(p.approversOf(used[g]), "\n")})
+			approvers := strings.Join(p.approversOf(used[g]), "\n")
+			r.grants = append(r.grants, suggestedGrant{g, approvers})
+			key += fmt.Sprintf(" %q %q %q %q", g.server, g.list, g.name, approvers)
 		}
-		key := fmt.Sprintf("%s %q", r.kind, r.grants)
 		if by[key] == nil {
 			by[key] = r
 		}

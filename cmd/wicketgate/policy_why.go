@@ -86,20 +86,16 @@ func (f *whyFlags) question(args []string, now time.Time) (policies.Request, err
 }
 
 func (f *whyFlags) why(ctx context.Context, q policies.Request, stdout, stderr io.Writer) error {
-	path, err := f.path(ctx)
-	if err != nil {
-		return err
-	}
-	p, err := loadPolicy(ctx, path, stderr)
+	p, err := f.load(ctx, stderr)
 	if err != nil {
 		return err
 	}
 	e, err := p.Explain(ctx, q)
-	if err != nil {
+	if err != nil && !errors.Is(err, policies.ErrNotOurs) {
 		return err
 	}
 	explain(stdout, q, e)
-	return nil
+	return err
 }
 
 // explanation prints one; everything in it is escaped, because a name in a policy or on
@@ -118,7 +114,7 @@ func (x explanation) line(indent int, format string, args ...any) {
 func explain(w io.Writer, q policies.Request, e policies.Explanation) {
 	x := explanation{w}
 	d := e.Decision
-	x.line(0, "%s: %s of %s by %s %s at %s", verdict(d), q.Tool+q.Prompt+q.Resource, q.Server, kindOf(q), q.Subject.String(), stamp(q.Time))
+	x.line(0, "%s: %s of %s by %s %s at %s", verdict(d), q.Tool+q.Prompt+q.Resource, q.Server, kindOf(q), q.Subject.String(), q.Time.Format(time.RFC3339))
 	x.line(1, "reason: %s", string(d.Reason))
 	x.optional("rule", d.Rule)
 	x.optional("what would make it allowed", d.Detail)
@@ -130,8 +126,14 @@ func explain(w io.Writer, q policies.Request, e policies.Explanation) {
 	if d.Err != nil {
 		x.line(1, "error: %s", d.Err.Error())
 	}
+	if e.Roles == nil { // no policy, no question, or another's policy
+		return
+	}
 	x.denials(e.Denials)
-	x.grants(d, e.Grants)
+	if e.Rego {
+		x.line(0, "Rego of your own can deny it too: a reason of %s says so.", string(policies.ReasonDeniedByRego))
+	}
+	x.grants(e.Grants)
 	x.roles(e.Roles)
 }
 
@@ -192,7 +194,7 @@ func (x explanation) denials(denials []policies.DenialCheck) {
 	}
 }
 
-func (x explanation) grants(d policies.Decision, grants []policies.GrantCheck) {
+func (x explanation) grants(grants []policies.GrantCheck) {
 	if len(grants) == 0 {
 		x.line(0, "No rule grants it to anybody.")
 		return
@@ -214,10 +216,6 @@ func (x explanation) check(c policies.Check) {
 }
 
 func (x explanation) roles(roles []policies.RoleCheck) {
-	if len(roles) == 0 {
-		x.line(0, "The policy has no role.")
-		return
-	}
 	x.line(0, "Roles:")
 	for _, r := range roles {
 		switch {
@@ -226,7 +224,7 @@ func (x explanation) roles(roles []policies.RoleCheck) {
 		case r.Named:
 			x.line(1, "would have %s, but for its conditions (%s)", r.Name, r.At)
 		default:
-			x.line(1, "is not in %s (%s)", r.Name, r.At)
+			x.line(1, "is not in %s, which is for %s (%s)", r.Name, strings.Join(r.Who, ", "), r.At)
 		}
 		for _, c := range r.When {
 			if r.Named {

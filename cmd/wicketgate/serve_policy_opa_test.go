@@ -116,8 +116,7 @@ func rubbish(t *testing.T, opa *opatest.Server) {
 
 // bundles is a server of OPA's bundles.
 type bundles struct {
-	w   *world
-	key string // path
+	w *world
 
 	mu    sync.Mutex // guards what follows
 	n     int

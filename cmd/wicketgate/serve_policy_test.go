@@ -171,3 +171,30 @@ func TestObserveModeIsSeen(t *testing.T) {
 		t.Errorf("readyz: %d %s", status, body)
 	}
 }
+
+// TestDenialsOfOnesOwnReload: a person's Rego takes away what access.yaml grants, and is
+// followed as that is.
+func TestDenialsOfOnesOwnReload(t *testing.T) {
+	w := newWorld(t, nil)
+	w.write("access.yaml", billing("list_messages"))
+	const before, after = "package wicketgate.deny\n\ndeny contains \"x\" if input.tool == \"none\"\n", "package wicketgate.deny\n\ndeny contains \"mail is closed\" if input.server == \"mail\"\n"
+	w.write("deny.rego", before)
+	w.start(w.config(withTLS + withAgent + "pdp: {rego: [deny.rego]}\n"))
+	raw, _ := w.accessToken(w.client())
+	s := w.connect(raw)
+	if !tries(t, s) {
+		t.Error("denied by a rule for another tool")
+	}
+	w.replace("deny.rego", after)
+	w.hangup()
+	w.log.times(`"msg":"another policy is in effect"`, 1)
+	if tries(t, s) || w.denials("denied_by_rego") != 1 {
+		t.Errorf("%d denials by Rego", w.denials("denied_by_rego"))
+	}
+	w.replace("deny.rego", "package wicketgate.deny\n\nallow := true\n")
+	w.hangup()
+	w.log.with("the policy was refused: the one of ")
+	if tries(t, s) {
+		t.Error("a mistake in it opened what it had closed")
+	}
+}

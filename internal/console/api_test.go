@@ -138,7 +138,7 @@ func TestTokenOfAnotherKindAtTheAPIIsRefused(t *testing.T) {
 		"a call token":                     {callToken, 401, "invalid_token"},
 		"a tool token":                     {toolToken, 401, "invalid_token"},
 		"of a workload for itself":         {w.accessToken(lineID, func(s *token.AccessSpec) { s.AuthTime = time.Time{} }), 401, "invalid_token"},
-		"of a workload that logged in":     {w.accessToken(lineID), 401, "invalid_token"},
+		"of one, with a login":             {w.accessToken(lineID), 401, "invalid_token"},
 		"of nobody who logged in":          {w.accessToken("bob", func(s *token.AccessSpec) { s.AuthTime = time.Time{} }), 401, "invalid_token"},
 		"bound to a key that is not shown": {w.accessToken("bob", func(s *token.AccessSpec) { s.Confirmation.JKT = strings.Repeat("A", 43) }), 401, "invalid_token"},
 	} {

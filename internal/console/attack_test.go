@@ -225,7 +225,7 @@ func TestCallbackOfSomebodyElseIsRefused(t *testing.T) {
 		"another browser":           func(url.Values) {},
 		"no state":                  func(q url.Values) { q.Del("state") },
 		"another state":             func(q url.Values) { q.Set("state", strings.Repeat("A", 26)) },
-		"a state that begins as it": func(q url.Values) { q.Set("state", q.Get("state")[:8]+strings.Repeat("A", 18)) },
+		"a state that begins alike": func(q url.Values) { q.Set("state", q.Get("state")[:8]+strings.Repeat("A", 18)) },
 		"two states":                func(q url.Values) { q.Add("state", "x") },
 		"no iss (RFC 9207)":         func(q url.Values) { q.Del("iss") },
 		"another iss (RFC 9207)":    func(q url.Values) { q.Set("iss", "https://evil.example") },

@@ -69,10 +69,12 @@ func TestOPAThatDoesNotAnswer(t *testing.T) {
 		answer http.HandlerFunc
 		want   policies.Reason
 	}{
-		"an error":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, policies.ReasonOPAStatus},
-		"not allowed":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, policies.ReasonOPAStatus},
-		"nothing":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, policies.ReasonOPAStatus},
-		"ask somebody":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", 307) }, policies.ReasonOPARedirect},
+		"an error":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, policies.ReasonOPAStatus},
+		"not allowed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, policies.ReasonOPAStatus},
+		"nothing":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, policies.ReasonOPAStatus},
+		"ask somebody": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/other", http.StatusTemporaryRedirect)
+		}, policies.ReasonOPARedirect},
 		"without an end": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, zeros{}) }, policies.ReasonMalformed},
 		"half of it": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "9")
@@ -100,7 +102,9 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func TestTokenDoesNotFollowARedirect(t *testing.T) {
 	var asked atomic.Bool
 	other := serve(t, func(http.ResponseWriter, *http.Request) { asked.Store(true) })
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, 308) })
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusPermanentRedirect)
+	})
 	_, err := opaclient.New(place(t, s.URL)).Ask(t.Context(), []byte("{}"))
 	_, err2 := opaclient.NewBundles(place(t, s.URL), time.Minute, time.Now).Get(t.Context())
 	if err == nil || err2 == nil || asked.Load() {
