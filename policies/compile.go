@@ -25,6 +25,7 @@ type data struct {
 	Risks     map[string]*conditions `json:"risks,omitempty"`
 	Denials   map[string]denialData  `json:"denials,omitempty"`   // by server
 	Approvals map[string]askedGrant  `json:"approvals,omitempty"` // by the rule that may ask for one
+	Together  map[string][]atom      `json:"together,omitempty"`  // by grant.Together
 
 	// What Go decides on is here for the digest only.
 	Hours   map[string]string    `json:"hours,omitempty"`
@@ -56,6 +57,10 @@ type grant struct {
 	Asks    *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
 	Risk    string      `json:"risk,omitzero"`
 	Guarded bool        `json:"guarded,omitzero"` // there may be more to it than the rule: conditions, facts or denials
+
+	// Together is where all its conditions are, of whatever they come from: of most rules
+	// that is known before anybody asks. Empty for the others, and those with terms.
+	Together string `json:"together,omitzero"`
 }
 
 // fact is what holds of a tool, resource, prompt or server whoever grants it.
@@ -101,7 +106,7 @@ type compiler struct {
 func compile(file string, doc *document) (data, map[string]string) {
 	c := compiler{doc, file, data{
 		Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Claims: map[string]roleSet{},
-		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{},
+		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{}, Together: map[string][]atom{},
 		Hours: map[string]string{}, Observe: map[string]time.Time{},
 	}, map[string]string{}}
 	for path, line := range doc.lines {
@@ -176,7 +181,9 @@ func (c compiler) grants(r role, s server) serverGrants {
 			if i.asks != nil && (!i.asks.empty() || i.asks.risk != "") {
 				g.Asks, g.Risk = i.asks, i.asks.risk
 			}
-			g.Guarded = guarded || g.Asks != nil
+			if g.Guarded = guarded || g.Asks != nil; g.Guarded {
+				g.Together = c.together(r, s.name, k, i)
+			}
 			c.place(g.Rule, i.line)
 			if c.mayAsk(r, s.name, k, i) {
 				c.data.Approvals[g.Rule] = askedGrant{r.name, s.name, g}
@@ -194,6 +201,30 @@ func (c compiler) grants(r role, s server) serverGrants {
 	g.EveryResource, g.Resources = named(resources)
 	g.EveryPrompt, g.Prompts = named(prompts)
 	return g
+}
+
+// together stores all conditions of a grant, once for all grants that have the same. What a
+// grant of several things is subject to depends on which of them is asked for.
+func (c compiler) together(r role, server string, k int, i item) string {
+	if k == resources || i.name == every && c.doc.facts[server] != nil {
+		return ""
+	}
+	asks, risk := c.doc.effective(r, server, k, i)
+	if risk != "" || asks != nil && asks.Terms != nil {
+		return ""
+	}
+	var all []atom
+	if asks != nil {
+		all = slices.Concat(asks.Open, asks.Call, asks.Needs)
+	}
+	b, err := json.Marshal(all, json.Deterministic(true))
+	if err != nil {
+		return "" // no text of YAML
+	}
+	sum := sha256.Sum256(b)
+	id := base64.RawURLEncoding.EncodeToString(sum[:12])
+	c.data.Together[id] = append([]atom{}, all...)
+	return id
 }
 
 // mayAsk reports whether a grant may ask for an approval, by whatever applies to it.

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -72,4 +73,27 @@ func (p *parser) instant(n *yaml.Node) time.Time {
 		p.errorf(n, "observe_until %s: write a time with its zone, as 2026-12-15T00:00:00Z", shown(n))
 	}
 	return t
+}
+
+// effective are the conditions of a grant, and its risk, as they are for what it names. A
+// tool that "*" grants may have further facts.
+func (doc *document) effective(r role, server string, k int, i item) (*conditions, string) {
+	asks, risk := r.asks.and(i.asks), r.risk
+	if i.asks != nil {
+		risk = cmp.Or(i.asks.risk, risk)
+	}
+	if f := doc.facts[server]; f != nil {
+		asks = asks.and(f.all)
+		if f.all != nil {
+			risk = cmp.Or(risk, f.all.risk)
+		}
+		for _, name := range []string{every, i.name} { // the closer one has the last word
+			for _, of := range f.lists[k] {
+				if of.name == name && of.asks != nil && !(name == every && name == i.name) {
+					asks, risk = asks.and(of.asks), cmp.Or(of.asks.risk, risk)
+				}
+			}
+		}
+	}
+	return asks.and(doc.risks[risk]), risk
 }

@@ -2,6 +2,8 @@ package policies
 
 import (
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -47,23 +49,29 @@ func (m *marks) of(uri string) []string {
 	if !plainURI(uri) {
 		return append([]string{every}, m.all...)
 	}
+	out := []string{every}
 	folded := fold(uri)
 	bare := folded
-	if i := strings.IndexAny(folded, "?#;"); i >= 0 {
+	if i := strings.IndexAny(folded, "?#"); i >= 0 {
 		bare = folded[:i]
 	}
-	out := append([]string{every}, m.named[strings.TrimSuffix(bare, "/")]...)
-	if bare != folded {
-		out = append(out, m.named[strings.TrimSuffix(folded, "/")]...)
-	}
-	below := strings.TrimSuffix(folded, "/") + "/" // a folder shows what is in it
-	for i := range len(below) {
-		if below[i] == '/' {
-			out = append(out, m.named[below[:i+1]+every]...)
+	for _, s := range []string{folded, bare, parameters.ReplaceAllString(bare, "")} {
+		s = strings.TrimSuffix(s, "/")
+		out = append(out, m.named[s]...)
+		s += "/" // a folder shows what is in it
+		for i := range len(s) {
+			if s[i] == '/' {
+				out = append(out, m.named[s[:i+1]+every]...)
+			}
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
+
+// parameters are those of a segment (RFC 3986 §3.3), which some servers take for no part of
+// its name.
+var parameters = regexp.MustCompile(`;[^/]*`)
 
 // sameAuthority are spellings of no authority, and of a port that need not be said.
 var sameAuthority = strings.NewReplacer("file:/localhost/", "file:/", ":443/", "/", ":80/", "/")

@@ -123,10 +123,11 @@ func (doc modelDoc) grants(role string, q policies.Request) (out []modelGrant) {
 		if !meant(kind, item, name) {
 			continue
 		}
+		c = append(c, r.modelConditions)
 		for _, template := range r.Template {
 			c = append(c, doc.Templates[template].modelConditions)
 		}
-		g := modelGrant{rule: "roles." + role + ".servers." + q.Server + "." + kind + "." + item, role: role, conditions: append(c, r.modelConditions)}
+		g := modelGrant{rule: "roles." + role + ".servers." + q.Server + "." + kind + "." + item, role: role, conditions: c}
 		out = append(out, doc.withFacts(g, q))
 	}
 	return out

@@ -77,5 +77,26 @@ func (p *PDP) Warnings(now time.Time) (out []string) {
 			out = append(out, fmt.Sprintf("%s: observe_until of server %s is over: it is enforced, remove the line", p.rules["servers."+name+".observe_until"], name))
 		}
 	}
+	for _, r := range p.doc.roles {
+		for _, s := range r.servers {
+			out = append(out, p.bypassed(r.name, s)...)
+		}
+	}
+	return out
+}
+
+// bypassed are the conditions on one name that "*", or a folder, of the same role makes
+// little of: either grant is enough.
+func (p *PDP) bypassed(role string, s server) (out []string) {
+	for k, items := range s.lists {
+		for _, i := range items {
+			by := s.wider(k, i.name)
+			if by == "" || i.asks == nil || i.asks.empty() && i.asks.risk == "" {
+				continue
+			}
+			rule := "roles." + role + ".servers." + s.name + "." + kinds[k].list + "."
+			out = append(out, fmt.Sprintf("%s: its conditions, and %s grants it without them: put them under servers.%s.%s, where they hold whoever grants it", p.rule(rule+i.name), p.rule(rule+by), s.name, kinds[k].list))
+		}
+	}
 	return out
 }

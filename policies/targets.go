@@ -90,7 +90,10 @@ type serverNeeds struct {
 
 func (t targets) of(q *Request) need {
 	s := t[q.Server]
-	if s == nil || q.Action == ActionSession {
+	switch {
+	case t != nil && q.Action == ActionApprove:
+		return needAll
+	case s == nil || q.Action == ActionSession:
 		return 0
 	}
 	n := s.all
@@ -101,8 +104,6 @@ func (t targets) of(q *Request) need {
 		n |= s.every[resources]
 	case ActionGetPrompt:
 		n |= s.every[prompts] | s.names[prompts][q.Prompt]
-	case ActionApprove:
-		n = needAll
 	}
 	return n
 }
