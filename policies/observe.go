@@ -77,5 +77,26 @@ func (p *PDP) Warnings(now time.Time) (out []string) {
 			out = append(out, fmt.Sprintf("%s: observe_until of server %s is over: it is enforced, remove the line", p.rules["servers."+name+".observe_until"], name))
 		}
 	}
+	for _, r := range p.doc.roles {
+		for _, s := range r.servers {
+			out = append(out, p.withoutEffect(r, s)...)
+		}
+	}
+	return out
+}
+
+// withoutEffect are the conditions of what "*" of the same role grants without.
+func (p *PDP) withoutEffect(r role, s server) (out []string) {
+	for k, items := range s.lists {
+		if !slices.ContainsFunc(items, func(i item) bool { return i.name == every && i.asks.empty() }) {
+			continue
+		}
+		for _, i := range items {
+			if i.name != every && !i.asks.empty() {
+				rule := "roles." + r.name + ".servers." + s.name + "." + kinds[k].list + "." + i.name
+				out = append(out, fmt.Sprintf("%s: the conditions of %s %s have no effect: \"*\" of the role grants it without; put them under servers", p.rules[rule], kinds[k].one, i.name))
+			}
+		}
+	}
 	return out
 }
