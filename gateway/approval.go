@@ -13,6 +13,8 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/redact"
+	"github.com/wicketgate/wicketgate/internal/revocation"
+	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -182,6 +184,9 @@ func (p *passage) released(w wanted, r approval.Request) (wanted, *rpcError) {
 	if e := p.thawed(); e != nil {
 		return w, e
 	}
+	if e := p.approverCounts(r); e != nil {
+		return w, e
+	}
 	w, e := p.want(w.call, r.Rule)
 	switch {
 	case e != nil:
@@ -195,6 +200,22 @@ func (p *passage) released(w wanted, r approval.Request) (wanted, *rpcError) {
 	w.spec.Details.Approval = r.ID
 	p.asShown()
 	return w, nil
+}
+
+// approverCounts refuses what was approved by somebody who was revoked since: it may have
+// been whoever had got hold of their login.
+func (p *passage) approverCounts(r approval.Request) *rpcError {
+	if p.g.cfg.Freezes == nil {
+		return nil
+	}
+	err := p.g.cfg.Freezes.Person(r.DecidedBy, r.DecidedAt)
+	switch {
+	case errors.Is(err, token.ErrRevoked), errors.Is(err, revocation.ErrFrozen):
+		return p.errApproval("approval_void", "who approved this call was revoked since: send it again, to ask anew", r)
+	case err != nil:
+		return errUnavailable("revocations_stale", err)
+	}
+	return nil
 }
 
 // asShown keeps from the server what no approver was shown, and nothing binds the approval

@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/internal/revocation"
 )
 
 // What the approver was not shown, and what the approval is not bound to, does not reach the
@@ -36,5 +38,25 @@ func TestApprovedCallSmugglesNothingBesideItsArguments(t *testing.T) {
 				t.Errorf("the server got %s", got)
 			}
 		})
+	}
+}
+
+// What somebody approved counts for nothing once they are revoked: it may have been whoever
+// stole their login. It is asked for anew, of others.
+func TestApprovalOfARevokedApproverIsNotUsed(t *testing.T) {
+	o := newOffice(t)
+	bob := o.session(tokenSpec{subject: "bob"})
+	id := o.waitsFor(bob.call(sendToEve))
+	o.approve(id)
+	o.revoke(revocation.New(revocation.Subject, "ann", o.now.Now()))
+	if r := bob.call(sendToEve); !strings.Contains(r.body, "was revoked since") || o.sent() != 0 || o.last().Reason != "approval_void" || o.last().Approval != id {
+		t.Errorf("%s, audit %+v", r, o.last())
+	}
+	again := o.waitsFor(bob.call(sendToEve))
+	if err := o.decide(again, "lee", true); err != nil {
+		t.Fatal(err)
+	}
+	if r := bob.call(sendToEve); !strings.Contains(r.body, `"done"`) || o.sent() != 1 || o.approvalIn() != again {
+		t.Errorf("by somebody else: %s", r)
 	}
 }

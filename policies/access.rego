@@ -388,6 +388,7 @@ holds("claim", condition, _) if {
 }
 
 holds("domains", condition, _) if {
+	not input.argument_doubts[condition.name]
 	every names in input.argument_hosts[condition.name] {
 		some name in names
 		condition.among[name]
@@ -395,6 +396,7 @@ holds("domains", condition, _) if {
 }
 
 holds("paths", condition, _) if {
+	not input.argument_doubts[condition.name]
 	every names in input.argument_paths[condition.name] {
 		some name in names
 		condition.among[name]

@@ -115,7 +115,7 @@ func parseAnswer(b []byte) (answer, error) {
 	a := answer{allow: *w.Allow, reason: *w.Reason, rule: *w.Rule, detail: w.Detail, risk: w.Risk}
 	if w.Needs != nil {
 		a.needs = Needs{ACR: w.Needs.ACR, MaxAge: time.Duration(w.Needs.MaxAge) * time.Second, Rule: w.Needs.Rule, By: w.Needs.By, Within: time.Duration(w.Needs.Within) * time.Second}
-		if w.Needs.MaxAge < 0 || w.Needs.MaxAge > maxSeconds || w.Needs.Within < 0 || w.Needs.Within > maxSeconds {
+		if w.Needs.MaxAge < 0 || w.Needs.MaxAge > maxSeconds || w.Needs.Within < 0 || w.Needs.Within > seconds(maxWithin) {
 			return answer{}, errors.New("a time that cannot be")
 		}
 	}
@@ -158,8 +158,8 @@ func anyValue(v jsontext.Value, is func(jsontext.Value) bool) bool {
 func (w wireTerms) terms() (t Terms, err error) {
 	for _, l := range w.Limits {
 		limit := Limit{l.ID, l.By, l.Calls, time.Duration(l.Per) * time.Second, l.Concurrent}
-		calls := l.Calls > 0 && l.Per > 0 && l.Per <= maxSeconds && l.Concurrent == 0
-		atOnce := l.Concurrent > 0 && l.Calls == 0 && l.Per == 0
+		calls := l.Calls > 0 && l.Calls <= maxCalls && l.Per > 0 && l.Per <= maxPer && l.Concurrent == 0
+		atOnce := l.Concurrent > 0 && l.Concurrent <= maxCalls && l.Calls == 0 && l.Per == 0
 		if l.ID == "" || !slices.Contains(limitKinds, string(l.By)) || !calls && !atOnce {
 			return t, fmt.Errorf("limit %+v", limit)
 		}

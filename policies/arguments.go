@@ -112,10 +112,14 @@ func (p conditionParser) texts(f map[string]*yaml.Node, a *atom, add adder) {
 		a.Values = nil
 	}
 	if n := f["pattern"]; n != nil && p.text(n, "pattern") {
-		if _, err := regexp.Compile(n.Value); err != nil { // by itself: "a)|(b" would be one within parentheses
+		a.Pattern = `\A(?:` + n.Value + `)\z`
+		_, err := regexp.Compile(n.Value) // by itself: "a)|(b" would be one within parentheses
+		if err == nil {
+			_, err = regexp.Compile(a.Pattern) // `\Qa` quotes what is put after it
+		}
+		if err != nil {
 			p.errorf(n, "pattern %s is no regular expression of RE2: %v", shown(n), err)
 		}
-		a.Pattern = `\A(?:` + n.Value + `)\z`
 		add(n, "pattern", "match "+n.Value)
 		a.Pattern = ""
 	}

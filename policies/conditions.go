@@ -185,7 +185,10 @@ func (p conditionParser) risk(n *yaml.Node) {
 	p.lines[p.path+".risk"] = n.Line
 }
 
-const defaultWithin = 15 * time.Minute
+const (
+	defaultWithin = 15 * time.Minute
+	maxWithin     = 7 * 24 * time.Hour // what package approval takes
+)
 
 func (p conditionParser) approval(n *yaml.Node) {
 	if n == nil {
@@ -199,7 +202,11 @@ func (p conditionParser) approval(n *yaml.Node) {
 	if len(by) == 0 {
 		p.errorf(n, "approval by nobody: add by: [ROLE]")
 	}
-	a := atom{Is: "approval", Rank: rankApproval, Path: "approval", Within: seconds(cmp.Or(p.duration(f["within"], "within"), defaultWithin)), MaxAge: seconds(p.duration(f["max_age"], "max_age"))}
+	within := p.duration(f["within"], "within")
+	if within > maxWithin {
+		p.errorf(f["within"], "within %s: an approval waits for 7 days at most, write 168h or less", shown(f["within"]))
+	}
+	a := atom{Is: "approval", Rank: rankApproval, Path: "approval", Within: seconds(cmp.Or(within, defaultWithin)), MaxAge: seconds(p.duration(f["max_age"], "max_age"))}
 	if acr := p.acrValues(f["acr"]); len(acr) > 0 {
 		a.Among = set(acr)
 	}

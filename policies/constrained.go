@@ -3,28 +3,34 @@ package policies
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
+	"golang.org/x/text/cases"
 )
 
 // constrained are the arguments on which access.yaml has conditions.
 type constrained struct {
 	names         map[string]bool
+	spelled       map[string][]string // the names, by foldName
 	host, pathsOf map[string]bool
 }
 
 func newConstrained(doc *document) constrained {
-	c := constrained{map[string]bool{}, map[string]bool{}, map[string]bool{}}
+	c := constrained{map[string]bool{}, map[string][]string{}, map[string]bool{}, map[string]bool{}}
 	for _, of := range doc.everywhere() {
 		for _, a := range of.Call {
 			c.names[a.Name] = true
 			c.host[a.Name] = c.host[a.Name] || a.Is == "domains"
 			c.pathsOf[a.Name] = c.pathsOf[a.Name] || a.Is == "paths"
 		}
+	}
+	for _, name := range sorted(c.names) {
+		c.spelled[foldName(name)] = append(c.spelled[foldName(name)], name)
 	}
 	return c
 }
@@ -97,23 +103,18 @@ func (c constrained) matches(q *Request, of map[string]bool, read func(string) [
 }
 
 // doubts are the arguments with conditions that a server may read otherwise than we do:
-// one that is there in another case too, as many a library takes it, and a number that is
-// not the same once it is a floating-point number (RFC 8259 §6).
+// one that is there in another spelling too, whether or not some tool has a condition on
+// that, and a number that is not the same once it is a floating-point number (RFC 8259 §6).
 func (c constrained) doubts(q *Request) (*ast.Term, error) {
 	doubts := map[string]string{}
 	err := eachMember(q.Arguments, func(name string, v jsontext.Value) error {
-		if c.names[name] {
-			for _, element := range elementsOf(v) {
-				if element.Kind() == '0' && !exact(string(element)) {
-					doubts[name] = "number"
-				}
+		for _, known := range c.spelled[foldName(name)] {
+			if known != name {
+				doubts[known] = "spelling"
 			}
-			return nil
 		}
-		for known := range c.names {
-			if strings.EqualFold(known, name) {
-				doubts[known] = "case"
-			}
+		if c.names[name] && slices.ContainsFunc(elementsOf(v), inexact) {
+			doubts[name] = "number"
 		}
 		return nil
 	})
@@ -123,6 +124,14 @@ func (c constrained) doubts(q *Request) (*ast.Term, error) {
 	}
 	return ast.ObjectTerm(out...), err
 }
+
+// foldName makes one of the names that a library may take for the same argument: max_rows,
+// maxRows and Max-Rows.
+func foldName(name string) string { return cases.Fold().String(wordBreaks.Replace(name)) }
+
+var wordBreaks = strings.NewReplacer("_", "", "-", "")
+
+func inexact(v jsontext.Value) bool { return v.Kind() == '0' && !exact(string(v)) }
 
 // exact reports whether every reader of a JSON number has the same: it is a whole number of
 // 64 bits, or has no more digits than a floating-point number.

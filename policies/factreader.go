@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"strings"
-
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -10,11 +8,11 @@ import (
 // factReader tells what a policy reads of the caller and the arguments.
 type factReader struct {
 	groups, claims map[string]bool
-	arguments      map[string]bool
+	arguments      constrained
 }
 
 func newFactReader(doc *document) *factReader {
-	f := &factReader{map[string]bool{}, map[string]bool{}, newConstrained(doc).names}
+	f := &factReader{map[string]bool{}, map[string]bool{}, newConstrained(doc)}
 	for _, w := range doc.whose() {
 		for _, g := range w.groups {
 			f.groups[g] = true
@@ -88,18 +86,16 @@ func (f *factReader) read(q *Request, n need) jsontext.Value {
 }
 
 // constrained are the arguments on which there is a condition, and those of the same name
-// in another case, which make a doubt of it; not nil even if there are none, because that
+// in another spelling, which make a doubt of it; not nil even if there are none, because that
 // is a fact too. Nil: one of them is no scalar and no list, which no condition takes.
 func (f *factReader) constrained(arguments jsontext.Value) map[string]jsontext.Value {
 	whole := true
 	out := members(arguments, func(name string, v jsontext.Value) bool {
-		for known := range f.arguments {
-			if strings.EqualFold(known, name) {
-				whole = whole && v.Kind() != '{'
-				return true
-			}
+		if len(f.arguments.spelled[foldName(name)]) == 0 {
+			return false
 		}
-		return false
+		whole = whole && v.Kind() != '{'
+		return true
 	})
 	switch {
 	case !whole:
@@ -123,7 +119,7 @@ func (p *PDP) Records(q Request, f Fact) bool {
 	case FactClaim:
 		return p.facts.claims[f.Name]
 	case FactArgument:
-		return n&needArguments != 0 && p.facts.arguments[f.Name]
+		return n&needArguments != 0 && p.facts.arguments.names[f.Name]
 	}
 	return n&map[FactKind]need{FactACR: needACR, FactAuthTime: needAuthTime, FactBound: needBound}[f.Of] != 0
 }

@@ -70,8 +70,9 @@ func hostOf(s string) string {
 func ambiguous(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' }
 
 // dotAtom is a local part (RFC 5322 §3.2.3) without % and !, by which a mail server may
-// send the message on to another domain.
-var dotAtom = regexp.MustCompile("^[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*$")
+// send the message on to another domain, and without what ends the host of a URL that is
+// written without its scheme: "evil.example/@example.com".
+var dotAtom = regexp.MustCompile("^[A-Za-z0-9$&'*+=^_`{|}~-]+(\\.[A-Za-z0-9$&'*+=^_`{|}~-]+)*$")
 
 // authority is a host and perhaps a port (RFC 3986 §3.2), without userinfo.
 var authority = regexp.MustCompile(`^([A-Za-z0-9.-]+)(?::[0-9]{1,5})?$`)

@@ -79,23 +79,23 @@ func (p *PDP) Warnings(now time.Time) (out []string) {
 	}
 	for _, r := range p.doc.roles {
 		for _, s := range r.servers {
-			out = append(out, p.withoutEffect(r, s)...)
+			out = append(out, p.bypassed(r.name, s)...)
 		}
 	}
 	return out
 }
 
-// withoutEffect are the conditions of what "*" of the same role grants without.
-func (p *PDP) withoutEffect(r role, s server) (out []string) {
+// bypassed are the conditions on one name that "*", or a folder, of the same role makes
+// little of: either grant is enough.
+func (p *PDP) bypassed(role string, s server) (out []string) {
 	for k, items := range s.lists {
-		if !slices.ContainsFunc(items, func(i item) bool { return i.name == every && i.asks.empty() }) {
-			continue
-		}
 		for _, i := range items {
-			if i.name != every && !i.asks.empty() {
-				rule := "roles." + r.name + ".servers." + s.name + "." + kinds[k].list + "." + i.name
-				out = append(out, fmt.Sprintf("%s: the conditions of %s %s have no effect: \"*\" of the role grants it without; put them under servers", p.rules[rule], kinds[k].one, i.name))
+			by := s.wider(k, i.name)
+			if by == "" || i.asks == nil || i.asks.empty() && i.asks.risk == "" {
+				continue
 			}
+			rule := "roles." + role + ".servers." + s.name + "." + kinds[k].list + "."
+			out = append(out, fmt.Sprintf("%s: its conditions, and %s grants it without them: put them under servers.%s.%s, where they hold whoever grants it", p.rule(rule+i.name), p.rule(rule+by), s.name, kinds[k].list))
 		}
 	}
 	return out

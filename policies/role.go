@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -94,7 +93,7 @@ func (p *parser) role(e entry) role {
 
 // grants reads what the role grants: its own servers, and what its templates have beside.
 func (p *parser) grants(key *yaml.Node, f map[string]*yaml.Node, r *role) {
-	own := r.asks.risk
+	r.risk = r.asks.risk
 	if f["servers"] != nil {
 		for _, s := range p.entries(f["servers"], "servers", "server") {
 			r.servers = append(r.servers, p.server(s, place{path: "roles." + r.name + ".servers." + s.key.Value, mayOmit: f["template"] != nil}))
@@ -107,7 +106,6 @@ func (p *parser) grants(key *yaml.Node, f map[string]*yaml.Node, r *role) {
 		})
 	}
 	p.inherit(f["template"], r)
-	r.risk = cmp.Or(r.risk, own)
 }
 
 func (p *parser) who(n *yaml.Node) (w who) {

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -48,6 +49,17 @@ type item struct {
 // any reports whether anything of the server is named.
 func (s server) any() bool {
 	return len(s.lists[tools])+len(s.lists[resources])+len(s.lists[prompts]) > 0
+}
+
+// wider returns what else of the server grants what has the name, empty for nothing.
+func (s server) wider(k int, name string) string {
+	for _, i := range s.lists[k] {
+		folder, isWide := strings.CutSuffix(i.name, every)
+		if isWide && !i.omit && i.name != name && strings.HasPrefix(name, folder) {
+			return i.name
+		}
+	}
+	return ""
 }
 
 // place is where in access.yaml the items of a server are, and what may be there.

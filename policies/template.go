@@ -8,10 +8,15 @@ import (
 )
 
 // inherit adds to the role what its templates grant, unless the role has an entry for
-// that, and the conditions of the templates, which hold for all of the role.
+// that, and the conditions of the templates, which hold for all of the role. Of risks, the
+// role's own counts.
 func (p *parser) inherit(n *yaml.Node, r *role) {
+	own := r.risk
 	for _, t := range p.templatesOf(n) {
 		if t.asks != nil {
+			if risk := t.asks.risk; own == "" && risk != "" && r.risk != "" && r.risk != risk {
+				p.errorf(n, "the templates of role %q have the risks %q and %q: say in the role which it has", r.name, r.risk, risk)
+			}
 			r.asks, r.risk = r.asks.and(t.asks), cmp.Or(r.risk, t.asks.risk)
 		}
 		for _, s := range t.servers {
@@ -73,11 +78,14 @@ func (p *parser) inheritOne(n *yaml.Node, s *server, k int, i item) {
 }
 
 // dropOmitted takes out what the role omits, which a template must have named: an
-// omission that takes nothing away is a mistake in a name.
+// omission that takes nothing away is a mistake in a name, or of who forgot a "*".
 func (p *parser) dropOmitted(n *yaml.Node, s *server) {
 	for k := range kinds {
 		for _, i := range s.lists[k] {
-			if i.omit && !i.replaces && n != nil {
+			switch by := s.wider(k, i.name); {
+			case i.omit && by != "":
+				p.errorf(&yaml.Node{Line: i.line, Column: i.column}, "%s %q is omitted, and %q of this role grants it: deny it under deny", kinds[k].one, i.name, by)
+			case i.omit && !i.replaces && n != nil:
 				p.errorf(&yaml.Node{Line: i.line, Column: i.column}, "%s %q is in no template of this role, so there is nothing to omit: take it out where it is granted, or deny it under deny", kinds[k].one, i.name)
 			}
 		}

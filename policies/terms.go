@@ -132,6 +132,9 @@ func (p conditionParser) limit(n *yaml.Node, t *terms) {
 			p.errorf(f["by"], "by %s: use subject, client, role or tool", shown(f["by"]))
 		}
 	}
+	if l.Per > maxPer {
+		p.errorf(f["per"], "per %s: calls are counted over 366 days at most, write 8784h or less", shown(f["per"]))
+	}
 	l.ID = fmt.Sprintf("%s.limits.%d/%ds/%d by %s", p.path, l.Calls, l.Per, l.Concurrent, l.By)
 	if slices.ContainsFunc(t.Limits, func(o limit) bool { return o.ID == l.ID }) {
 		p.errorf(n, "this limit is here twice: keep one")
@@ -142,13 +145,19 @@ func (p conditionParser) limit(n *yaml.Node, t *terms) {
 
 var limitKinds = []string{string(BySubject), string(ByClient), string(ByRole), string(ByTool)}
 
+// What package limit counts: a call with another limit would be refused each time.
+const (
+	maxCalls = 1 << 30
+	maxPer   = 366 * 24 * 3600 // seconds
+)
+
 func (p *parser) count(n *yaml.Node, name string) int {
 	if n == nil || !p.is(n, yaml.ScalarNode, name) {
 		return 0
 	}
 	i, err := strconv.ParseUint(n.Value, 10, 31)
-	if n.ShortTag() != "!!int" || err != nil || i == 0 {
-		p.errorf(n, "%s %s: write a number from 1", name, shown(n))
+	if n.ShortTag() != "!!int" || err != nil || i == 0 || i > maxCalls {
+		p.errorf(n, "%s %s: write a number from 1 to %d", name, shown(n), maxCalls)
 	}
 	return int(i)
 }

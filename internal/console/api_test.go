@@ -180,6 +180,28 @@ func TestExpiredTokenAtTheAPIIsRefused(t *testing.T) {
 	}
 }
 
+// TestTwoTokensAtTheAPIAreRefused: a proxy and we may look at another one each.
+func TestTwoTokensAtTheAPIAreRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting()
+	a := w.api("GET", "/"+r.ID, "", "", http.Header{"Authorization": {"Bearer " + w.accessToken("bob"), "Bearer " + w.accessToken("carol")}})
+	if a.status != 401 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// TestCallerIsNotToldWhereThePolicyStands: file and line are for operators.
+func TestCallerIsNotToldWhereThePolicyStands(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting(func(r *approval.Request) { r.Rule = "access.yaml:7: roles.writer" })
+	if a := w.api("GET", "/"+r.ID, w.accessToken("alice"), ""); !strings.Contains(a.body, `"rule":"roles.writer"`) || strings.Contains(a.body, "access.yaml") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if p := w.browser().as("alice", "/console/approvals/"+r.ID); !strings.Contains(p.body, "roles.writer") || strings.Contains(p.body, "access.yaml") {
+		t.Errorf("%d %s", p.status, p.text())
+	}
+}
+
 // TestCookieAtTheAPICountsForNothing (CSRF): it takes tokens alone, and tells no other origin.
 func TestCookieAtTheAPICountsForNothing(t *testing.T) {
 	w := newWorld(t)

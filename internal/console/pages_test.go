@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,27 @@ func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 	b.decide(p, r.ID, "approve").wantSays(t, 200, "This call was approved")
 }
 
+// TestDecisionByAnotherPolicyThanAskedIsRefused: whom a policy lets approve for a while must
+// not decide for the one before, which may come back and find the approval there.
+func TestDecisionByAnotherPolicyThanAskedIsRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting()
+	b := w.browser()
+	p := b.as("bob", "/console/approvals/"+r.ID)
+	w.pdp.ask(t, ", max_age: 3m")
+	b.post("/console/approvals/"+r.ID, url.Values{"ticket": {p.field(t, "ticket")}, "decision": {"approve"}}).wantSays(t, http.StatusConflict, "The policy has changed", "have the call sent again")
+	w.wantState(r.ID, approval.Pending)
+	if got := w.audit.denials(); !slices.Equal(got, []string{"bob policy_changed"}) {
+		t.Errorf("audit %q", got)
+	}
+	if p = b.get("/console/approvals/" + r.ID); strings.Contains(p.body, `name="decision"`) {
+		t.Error("there is a form to decide")
+	}
+	p.wantSays(t, 200, "The policy has changed")
+	w.pdp.ask(t, "")
+	b.decide(b.get("/console/approvals/"+r.ID), r.ID, "approve").wantSays(t, 200, "This call was approved")
+}
+
 // TestStepUpThatCannotBeHadIsSaid: no login here is of the kind that is asked for.
 func TestStepUpThatCannotBeHadIsSaid(t *testing.T) {
 	w := newWorld(t)
@@ -190,7 +212,8 @@ func TestSecondDecisionChangesNothing(t *testing.T) {
 
 // TestPolicyThatGivesNoAnswerShowsNothing: fail closed, and say so.
 func TestPolicyThatGivesNoAnswerShowsNothing(t *testing.T) {
-	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled} {
+	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled,
+		policies.ReasonOPAUnreachable, policies.ReasonOPAStatus, policies.ReasonOPARedirect} {
 		w := newWorld(t)
 		r := w.waiting()
 		b := w.browser()
@@ -238,6 +261,16 @@ func TestArgumentsCannotChangeWhatThePageShows(t *testing.T) {
 	if n := strings.Count(p.text(), "202e"); n != 2 {
 		t.Errorf("an escape of JSON is not seen: %s", p.text())
 	}
+}
+
+// TestCallsThatDifferWhereTheyAreMaskedLookDifferent: or who has denied one could be shown
+// another as if it were the same, and the other way round.
+func TestCallsThatDifferWhereTheyAreMaskedLookDifferent(t *testing.T) {
+	w := newWorld(t)
+	one, other := w.waiting(), w.waiting(func(r *approval.Request) { r.ArgumentsDigest = "another" })
+	b := w.browser()
+	b.as("bob", "/console/approvals/"+one.ID).wantSays(t, 200, "Their digest digest", "may stand for what is masked")
+	b.get("/console/approvals/"+other.ID).wantSays(t, 200, "Their digest another")
 }
 
 // TestArgumentsThatHideTextInBlankCharactersShowIt: fillers and variation selectors count as

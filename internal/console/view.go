@@ -22,7 +22,7 @@ type view struct {
 	ID, Subject          string
 	Through              []string // the client, and who acts between, outermost last
 	Server, Tool, Risk   string
-	Arguments            string
+	Arguments, Digest    string // masked, and of what they really are
 	Rule, Who            string
 	State                approval.State
 	Asked, Until, Left   string
@@ -30,13 +30,14 @@ type view struct {
 	Comment              string
 	Ticket               string
 	MayDecide, Own       bool
+	Outdated             string // why a decision would not count
 	StepUp               string // what login is needed; empty: none
 	StepUpPath           string
 }
 
 func (c *Console) view(s seen) view {
 	v := view{Title: title(s), ID: s.ID, Path: PathApprovals + s.ID, Subject: Visible(s.Subject.String()), Server: Visible(s.Server), Tool: Visible(s.Tool), Risk: Visible(s.Risk),
-		Through: through(s.Request), Arguments: Pretty(s.Arguments), Rule: Visible(ruleName(s.Rule)), Who: Visible(whoMay(s.By)), State: s.State,
+		Through: through(s.Request), Arguments: Pretty(s.Arguments), Digest: Visible(s.ArgumentsDigest), Rule: Visible(ruleName(s.Rule)), Who: Visible(whoMay(s.By)), State: s.State,
 		Asked: clock(s.Created), Until: clock(s.Expires), DecidedBy: Visible(s.DecidedBy.String()), Comment: Visible(s.Comment),
 		MayDecide: s.mayDecide(), Own: s.standing == requester}
 	if !s.DecidedAt.IsZero() {
@@ -44,6 +45,9 @@ func (c *Console) view(s seen) view {
 	}
 	if s.State == approval.Pending || s.State == approval.Approved {
 		v.Left = left(s.Expires.Sub(c.cfg.Now()))
+	}
+	if s.standing == outdated {
+		v.Outdated = capital(errOutdated.Error()) + "."
 	}
 	if s.standing == stale && s.State == approval.Pending {
 		v.StepUp, v.StepUpPath = stepUpText(s), v.Path+"/stepup"
