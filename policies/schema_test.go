@@ -165,7 +165,7 @@ func TestSchemaTakesTheWholeLanguage(t *testing.T) {
 
 // beyondSchema are the mistakes that no schema sees: those of YAML, and of names that
 // refer to each other.
-var beyondSchema = regexp.MustCompile(`not valid YAML|is already on line|are not supported|second document|is not text: put it in quotes|neither text, true, false|is .*: it must be|in its one spelling|a pattern is a SPIFFE ID|of printable UTF-8|has no servers|\\u200b|%c0|a prefix (has no|ends in)|a workload is no user`)
+var beyondSchema = regexp.MustCompile(`not valid YAML|is already on line|are not supported|second document|is not text: put it in quotes|neither text, true, false|is .*: it must be|in its one spelling|a pattern is a SPIFFE ID|of printable UTF-8|has no servers|\\u200b|%c0|a prefix (has no|ends in)|a workload is no user|is not known: write an IANA|over midnight|(is|are) not defined|write whole seconds|has no condition: add one|regular expression of RE2|write a host in lower case|is no role: add it|a limit is|is here twice|in the templates|omit takes|nothing to omit|write a time with its zone|nothing of it is denied|no login suits it`)
 
 func TestSchemaRefusesWhatTheParserRefuses(t *testing.T) {
 	s := accessSchema(t)
