@@ -180,14 +180,22 @@ func TestExpiredTokenAtTheAPIIsRefused(t *testing.T) {
 	}
 }
 
-// TestTwoTokensAtTheAPIAreRefused: a proxy and we may look at another one each.
-func TestTwoTokensAtTheAPIAreRefused(t *testing.T) {
+// TestTokenSentInAnotherWayAtTheAPIIsRefused: a proxy and we may look at another token of two
+// each, one under another scheme proves something else, and a form is what other sites can post.
+func TestTokenSentInAnotherWayAtTheAPIIsRefused(t *testing.T) {
 	w := newWorld(t)
-	r := w.waiting()
-	a := w.api("GET", "/"+r.ID, "", "", http.Header{"Authorization": {"Bearer " + w.accessToken("bob"), "Bearer " + w.accessToken("carol")}})
-	if a.status != 401 {
-		t.Errorf("%d %s", a.status, a.body)
+	r, raw := w.waiting(), w.accessToken("bob")
+	for _, sent := range [][]string{{"Bearer " + raw, "Bearer " + w.accessToken("carol")}, {"DPoP " + raw}, {"Basic " + raw}, {raw}} {
+		if a := w.api("GET", "/"+r.ID, "", "", http.Header{"Authorization": sent}); a.status != 401 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
 	}
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded"} {
+		if a := w.api("POST", "/"+r.ID+"/decision", raw, `{"decision":"approve"}`, http.Header{"Content-Type": {kind}}); a.status != 400 {
+			t.Errorf("%q: %d %s", kind, a.status, a.body)
+		}
+	}
+	w.wantState(r.ID, approval.Pending)
 }
 
 // TestCallerIsNotToldWhereThePolicyStands: file and line are for operators.
