@@ -44,3 +44,15 @@ func TestDeniedResourceInAnotherSpelling(t *testing.T) {
 		}
 	}
 }
+
+// Nobody can tell what such a URI means, so it may mean what is denied.
+func TestDeniedResourceThroughAURIThatIsNotPlain(t *testing.T) {
+	p := newPDP(t, "version: 1\nroles: {r: {who: {users: [alice]}, servers: {s: {resources: [\"*\"]}}}}\ndeny: {d: {servers: {s: {resources: [\"file:///docs/secret\"]}}}}\n")
+	q := call(t, "alice", "editor", "s", "")
+	q.Action = policies.ActionReadResource
+	for _, q.Resource = range []string{
+		"file:///x/../docs/secret", "file:///docs/./secret", "file:///docs%2fsecret", `file:///docs\secret`, "file:///docs/%2e/secret", "file:///docs/%2573ecret", "file:///docs/secret%00", "file:///docs/secret%ff", "file:///docs/secret%",
+	} {
+		decides(t, p, q, policies.ReasonDenied)
+	}
+}
