@@ -11,6 +11,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/limit"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -257,5 +258,36 @@ func TestApprovalIsNotUsedUpByACallThatALimitRefuses(t *testing.T) {
 	o.poll()
 	if r := s.call(sendToEve); !passed(r) || o.sent() != 2 || o.approvalIn() != id {
 		t.Errorf("a minute later: %s", r)
+	}
+}
+
+// TestLimitIsNotEvadedByAnotherSpelling: who may read all of a folder names it as they like.
+func TestLimitIsNotEvadedByAnotherSpelling(t *testing.T) {
+	w := newWorld(t, policy(t, wide), func(c *gateway.Config) {
+		c.PDP = changing{c.PDP, func(q policies.Request, d policies.Decision) policies.Decision {
+			if q.Action == policies.ActionReadResource {
+				d.Terms = []policies.Terms{limits(perMinute(1, policies.ByTool))}
+			}
+			return d
+		}}
+	})
+	w.up.onResult("resources/read", `{"contents":[]}`)
+	bearer := w.token(tokenSpec{subject: "alice", scope: allScopes})
+	for i, uri := range []string{"mail://inbox/1", "mail://inbox/1?a", "mail://inbox/2"} {
+		r := w.ask(request{bearer: bearer, method: "resources/read", params: `"uri":"` + uri + `",`})
+		if passed(r) != (i == 0) {
+			t.Errorf("%s: %s", uri, r)
+		}
+	}
+}
+
+// TestWorkloadUsesUpNoPersonsCalls whose name it has.
+func TestWorkloadUsesUpNoPersonsCalls(t *testing.T) {
+	const both = "version: 1\nroles: {all: {who: {users: [alice], clients: [alice]}, servers: {mail: {tools: [list_messages]}}}}\n"
+	w := newWorld(t, policy(t, both), asks(limits(perMinute(1, policies.BySubject))))
+	for _, spec := range []tokenSpec{{subject: "alice"}, {subject: "alice", client: identity.MustClientID("alice")}} {
+		if r := w.session(spec).call(listMessages); !passed(r) {
+			t.Errorf("%+v: %s", spec, r)
+		}
 	}
 }

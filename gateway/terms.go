@@ -126,11 +126,11 @@ func (p *passage) claim(l policies.Limit) (limit.Claim, error) {
 	whose := ""
 	switch l.By {
 	case policies.BySubject:
-		whose = p.Subject().String()
+		whose = fmt.Sprintf("%q %v", p.Subject(), p.canLogIn()) // a workload may have a person's name
 	case policies.ByClient:
 		whose = p.ClientID().String()
 	case policies.ByTool:
-		whose = fmt.Sprintf("%q %q %q %q", p.up.Name, p.event.Tool, p.event.Prompt, p.event.URI)
+		whose = fmt.Sprintf("%q %q %q", p.up.Name, p.event.Tool, p.event.Prompt) // URIs are the caller's to invent
 	case policies.ByRole:
 	default:
 		return limit.Claim{}, fmt.Errorf("%w: %q", errLimitBy, l.By)

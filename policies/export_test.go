@@ -39,3 +39,9 @@ func BuiltinNames() []string {
 	}
 	return out
 }
+
+// AsOurs has p decide as a bundle with an access.yaml.
+func (p *PDP) AsOurs() *PDP {
+	p.ours = true
+	return p
+}

@@ -1,6 +1,7 @@
 package policies_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,5 +61,40 @@ roles:
 	}
 	if q.Tool = "send"; !pdp.Records(q, policies.Fact{Of: policies.FactACR}) || !pdp.Records(q, policies.Fact{Of: policies.FactAuthTime}) || !pdp.Records(q, policies.Fact{Of: policies.FactBound}) {
 		t.Error("the login of send is not recorded")
+	}
+}
+
+// The audit log says by what a call was let through: by the caller's own claims, not by those
+// of who asked first.
+func TestCachedAnswerHasNotTheFactsOfAnother(t *testing.T) {
+	p := newPDP(t, toAlice(`{t: , u: {when: {department: finance}}}`))
+	q := call(t, "alice", "editor", "s", "t")
+	for range 2 {
+		for _, department := range []string{"finance", "sales"} {
+			q.Claims = jsontext.Value(`{"department":"` + department + `"}`)
+			if got, want := string(p.Decide(t.Context(), q).Facts), `{"claims":{"department":"`+department+`"}}`; got != want {
+				t.Errorf("facts %s, want %s", got, want)
+			}
+		}
+	}
+	if p.Cached() != 2 {
+		t.Errorf("%d answers are cached, want 2: this test shows nothing", p.Cached())
+	}
+}
+
+// A bundle with an access.yaml has facts of all that this names, whatever its Rego reads.
+func TestFactsOfABundleAreNotThoseOfAnotherCall(t *testing.T) {
+	const module = "package wicketgate.access\n\ndecision := {\"allow\": true, \"reason\": \"allowed\", \"rule\": input.name}"
+	p, err := policies.NewWithRego(t.Context(), policies.Config{Access: []byte(toAlice(`{t: {arguments: {a: {max: 5}}, acr: [strong]}}`))}, module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.AsOurs()
+	q := call(t, "alice", "editor", "s", "t")
+	for i, want := range []string{`{"acr":"strong","arguments":{"a":0}}`, `{"acr":"weak","arguments":{"a":1}}`} {
+		q.Arguments, q.ACR = jsontext.Value(fmt.Sprintf(`{"a":%d}`, i)), []string{"strong", "weak"}[i]
+		if got := string(p.Decide(t.Context(), q).Facts); got != want {
+			t.Errorf("facts %s, want %s", got, want)
+		}
 	}
 }

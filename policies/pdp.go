@@ -171,9 +171,13 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 	return d
 }
 
-// decide answers from the cache what depends on nothing but the key.
+// decide answers from the cache what depends on nothing but the key. So do its facts: what
+// of the question they have belongs into the key, even where no answer depends on it.
 func (p *PDP) decide(ctx context.Context, q Request) Decision {
-	need := p.engine.always | p.engine.targets.of(&q)
+	need := p.engine.always | p.facted(&q)
+	if len(q.Claims) > 0 && len(p.facts.claims) > 0 {
+		need |= needClaims
+	}
 	if !need.onlyKey(&q) {
 		d, _ := p.evaluate(ctx, q)
 		return d

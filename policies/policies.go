@@ -178,7 +178,7 @@ const (
 	BySubject LimitBy = "subject"
 	ByClient  LimitBy = "client"
 	ByRole    LimitBy = "role" // all who have the role
-	ByTool    LimitBy = "tool" // all calls of the tool
+	ByTool    LimitBy = "tool" // all calls of the tool or the prompt; all reads of the server's resources
 )
 
 // Limit bounds calls. Either Calls or Concurrent is set.
