@@ -82,7 +82,7 @@ var only = map[string][]string{
 	"github.com/coreos/go-oidc":              {"internal/oidc"},
 	"github.com/spiffe/go-spiffe":            {"internal/identity", "internal/spiffe", "internal/spiffetest"},
 	"golang.org/x/oauth2":                    {"internal/oidc"},
-	"golang.org/x/text":                      {"internal/inspect", "internal/redact", "policies"},
+	"golang.org/x/text":                      {"internal/approval", "internal/inspect", "internal/redact", "policies"},
 	"golang.org/x/time":                      {"gateway"},
 	"github.com/sony/gobreaker":              {"gateway"},
 	"github.com/standard-webhooks":           {"internal/webhook"},

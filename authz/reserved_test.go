@@ -174,6 +174,16 @@ func TestConsentSaysWhatApprovalsAre(t *testing.T) {
 	}
 }
 
+// TestDeviceCodeOfSomebodyElseIsNotVouchedFor: whose call waits can begin a login of the
+// command line as well, and send its code to an approver.
+func TestDeviceCodeOfSomebodyElseIsNotVouchedFor(t *testing.T) {
+	w, _, line := newConsoleWorld(t)
+	text := w.browser().device(w.begin(line, change{"resource": {w.console()}}), "alice").text()
+	if strings.Contains(text, "part of this server") || !strings.Contains(text, "anybody can start, anywhere: they would decide in your name") {
+		t.Errorf("the page for a code says: %s", text)
+	}
+}
+
 func TestConsentForTheConsoleIsRemembered(t *testing.T) {
 	w, pages, _ := newConsoleWorld(t)
 	b := w.browser()

@@ -226,7 +226,7 @@ func TestApproveFromATerminal(t *testing.T) {
 	b.open(link, onDevice)
 	b.click("button.go", onLogin)
 	b.click(`button[value="bob"]`, onConsent)
-	b.says("wicketgate approvals", "part of this server", "approve or deny risky calls of others")
+	b.says("wicketgate approvals", "anybody can start", "approve or deny risky calls of others")
 	b.click(onConsent, onDone)
 	if err := c.Wait(); err != nil || !strings.Contains(stdout.String(), "approved") {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)

@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
+	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/policies"
 )
@@ -33,6 +35,8 @@ func (f frozenServer) Server(name string) error {
 	}
 	return nil
 }
+
+func (frozenServer) Person(identity.Subject, time.Time) error { return nil }
 
 // A server that a caller may not use answers as one that is not there, whatever the
 // message is like, and though an operator has stopped it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/redact"
+	"github.com/wicketgate/wicketgate/internal/revocation"
+	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -181,6 +184,9 @@ func (p *passage) released(w wanted, r approval.Request) (wanted, *rpcError) {
 	if e := p.thawed(); e != nil {
 		return w, e
 	}
+	if e := p.approverCounts(r); e != nil {
+		return w, e
+	}
 	w, e := p.want(w.call, r.Rule)
 	switch {
 	case e != nil:
@@ -192,10 +198,42 @@ func (p *passage) released(w wanted, r approval.Request) (wanted, *rpcError) {
 	}
 	p.event.Approval, p.event.PolicyDigest = r.ID, w.d.PolicyDigest
 	w.spec.Details.Approval = r.ID
-	if p.stateless && p.state.Once == "" { // answers to our own question are nothing for the server
+	p.asShown()
+	return w, nil
+}
+
+// approverCounts refuses what was approved by somebody who was revoked since: it may have
+// been whoever had got hold of their login.
+func (p *passage) approverCounts(r approval.Request) *rpcError {
+	if p.g.cfg.Freezes == nil {
+		return nil
+	}
+	err := p.g.cfg.Freezes.Person(r.DecidedBy, r.DecidedAt)
+	switch {
+	case errors.Is(err, token.ErrRevoked), errors.Is(err, revocation.ErrFrozen):
+		return p.errApproval("approval_void", "who approved this call was revoked since: send it again, to ask anew", r)
+	case err != nil:
+		return errUnavailable("revocations_stale", err)
+	}
+	return nil
+}
+
+// asShown keeps from the server what no approver was shown, and nothing binds the approval
+// to: a call is made of its name and arguments, with what the protocol itself needs.
+func (p *passage) asShown() {
+	unseen := func(m member) bool {
+		return !slices.Contains([]string{"name", "arguments", "_meta", "inputResponses", "requestState"}, m.name)
+	}
+	meta := slices.DeleteFunc(p.theirMeta(), func(m member) bool {
+		return !slices.Contains([]string{metaVersion, metaClient, metaCapabilities, "progressToken", "traceparent", "tracestate"}, m.name)
+	})
+	p.msg.params = slices.DeleteFunc(slices.Clone(p.msg.params), unseen)
+	if p.msg.params.get("_meta") != nil {
+		p.msg.params = p.msg.params.set("_meta", meta.with())
+	}
+	if p.state.Once == "" { // answers to our own question are nothing for the server
 		p.input = object{{"inputResponses", nil}, {"requestState", nil}}
 	}
-	return w, nil
 }
 
 // goOn is a call that was approved and begun, and whose server has asked for more: it is

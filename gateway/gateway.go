@@ -69,10 +69,13 @@ type Exchanger interface {
 	Readdress(ctx context.Context, t token.Tool, audience string, presenter identity.ClientID) (token.Call, error)
 }
 
-// Freezes knows which servers an operator has frozen. *revocation.View is one.
+// Freezes knows which servers an operator has frozen, and whom they have revoked.
+// *revocation.View is one.
 type Freezes interface {
 	// Server returns an error for a server that must not be called.
 	Server(name string) error
+	// Person returns an error where what somebody has done does not count any more.
+	Person(who identity.Subject, did time.Time) error
 }
 
 // Refusals takes the refusals of callers who never authenticated, and bounds what

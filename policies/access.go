@@ -46,6 +46,9 @@ func parseAccess(file string, b []byte) (*document, error) {
 	for i := 0; i < len(p.deferred); i++ {
 		p.deferred[i]()
 	}
+	if len(p.errs) == 0 {
+		p.checkLogins(doc)
+	}
 	if len(p.errs) > 0 {
 		return nil, errors.Join(p.errs...)
 	}

@@ -169,3 +169,121 @@ test_unknown_action if {
 test_empty_input_is_not_allowed if not access.decision.allow with input as {}
 
 test_no_data if access.decision == denied("no_role") with input as {"action": "tools/call", "kind": "user", "name": "bob", "server": "mail", "tool": "read"}
+
+# What rules ask for. Each atom is as access.yaml compiles to it.
+
+atom(kind, rank, more) := object.union({"is": kind, "rank": rank, "path": "p", "text": kind}, more)
+
+asks(opens, calls, needs) := {"open": opens, "call": calls, "needs": needs}
+
+grant(conditions) := {"rule": "roles.r.servers.s.tools.t", "guarded": true, "asks": conditions}
+
+asking(conditions, question) := answer if {
+	answer := access.decision with input as object.union({"kind": "user", "name": "ann", "action": "tools/call", "server": "s", "tool": "t", "arguments": {}}, question)
+		with data.users as {"ann": {"r": true}}
+		with data.roles as {"r": {"when": {}, "servers": {"s": {"tools": {"t": grant(conditions)}}}}}
+}
+
+on_argument(condition, question) := asking(asks([], [atom(condition.is, 4, object.union({"name": "x"}, condition))], []), question).reason
+
+test_hours_open if asking(asks([atom("hours", 5, {"name": "office"})], [], []), {"hours": ["lunch", "office"]}).allow
+
+test_hours_closed if asking(asks([atom("hours", 5, {"name": "office"})], [], []), {"hours": ["lunch"]}) == {"allow": false, "reason": "hours", "rule": "roles.r.servers.s.tools.t", "detail": "hours"}
+
+test_hours_without_a_time if asking(asks([atom("hours", 5, {"name": "office"})], [], []), {}).reason == "hours"
+
+test_claim_of_a_rule if asking(asks([atom("when", 6, {"claim": "c", "values": [1]})], [], []), {"claims": {"c": 2}}).reason == "condition"
+
+test_max if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": 3}}) == "allowed"
+
+test_over_max if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": 4}}) == "argument"
+
+test_max_of_text if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": "1"}}) == "argument"
+
+test_max_of_a_boolean if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": true}}) == "argument"
+
+test_max_of_a_list if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": [1, 4]}}) == "argument"
+
+test_max_of_no_element if on_argument({"is": "max", "bound": 3}, {"arguments": {"x": []}}) == "argument"
+
+test_max_of_nothing if on_argument({"is": "max", "bound": 3}, {"arguments": {}}) == "argument"
+
+test_optional_argument if on_argument({"is": "max", "bound": 3, "optional": true}, {"arguments": {}}) == "allowed"
+
+test_optional_argument_that_is_false if on_argument({"is": "max", "bound": 3, "optional": true}, {"arguments": {"x": false}}) == "argument"
+
+test_doubtful_argument if on_argument({"is": "max", "bound": 3, "optional": true}, {"arguments": {"X": 9}, "argument_doubts": {"x": "case"}}) == "argument"
+
+test_hosts if on_argument({"is": "domains", "among": {"*.a": true}}, {"arguments": {"x": ["b.a"]}, "argument_hosts": {"x": [["b.a", "*.a"]]}}) == "allowed"
+
+test_one_of_several_hosts if on_argument({"is": "domains", "among": {"*.a": true}}, {"arguments": {"x": ["b.a", "c"]}, "argument_hosts": {"x": [["b.a", "*.a"], ["c"]]}}) == "argument"
+
+test_hosts_that_nobody_knows if on_argument({"is": "domains", "among": {"*.a": true}}, {"arguments": {"x": "?"}, "argument_hosts": {}}) == "argument"
+
+test_who_only_looks_has_no_arguments if on_argument({"is": "max", "bound": 3}, {"visible": true}) == "allowed"
+
+test_who_only_looks_needs_nothing if asking(asks([], [], [atom("bound", 3, {})]), {"visible": true}).allow
+
+test_who_only_looks_has_hours if asking(asks([atom("hours", 5, {"name": "office"})], [], []), {"visible": true, "hours": []}).reason == "hours"
+
+test_key_was_not_proven if asking(asks([], [], [atom("bound", 3, {})]), {"bound": false}).reason == "sender_constraint_required"
+
+test_key_was_proven if asking(asks([], [], [atom("bound", 3, {})]), {"bound": true}).allow
+
+test_login_of_another_kind if asking(asks([], [], [atom("acr", 2, {"among": {"mfa": true}})]), {"acr": "pwd"}).needs == {"acr": ["mfa"]}
+
+test_two_kinds_of_login if asking(asks([], [], [atom("acr", 2, {"among": {"mfa": true, "otp": true}}), atom("acr", 2, {"among": {"mfa": true}})]), {"acr": "otp"}).needs == {"acr": ["mfa"]}
+
+test_login_that_is_old if asking(asks([], [], [atom("max_age", 2, {"max_age_s": 60}), atom("max_age", 2, {"max_age_s": 90})]), {"time_ns": 161000000000, "auth_time": 100}).needs == {"max_age_s": 60}
+
+test_login_that_is_new if asking(asks([], [], [atom("max_age", 2, {"max_age_s": 60})]), {"time_ns": 160000000000, "auth_time": 100}).allow
+
+test_login_of_the_future if asking(asks([], [], [atom("max_age", 2, {"max_age_s": 60})]), {"time_ns": 100000000000, "auth_time": 200}).reason == "step_up_required"
+
+boss := atom("approval", 1, {"by": ["boss"], "within_s": 60})
+
+test_approval_is_needed if asking(asks([], [], [boss]), {}).needs == {"by": [["boss"]], "rule": "roles.r.servers.s.tools.t", "within_s": 60}
+
+test_approval_was_given if asking(asks([], [], [boss]), {"rule": "roles.r.servers.s.tools.t"}).allow
+
+test_approval_of_another_rule if asking(asks([], [], [boss]), {"rule": "roles.q.servers.s.tools.t"}).reason == "approval_required"
+
+test_the_worst_that_is_missing_is_the_reason if asking(asks([], [], [boss, atom("bound", 3, {})]), {}).reason == "sender_constraint_required"
+
+test_observe_mode_leaves_out_what_takes_away if asking(asks([atom("hours", 5, {"name": "office"})], [atom("max", 4, {"name": "x", "bound": 1})], []), {"observe": true}).allow
+
+test_observe_mode_leaves_what_is_needed if asking(asks([], [atom("max", 4, {"name": "x", "bound": 1})], [boss]), {"observe": true}).reason == "approval_required"
+
+denying(denial, question) := answer if {
+	answer := access.decision with input as object.union({"kind": "user", "name": "ann", "action": "tools/call", "server": "s", "tool": "t"}, question)
+		with data.users as {"ann": {"r": true, "deny.d": true}, "bob": {"r": true}}
+		with data.roles as {"r": {"when": {}, "servers": {"s": {"every_tool": grant(asks([], [], []))}}}}
+		with data.denials as {"s": {"tools": {"t": [object.union({"rule": "deny.d"}, denial)]}}}
+}
+
+test_denial if denying({}, {}) == {"allow": false, "reason": "denied", "rule": "deny.d"}
+
+test_denial_of_another_tool if denying({}, {"tool": "u"}).allow
+
+test_denial_of_those_it_names if denying({"who": true}, {}).reason == "denied"
+
+test_denial_of_others if denying({"who": true}, {"name": "bob"}).allow
+
+test_denial_in_its_hours if denying({"hours": "night"}, {"hours": ["night"]}).reason == "denied"
+
+test_denial_out_of_its_hours if denying({"hours": "night"}, {"hours": []}).allow
+
+test_denial_in_no_time if denying({"hours": "night"}, {}).reason == "denied"
+
+test_person_of_a_claim_value if access.decision.allow with input as {"kind": "user", "name": "x", "action": "tools/call", "server": "s", "tool": "t", "claim_values": ["c=1"]}
+	with data.claims as {"c=1": {"r": true}}
+	with data.roles as {"r": {"when": {}, "servers": {"s": {"tools": {"t": {"rule": "r/t"}}}}}}
+
+test_workload_of_a_claim_value if access.decision == denied("no_role") with input as {"kind": "client", "name": "x", "action": "tools/call", "server": "s", "tool": "t", "claim_values": ["c=1"]}
+	with data.claims as {"c=1": {"r": true}}
+	with data.roles as {"r": {"when": {}, "servers": {"s": {"tools": {"t": {"rule": "r/t"}}}}}}
+
+test_own_rego_denies if access.decision.reason == "denied_by_rego" with input as {"kind": "user", "name": "alice", "action": "tools/call", "server": "mail", "tool": "read"}
+	with data.users as users
+	with data.roles as roles
+	with data.wicketgate.deny.deny as {"no"}

@@ -16,13 +16,10 @@ const maxCached = 8192
 type key struct {
 	subject              identity.Subject
 	client               identity.ClientID
-	kind                 string
 	action               Action
 	server, tool, prompt string
 	resource             [sha256.Size]byte // of what resourceKey hashes
-	login                [sha256.Size]byte // of what r.login hashes
-	hours                string            // the names of those open
-	rule                 string
+	read                 [sha256.Size]byte // of what need.hash hashes
 	with                 state
 }
 
@@ -30,34 +27,30 @@ type key struct {
 type state uint8
 
 const (
-	isBound state = 1 << iota
+	isPerson state = 1 << iota
+	isBound
 	isVisible
 	isObserving
-	hasNoTime // which is not a time at which no hours are open
 )
 
-func (r reads) keyOf(q *Request, n need, c *clocks) key {
-	k := key{q.Subject, q.ClientID, q.kind(), q.Action, q.Server, q.Tool, q.Prompt, q.resourceKey(), r.login(q, n), "", "", 0}
-	if r.has("hours", n) {
-		if open := c.at(q.Time); open != nil {
-			k.hours = open.key
-		} else {
-			k.with |= hasNoTime
-		}
+func (n need) keyOf(q *Request, c *clocks) key {
+	return key{q.Subject, q.ClientID, q.Action, q.Server, q.Tool, q.Prompt, q.resourceKey(), n.hash(q, c), n.state(q)}
+}
+
+func (n need) state(q *Request) (s state) {
+	if q.kind() == "user" {
+		s |= isPerson
 	}
-	if r.has("rule", n) {
-		k.rule = q.Rule
+	if q.Bound && n&needBound != 0 {
+		s |= isBound
 	}
-	for _, s := range []struct {
-		name string
-		is   bool
-		bit  state
-	}{{"bound", q.Bound, isBound}, {"visible", q.visible(), isVisible}, {"observe", q.observing, isObserving}} {
-		if s.is && r.has(s.name, n) {
-			k.with |= s.bit
-		}
+	if n&needVisible != 0 && q.visible() {
+		s |= isVisible
 	}
-	return k
+	if q.observing {
+		s |= isObserving
+	}
+	return s
 }
 
 // resourceKey hashes the URI or the template, which may be long, and tells the one
@@ -72,14 +65,23 @@ func (q *Request) resourceKey() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// login hashes what the policy reads of the subject's login: two tokens of one
-// name may differ in it, and must not share an answer. It is zero where there is
-// nothing to read.
-func (r reads) login(q *Request, n need) (sum [sha256.Size]byte) {
-	if len(q.Groups) == 0 && len(q.Claims) == 0 && q.ACR == "" && q.AuthTime.IsZero() {
+// hash hashes what the policy reads of the subject's login, which hours are open and what
+// was approved: two tokens of one name may differ in it, and must not share an answer. It
+// is zero where there is nothing to read.
+func (n need) hash(q *Request, c *clocks) (sum [sha256.Size]byte) {
+	timed := n&needHours != 0
+	if len(q.Groups) == 0 && len(q.Claims) == 0 && q.ACR == "" && q.AuthTime.IsZero() && q.Rule == "" && !timed {
 		return sum // as of every workload: it shall cost nothing
 	}
-	b := r.appendLogin(make([]byte, 0, 1<<10), q, n)
+	b := n.appendLogin(make([]byte, 0, 1<<10), q)
+	if q.Rule != "" && n&needRule != 0 {
+		b = append(binary.AppendUvarint(append(b, 'r'), uint64(len(q.Rule))), q.Rule...)
+	}
+	if timed {
+		if open := c.at(q.Time); open != nil { // no time is not a time at which none is open
+			b = append(binary.AppendUvarint(append(b, 'h'), uint64(len(open.key))), open.key...)
+		}
+	}
 	if len(b) == 0 {
 		return sum
 	}
@@ -88,23 +90,23 @@ func (r reads) login(q *Request, n need) (sum [sha256.Size]byte) {
 
 // appendLogin writes each part with its name and length before it, so that no two
 // logins run together to the same bytes.
-func (r reads) appendLogin(b []byte, q *Request, n need) []byte {
+func (n need) appendLogin(b []byte, q *Request) []byte {
 	begin := func(name byte, size int) { b = binary.AppendUvarint(append(b, name), uint64(size)) }
-	if r["groups"] {
+	if n&needGroups != 0 {
 		for _, g := range q.Groups {
 			begin('g', len(g))
 			b = append(b, g...)
 		}
 	}
-	if (r.has("claims", n) || r["claim_values"]) && len(q.Claims) > 0 {
+	if n&(needClaims|needClaimValues) != 0 && len(q.Claims) > 0 {
 		begin('c', len(q.Claims))
 		b = append(b, q.Claims...)
 	}
-	if r.has("acr", n) && q.ACR != "" {
+	if n&needACR != 0 && q.ACR != "" {
 		begin('a', len(q.ACR))
 		b = append(b, q.ACR...)
 	}
-	if r.has("auth_time", n) && !q.AuthTime.IsZero() {
+	if n&needAuthTime != 0 && !q.AuthTime.IsZero() {
 		b = binary.AppendVarint(append(b, 't'), q.AuthTime.Unix())
 	}
 	return b
@@ -141,7 +143,6 @@ func (c *cache) get(k key) (Decision, bool) {
 // body, which must not stay in memory for them.
 func (c *cache) put(k key, d Decision) {
 	k.action, k.server, k.tool, k.prompt = Action(strings.Clone(string(k.action))), strings.Clone(k.server), strings.Clone(k.tool), strings.Clone(k.prompt)
-	k.rule = strings.Clone(k.rule)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= c.max {

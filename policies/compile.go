@@ -25,6 +25,7 @@ type data struct {
 	Risks     map[string]*conditions `json:"risks,omitempty"`
 	Denials   map[string]denialData  `json:"denials,omitempty"`   // by server
 	Approvals map[string]askedGrant  `json:"approvals,omitempty"` // by the rule that may ask for one
+	Together  map[string][]atom      `json:"together,omitempty"`  // by grant.Together
 
 	// What Go decides on is here for the digest only.
 	Hours   map[string]string    `json:"hours,omitempty"`
@@ -52,9 +53,14 @@ type serverGrants struct {
 
 // grant is one line of access.yaml.
 type grant struct {
-	Rule string      `json:"rule"`           // its path, unique in the document
-	Asks *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
-	Risk string      `json:"risk,omitzero"`
+	Rule    string      `json:"rule"`           // its path, unique in the document
+	Asks    *conditions `json:"asks,omitempty"` // of this grant; there if it has a risk
+	Risk    string      `json:"risk,omitzero"`
+	Guarded bool        `json:"guarded,omitzero"` // there may be more to it than the rule: conditions, facts or denials
+
+	// Together is where all its conditions are, of whatever they come from: of most rules
+	// that is known before anybody asks. Empty for the others, and those with terms.
+	Together string `json:"together,omitzero"`
 }
 
 // fact is what holds of a tool, resource, prompt or server whoever grants it.
@@ -100,7 +106,7 @@ type compiler struct {
 func compile(file string, doc *document) (data, map[string]string) {
 	c := compiler{doc, file, data{
 		Users: map[string]roleSet{}, Clients: map[string]roleSet{}, Patterns: map[string]roleSet{}, Groups: map[string]roleSet{}, Claims: map[string]roleSet{},
-		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{},
+		Roles: map[string]roleData{}, Risks: map[string]*conditions{}, Facts: map[string]factData{}, Denials: map[string]denialData{}, Approvals: map[string]askedGrant{}, Together: map[string][]atom{},
 		Hours: map[string]string{}, Observe: map[string]time.Time{},
 	}, map[string]string{}}
 	for path, line := range doc.lines {
@@ -125,11 +131,11 @@ func compile(file string, doc *document) (data, map[string]string) {
 			c.data.Approvals[rule] = askedGrant{"", name, grant{Rule: rule}}
 		}
 	}
-	for _, r := range doc.roles {
-		c.role(r)
-	}
 	for _, d := range slices.SortedFunc(slices.Values(doc.denials), func(a, b denial) int { return cmp.Compare(a.name, b.name) }) {
 		c.denial(d)
+	}
+	for _, r := range doc.roles { // after what guards their grants
+		c.role(r)
 	}
 	return c.data, c.at
 }
@@ -165,12 +171,18 @@ func (c compiler) who(w who, role string) {
 
 // grants compiles one server of a role.
 func (c compiler) grants(r role, s server) serverGrants {
+	_, facts := c.data.Facts[s.name]
+	_, denied := c.data.Denials[s.name]
+	guarded := facts || denied || !r.asks.empty() || r.risk != ""
 	named := func(k int) (all *grant, by map[string]grant) {
 		by = map[string]grant{}
 		for _, i := range s.lists[k] {
 			g := grant{Rule: "roles." + r.name + ".servers." + s.name + "." + kinds[k].list + "." + i.name}
 			if i.asks != nil && (!i.asks.empty() || i.asks.risk != "") {
 				g.Asks, g.Risk = i.asks, i.asks.risk
+			}
+			if g.Guarded = guarded || g.Asks != nil; g.Guarded {
+				g.Together = c.together(r, s.name, k, i)
 			}
 			c.place(g.Rule, i.line)
 			if c.mayAsk(r, s.name, k, i) {
@@ -189,6 +201,30 @@ func (c compiler) grants(r role, s server) serverGrants {
 	g.EveryResource, g.Resources = named(resources)
 	g.EveryPrompt, g.Prompts = named(prompts)
 	return g
+}
+
+// together stores all conditions of a grant, once for all grants that have the same. What a
+// grant of several things is subject to depends on which of them is asked for.
+func (c compiler) together(r role, server string, k int, i item) string {
+	if k == resources || i.name == every && c.doc.facts[server] != nil {
+		return ""
+	}
+	asks, risk := c.doc.effective(r, server, k, i)
+	if risk != "" || asks != nil && asks.Terms != nil {
+		return ""
+	}
+	var all []atom
+	if asks != nil {
+		all = slices.Concat(asks.Open, asks.Call, asks.Needs)
+	}
+	b, err := json.Marshal(all, json.Deterministic(true))
+	if err != nil {
+		return "" // no text of YAML
+	}
+	sum := sha256.Sum256(b)
+	id := base64.RawURLEncoding.EncodeToString(sum[:12])
+	c.data.Together[id] = append([]atom{}, all...)
+	return id
 }
 
 // mayAsk reports whether a grant may ask for an approval, by whatever applies to it.
@@ -263,9 +299,9 @@ func (c compiler) denial(d denial) {
 }
 
 // servers are the servers that some role grants anything on.
-func (d *document) servers() map[string]bool {
+func (doc *document) servers() map[string]bool {
 	named := map[string]bool{}
-	for _, r := range d.roles {
+	for _, r := range doc.roles {
 		for _, s := range r.servers {
 			named[s.name] = named[s.name] || s.any()
 		}

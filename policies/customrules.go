@@ -29,7 +29,8 @@ func (s *source) add(own []Module) error {
 }
 
 // checkNames finds what would never deny anything: a rule that is not deny, and that no
-// other rule mentions; and a member of the input that there is none of.
+// other rule mentions; a member of the input that there is none of; and data, of which
+// there is none that is meant for this.
 func (m Module) checkNames() (errs []error) {
 	parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities()})
 	if err != nil || parsed == nil {
@@ -48,9 +49,12 @@ func (m Module) checkNames() (errs []error) {
 			return false
 		})
 		ast.WalkRefs(r, func(ref ast.Ref) bool {
+			if ref[0].Equal(ast.DefaultRootDocument) {
+				at(ref[0].Location, "%s: a denial depends on input alone", ref)
+			}
 			if len(ref) > 1 && ref[0].Equal(ast.InputRootDocument) {
 				if name, ok := ref[1].Value.(ast.String); ok && !slices.Contains(inputNames, string(name)) {
-					at(ref[1].Location, "input has no %s: it has %s", name, listed(inputNames))
+					at(ref[1].Location, "input has no %s: it has %s", string(name), listed(inputNames))
 				}
 			}
 			return false

@@ -39,6 +39,7 @@ func embedded(*document) source {
 type engine struct {
 	query   rego.PreparedEvalQuery
 	reads   reads
+	always  need    // of reads
 	targets targets // what the embedded policy reads besides; nil of another
 	members []member
 	remote  *remote // in the place of query; may be nil
@@ -73,13 +74,13 @@ func newEngine(ctx context.Context, src source, doc *document, data []byte) (*en
 	}
 	if src.modules[embeddedName] != accessRego || src.data != nil { // doc may not tell what this data needs
 		r := readsOf(compiler.Modules)
-		return &engine{query: q, reads: r, members: r.members(doc)}, nil
+		return &engine{query: q, reads: r, always: r.need(), members: r.members(doc)}, nil
 	}
 	own := maps.Clone(compiler.Modules)
 	delete(own, embeddedName) // of which doc knows what it reads
 	r := readsOf(own)
 	maps.Copy(r, doc.reads())
-	return &engine{query: q, reads: r, targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
+	return &engine{query: q, reads: r, always: r.need(), targets: newTargets(doc), members: r.membersOf(doc, needAll)}, nil
 }
 
 // compiling is held while OPA compiles: its type checker writes into types that all

@@ -126,6 +126,6 @@ func prepareExplain(ctx context.Context, doc *document) (rego.PreparedEvalQuery,
 	if !ok {
 		return rego.PreparedEvalQuery{}, errors.New("data is not an object")
 	}
-	return rego.New(rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
-		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)).PrepareForEval(ctx)
+	return prepare(ctx, []func(*rego.Rego){rego.Query("data.wicketgate.explain.answer"), rego.Capabilities(capabilities()), rego.Strict(true), rego.StrictBuiltinErrors(true),
+		rego.Store(inmem.NewFromASTObject(root)), rego.Module(embeddedName, accessRego), rego.Module("policies/explain.rego", explainRego)})
 }

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -72,4 +73,91 @@ func (p *parser) instant(n *yaml.Node) time.Time {
 		p.errorf(n, "observe_until %s: write a time with its zone, as 2026-12-15T00:00:00Z", shown(n))
 	}
 	return t
+}
+
+// effective are the conditions of a grant, and its risk, as they are for what it names. A
+// tool that "*" grants may have further facts.
+func (doc *document) effective(r role, server string, k int, i item) (*conditions, string) {
+	asks, risk := r.asks.and(i.asks), r.risk
+	if i.asks != nil {
+		risk = cmp.Or(i.asks.risk, risk)
+	}
+	if f := doc.facts[server]; f != nil {
+		asks = asks.and(f.all)
+		if f.all != nil {
+			risk = cmp.Or(risk, f.all.risk)
+		}
+		for _, name := range []string{every, i.name} { // the closer one has the last word
+			for _, of := range f.lists[k] {
+				if of.name == name && of.asks != nil && !(name == every && name == i.name) {
+					asks, risk = asks.and(of.asks), cmp.Or(of.asks.risk, risk)
+				}
+			}
+		}
+	}
+	return asks.and(doc.risks[risk]), risk
+}
+
+// checkLogins finds grants that no login suits, because of two of their conditions each
+// takes what the other does not.
+func (p *parser) checkLogins(doc *document) {
+	if !doc.manyLogins() {
+		return
+	}
+	for _, r := range doc.roles {
+		for _, s := range r.servers {
+			for k := range kinds {
+				for _, i := range s.lists[k] {
+					p.checkLogin(doc, r, s.name, k, i)
+				}
+			}
+		}
+	}
+}
+
+func (p *parser) checkLogin(doc *document, r role, server string, k int, i item) {
+	names := []string{i.name}
+	if f := doc.facts[server]; f != nil && i.name == every {
+		for _, of := range f.lists[k] {
+			names = append(names, of.name)
+		}
+	}
+	for _, name := range names {
+		of := i
+		of.name = name
+		if asks, _ := doc.effective(r, server, k, of); !asks.anyLogin() {
+			p.errorf(&yaml.Node{Line: i.line, Column: i.column}, "%s %q of server %q: no login suits it, because its acr and that of its role, server or risk have no value in common", kinds[k].one, name, server)
+		}
+	}
+}
+
+// manyLogins reports whether there are two acr at all: most policies have none.
+func (doc *document) manyLogins() bool {
+	n := 0
+	for _, c := range doc.everywhere() {
+		for _, a := range c.Needs {
+			if a.Is == "acr" {
+				n++
+			}
+		}
+	}
+	return n > 1
+}
+
+func (c *conditions) anyLogin() bool {
+	if c == nil {
+		return true
+	}
+	var common []string
+	first := true
+	for _, a := range c.Needs {
+		if a.Is != "acr" {
+			continue
+		}
+		if first {
+			common, first = sorted(a.Among), false
+		}
+		common = slices.DeleteFunc(common, func(v string) bool { return !a.Among[v] })
+	}
+	return first || len(common) > 0
 }

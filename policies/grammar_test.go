@@ -230,7 +230,7 @@ var grammarConstraints = map[string][]modelConstraint{
 }
 
 var grammarArguments = map[string][]string{
-	"limit": {`5`, `5.0`, `"5"`, `100`, `101`, `100.00000000000000000001`, `-1`, `null`, `[]`, `[5,5]`, `[5,101]`, `[[5]]`, `{}`, `true`, `"all"`},
+	"limit": {`5`, `5.0`, `"5"`, `100`, `101`, `-1`, `null`, `[]`, `[5,5]`, `[5,101]`, `[[5]]`, `{}`, `true`, `"all"`},
 	"to": {`"https://a.example.com/"`, `"bob@a.example.com"`, `"a.example.com"`, `"example.com"`, `"https://evil.test/"`, `"https://a.example.com.evil.test/"`,
 		`"https://evil.test/a.example.com"`, `"https://a.example.com@evil.test/"`, `["https://a.example.com/","evil.test"]`, `["https://a.example.com/","a.example.com"]`, `"b"`, `"bb"`, `5`},
 	"file":  {`"/srv/data/x"`, `"/srv/data/a/b"`, `"/srv/data"`, `"/srv/data/../x"`, `"/srv/x.txt"`, `"srv/data/x"`, `"/srv//data/x"`, `"/srv/data/%2e%2e/x"`, `"/srv/data/.."`, `["/srv/data/x","/etc/passwd"]`},

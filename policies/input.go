@@ -114,15 +114,12 @@ var inputNames = []string{
 // and an answer can depend on no others.
 type reads map[string]bool
 
-// has reports whether the answer may depend on the member, which n may have.
-func (r reads) has(name string, n need) bool { return n&conditional[name] != 0 || r[name] }
-
-// onlyKey reports whether the answer to q depends on nothing but r.keyOf(q, n).
-func (r reads) onlyKey(q *Request, n need) bool {
-	if r["actors"] || r["definition_digest"] || r.has("time_ns", n) {
+// onlyKey reports whether an answer to q that reads n depends on nothing but n.keyOf(q).
+func (n need) onlyKey(q *Request) bool {
+	if n&(needActors|needDigest|needTime) != 0 {
 		return false
 	}
-	return q.Arguments == nil || !r.has("arguments", n) && !r["argument_hosts"] && !r["argument_paths"] && !r["argument_doubts"]
+	return q.Arguments == nil || n&(needArguments|needHosts|needPaths) == 0
 }
 
 // readsOf finds the members that the compiled modules mention; a mention of the

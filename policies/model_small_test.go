@@ -89,7 +89,7 @@ func smallTools() (tools []string) {
 func smallQuestions(yield func(policies.Request) bool) {
 	friday := time.Date(2026, 11, 20, 0, 0, 0, 0, zone("Asia/Seoul"))
 	q := policies.Request{Subject: subject("alice"), ClientID: identity.MustClientID("editor"), Action: policies.ActionCallTool, Server: "s"}
-	for _, groups := range []string{"", "a", "b", "c", "a b", "a c", "a b c guest"} {
+	for _, groups := range []string{"", "a", "b", "a c", "a b c guest"} {
 		q.Groups = strings.Fields(groups)
 		for _, claims := range []string{`{}`, `{"level":3,"department":["x","treasury"]}`} {
 			q.Claims = jsontext.Value(claims)
@@ -114,6 +114,9 @@ func smallCalls(q policies.Request, yield func(policies.Request) bool) bool {
 		}
 		for _, q.Bound = range []bool{false, true} {
 			for _, q.Arguments = range []jsontext.Value{nil, jsontext.Value(`{"limit":100}`), jsontext.Value(`{"limit":101}`)} {
+				if q.Arguments == nil && q.Bound != (login.ago == 15*time.Minute) {
+					continue // who only looks is asked for neither: with both and without has to do
+				}
 				for _, q.Tool = range append(smallTools(), "other") {
 					for _, q.Rule = range []string{"", "roles.a.servers.s.tools." + q.Tool, "roles.c.servers.s.tools.*"} {
 						if !yield(q) {
@@ -148,8 +151,11 @@ func subject(name string) identity.Subject {
 // another question shows.
 func TestSmallModel(t *testing.T) {
 	doc, p := readModel(t, smallAccess()), newPDP(t, smallAccess())
-	count, wrong := map[policies.Reason]int{}, 0
+	count, wrong, asked := map[policies.Reason]int{}, 0, 0
 	for q := range smallQuestions {
+		if asked++; asked%smallModelStep != 0 {
+			continue
+		}
 		want, got := doc.decide(q), p.Decide(t.Context(), q)
 		if count[want.reason]++; got.Reason != want.reason || got.Allowed() != want.allowed() {
 			if wrong++; wrong < 10 {

@@ -21,6 +21,8 @@ func (a modelAnswer) differs(doc modelDoc, q policies.Request, d policies.Decisi
 		if want != got {
 			return fmt.Sprintf("needs %s, want %s", got, want)
 		}
+	case d.Risk != "" && a.allowed() && !slices.ContainsFunc(a.holds, func(g modelGrant) bool { return strings.Contains(g.risk, d.Risk) }):
+		return "no rule that allows it is of the risk " + d.Risk
 	case a.allowed() && (q.Arguments != nil || q.Resource != ""):
 		want := map[string]bool{}
 		for _, g := range a.holds {

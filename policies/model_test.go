@@ -133,24 +133,43 @@ func (doc modelDoc) grants(role string, q policies.Request) (out []modelGrant) {
 	return out
 }
 
-// withFacts adds what holds of the server, of what is asked, and of its risk.
+// withFacts adds what holds of the server, of what is asked, and of its risks.
 func (doc modelDoc) withFacts(g modelGrant, q policies.Request) modelGrant {
 	kind, name := asked(q)
 	facts := doc.Servers[q.Server]
-	own := []modelConditions{}
+	var exact, wide []modelConditions
 	for item, c := range facts.of(kind) {
-		if meant(kind, item, name) {
-			own = append(own, c)
+		if item == name {
+			exact = append(exact, c)
+		} else if meant(kind, item, name) {
+			wide = append(wide, c)
 		}
 	}
-	g.conditions = slices.Concat(own, g.conditions, []modelConditions{facts.All})
-	for _, c := range g.conditions {
-		if g.risk = c.Risk; g.risk != "" {
-			break
+	// The risk is said by what is closest to what is asked: several folders may each say one.
+	risks := risksOf(exact)
+	if risks == nil {
+		risks = risksOf(wide)
+	}
+	for _, c := range append(g.conditions, facts.All) {
+		if risks == nil && c.Risk != "" {
+			risks = []string{c.Risk}
 		}
 	}
-	g.conditions = append(g.conditions, doc.Risks[g.risk])
+	g.conditions = slices.Concat(exact, wide, g.conditions, []modelConditions{facts.All})
+	for _, risk := range risks {
+		g.conditions = append(g.conditions, doc.Risks[risk])
+	}
+	g.risk = strings.Join(slices.Sorted(slices.Values(risks)), ",")
 	return g
+}
+
+func risksOf(conditions []modelConditions) (risks []string) {
+	for _, c := range conditions {
+		if c.Risk != "" && !slices.Contains(risks, c.Risk) {
+			risks = append(risks, c.Risk)
+		}
+	}
+	return risks
 }
 
 // asked is the kind and the name of what is asked.

@@ -31,9 +31,8 @@ func pathMatches(s string) []string {
 	if !plainPath(s) {
 		return nil
 	}
-	s = strings.TrimSuffix(s, "/") // a folder is not below itself
 	out := []string{s}
-	for i := range len(s) {
+	for i := range len(s) - 1 { // a folder is not below itself
 		if s[i] == '/' {
 			out = append(out, s[:i+1]+every)
 		}

@@ -165,7 +165,7 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 		return p.deny(expired(err), err)
 	}
 	d = p.decide(ctx, q)
-	if p.observed(&q, d.Reason) {
+	if !d.allow && p.observed(&q, d.Reason) {
 		d = p.observe(ctx, q, d)
 	}
 	return d
@@ -174,15 +174,15 @@ func (p *PDP) Decide(ctx context.Context, q Request) (d Decision) {
 // decide answers from the cache what depends on nothing but the key. So do its facts: what
 // of the question they have belongs into the key, even where no answer depends on it.
 func (p *PDP) decide(ctx context.Context, q Request) Decision {
-	need := p.facted(&q)
+	need := p.engine.always | p.facted(&q)
 	if len(q.Claims) > 0 && len(p.facts.claims) > 0 {
 		need |= needClaims
 	}
-	if !p.engine.reads.onlyKey(&q, need) {
+	if !need.onlyKey(&q) {
 		d, _ := p.evaluate(ctx, q)
 		return d
 	}
-	k := p.engine.reads.keyOf(&q, need, p.clocks)
+	k := need.keyOf(&q, p.clocks)
 	if d, ok := p.cache.get(k); ok {
 		return d
 	}

@@ -3,7 +3,9 @@
 // server (AuthZEN §5: subject, action, resource, context).
 //
 // It owns access.yaml (its syntax, its errors), the Rego that access.yaml
-// compiles to data for, the reasons of decisions and their limits in time. With
+// compiles to data for, the reasons of decisions and their limits in time. What needs a
+// parser (hours, hosts, paths, spellings of a URI) it computes for the Rego, which only
+// looks up. What a decision asks of a call beside yes and no is in [Needs] and [Terms]. With
 // no policy everything is denied, and whatever goes wrong in a decision is a
 // denial with its own [Reason].
 //

@@ -41,7 +41,9 @@ func RunRegoTests(ctx context.Context, cfg Config, modules map[string]string) ([
 	}
 	defer store.Abort(ctx, txn)
 	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
+	compiling.Lock() // RunTests compiles
 	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetModules(parsed).RaiseBuiltinErrors(true).SetTimeout(defaultTimeout).RunTests(ctx, txn)
+	compiling.Unlock()
 	if err != nil {
 		return nil, placed(err)
 	}

@@ -76,7 +76,7 @@ func newRemote(cfg Config) (*PDP, error) {
 	}
 	_, rules := compile(cfg.Name, doc)
 	return &PDP{
-		engine: &engine{remote: r, reads: all, members: all.members(doc)}, rules: rules, servers: doc.servers(), timeout: cfg.Timeout,
+		engine: &engine{remote: r, reads: all, always: all.need(), members: all.members(doc)}, rules: rules, servers: doc.servers(), timeout: cfg.Timeout,
 		doc: doc, clocks: newClocks(doc.hours), facts: newFactReader(doc), foreign: foreign, ours: !foreign,
 	}, nil
 }

@@ -3,7 +3,7 @@ package policies
 // need is which members of the input the conditions on one tool, resource or prompt read,
 // beyond those that every question of the policy reads. So what is asked of one tool costs
 // the others nothing, and leaves their answers in the cache.
-type need uint16
+type need uint32
 
 const (
 	needArguments need = 1 << iota
@@ -19,7 +19,15 @@ const (
 	needVisible
 	needObserve
 
-	needAll need = 1<<iota - 1
+	needAll need = 1<<iota - 1 // of what is built only where it is needed
+)
+
+// What else an answer may depend on.
+const (
+	needGroups need = 1 << (iota + 16)
+	needClaimValues
+	needActors
+	needDigest
 )
 
 // conditional are the members of the input that are built only where they are needed.
@@ -27,6 +35,18 @@ var conditional = map[string]need{
 	"arguments": needArguments, "argument_doubts": needArguments, "argument_hosts": needHosts, "argument_paths": needPaths,
 	"hours": needHours, "time_ns": needTime, "auth_time": needAuthTime, "acr": needACR, "bound": needBound, "claims": needClaims,
 	"rule": needRule, "visible": needVisible, "observe": needObserve,
+}
+
+var unconditional = map[string]need{"groups": needGroups, "claim_values": needClaimValues, "actors": needActors, "definition_digest": needDigest}
+
+// need is what every question reads.
+func (r reads) need() (n need) {
+	for name, is := range r {
+		if is {
+			n |= conditional[name] | unconditional[name]
+		}
+	}
+	return n
 }
 
 // ofAtom is what a condition reads.
@@ -70,7 +90,10 @@ type serverNeeds struct {
 
 func (t targets) of(q *Request) need {
 	s := t[q.Server]
-	if s == nil || q.Action == ActionSession {
+	switch {
+	case t != nil && q.Action == ActionApprove:
+		return needAll
+	case s == nil || q.Action == ActionSession:
 		return 0
 	}
 	n := s.all
@@ -81,8 +104,6 @@ func (t targets) of(q *Request) need {
 		n |= s.every[resources]
 	case ActionGetPrompt:
 		n |= s.every[prompts] | s.names[prompts][q.Prompt]
-	case ActionApprove:
-		n = needAll
 	}
 	return n
 }

@@ -91,10 +91,18 @@ func (n number) MarshalJSON() ([]byte, error) { return []byte(n), nil }
 
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
+// article puts one before a word.
+func article(what string) string {
+	if strings.ContainsRune("aeiou", rune(what[0])) {
+		return "an " + what
+	}
+	return "a " + what
+}
+
 // scalar reads text, a number or a boolean as JSON has them: 007 and True are too
 // easily meant as text.
 func (p *parser) scalar(n *yaml.Node, what string) (any, bool) {
-	if !p.is(n, yaml.ScalarNode, "the value of a "+what) {
+	if !p.is(n, yaml.ScalarNode, "the value of "+article(what)) {
 		return nil, false
 	}
 	switch tag := n.ShortTag(); {

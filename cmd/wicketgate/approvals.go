@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/console"
 	"github.com/wicketgate/wicketgate/internal/webhook"
@@ -40,7 +41,10 @@ type WebhookConfig struct {
 func (c configCheck) approvals() {
 	a := c.s.Approvals
 	c.s.house.MaxPending = a.Pending
-	if len(a.Webhooks) > 0 && !c.asked.enforces() {
+	switch {
+	case len(a.Webhooks) > 0 && !c.s.Console.Enabled:
+		c.note("approvals.webhooks says nothing here: without the console (console.enabled) no call waits for an approval")
+	case len(a.Webhooks) > 0 && !c.asked.enforces():
 		c.note("approvals.webhooks says nothing here: the process that has the gateway sends them")
 	}
 	seen := map[string]bool{}
@@ -66,8 +70,11 @@ func (c configCheck) approvals() {
 }
 
 // openApprovals makes the approvals of a process that has the gateway, and sends what is to
-// be told of them.
-func (h *house) openApprovals(cfg houseConfig) {
+// be told of them. Without the console nobody could decide: no call waits then.
+func (h *house) openApprovals(cfg houseConfig) gateway.Approvals {
+	if cfg.NoConsole {
+		return nil
+	}
 	sender := webhook.New(webhook.Config{Endpoints: cfg.Webhooks, Outbox: h.store, Now: time.Now, Log: cfg.Log, Observe: cfg.Metrics.watchWebhooks()})
 	h.approvals = approval.New(approval.Config{Store: h.store, Audit: h.audit, Notices: sender, Now: time.Now, Page: cfg.Issuer + console.PathApprovals,
 		MaxPending: cfg.MaxPending, Prefixes: prefixes(cfg)})
@@ -75,6 +82,7 @@ func (h *house) openApprovals(cfg houseConfig) {
 		h.closers = append(h.closers, every(webhooksPoll, cfg.Log, "send webhook messages to "+e.Host(),
 			func(ctx context.Context) error { return sender.Deliver(ctx, e) }))
 	}
+	return h.approvals
 }
 
 // prefixes are those of the people of other issuers.

@@ -137,7 +137,7 @@ func (d *approvalDesk) waiting(ts *testscript.TestScript, _ bool, args []string)
 	who, err := identity.ParseSubject(args[1])
 	ts.Check(err)
 	r, err := d.house.approvals.Open(context.Background(), approval.Request{Binding: approval.Binding{Subject: who, Client: identity.MustClientID("agent"), Actors: []string{"agent", "notebook"}, Server: "mail", Tool: args[2],
-		ArgumentsDigest: fmt.Sprintf("%x", sha256.Sum256([]byte(arguments))), DefinitionDigest: "d", PolicyDigest: "p", Rule: "roles.writer.servers.mail.tools." + args[2]},
+		ArgumentsDigest: fmt.Sprintf("%x", sha256.Sum256([]byte(arguments))), DefinitionDigest: "d", PolicyDigest: d.house.pdp.Digest(), Rule: "roles.writer.servers.mail.tools." + args[2]},
 		Arguments: jsontext.Value(arguments), Risk: "high", By: [][]string{{"approver"}}, Expires: time.Now().Add(15 * time.Minute)})
 	ts.Check(err)
 	ts.Setenv(args[0], r.ID)

@@ -24,6 +24,7 @@ type approvalJSON struct {
 	Tool      string         `json:"tool"`
 	Risk      string         `json:"risk"`
 	Arguments jsontext.Value `json:"arguments"`
+	Digest    string         `json:"arguments_digest"`
 	Rule      string         `json:"rule"`
 	By        [][]string     `json:"by"`
 	Created   time.Time      `json:"created_at"`
@@ -33,6 +34,7 @@ type approvalJSON struct {
 	Comment   string         `json:"comment"`
 	MayDecide bool           `json:"may_decide"`
 	Own       bool           `json:"own"`
+	Outdated  bool           `json:"outdated"`
 }
 
 type approvalsJSON struct {
@@ -72,6 +74,8 @@ func (r approvalJSON) you() string {
 		return "your own call"
 	case r.MayDecide:
 		return "may decide"
+	case r.Outdated:
+		return "nobody decides: the policy has changed, the call must be sent again"
 	case r.State == "pending":
 		return "may decide after another login"
 	}
@@ -104,6 +108,7 @@ func printApproval(w io.Writer, r approvalJSON) error {
 	row("comment", r.Comment)
 	row("you", strings.TrimPrefix(r.you(), "-"))
 	row("page", r.URL)
+	row("arguments digest", r.Digest) // which is another one where what differs is masked
 	if err := t.Flush(); err != nil || len(r.Arguments) == 0 {
 		return err
 	}

@@ -59,12 +59,11 @@ type Config struct {
 	// What tokens are signed with. A change counts from the next rotation of the keys.
 	TokenAlgorithm string `yaml:"token_algorithm" enum:"ES256,EdDSA" default:"ES256"`
 
-	// Path of access.yaml: who may call which tools. What it does not allow is denied.
-	// Needed unless pdp has a bundle or opa. A change counts within two seconds, or at once
-	// on SIGHUP; one with a mistake is refused, and the one before stays.
+	// Path of access.yaml: who may call which tools. What it does not allow is denied. It is
+	// followed (SIGHUP: at once). Needed unless pdp has a bundle or opa.
 	Policy string `yaml:"policy"`
 
-	// Policy besides access.yaml, or in its place. Absent: access.yaml alone.
+	// Policy besides access.yaml, or in its place.
 	PDP PDPConfig `yaml:"pdp"`
 
 	// The audit log.
@@ -220,13 +219,6 @@ type MutualTLSConfig struct {
 	// Show our X.509-SVID instead of the certificate of tls, for workloads that have the
 	// trust bundle.
 	SVID bool `yaml:"svid" default:"false"`
-}
-
-// AdminConfig is the operators' listener.
-type AdminConfig struct {
-	// HOST:PORT for /healthz, /readyz and /metrics, plain HTTP. They name no caller and
-	// no secret, but whoever reaches the address may read them.
-	Listen string `yaml:"listen" default:"127.0.0.1:8421"`
 }
 
 // StoreConfig picks one store.

@@ -1,5 +1,12 @@
 package main
 
+// AdminConfig is the operators' listener.
+type AdminConfig struct {
+	// HOST:PORT for /healthz, /readyz and /metrics, plain HTTP. They name no caller and
+	// no secret, but whoever reaches the address may read them.
+	Listen string `yaml:"listen" default:"127.0.0.1:8421"`
+}
+
 // LimitsConfig bounds what the listeners take.
 type LimitsConfig struct {
 	// Open connections of clients; more wait. Behind a proxy few are enough.

@@ -54,7 +54,7 @@ func withConsole(cfg houseConfig, r oauth.Resources) oauth.Resources {
 
 // mountConsole serves the console where the approvals are.
 func (h *house) mountConsole(cfg houseConfig, mux *http.ServeMux) error {
-	if h.approvals == nil || cfg.NoConsole {
+	if h.approvals == nil { // no gateway, or no console
 		return nil
 	}
 	pages, err := console.New(h.consoleConfig(cfg, mux))

@@ -57,6 +57,7 @@ func (h *house) watchPolicy(ctx context.Context, cfg houseConfig) error {
 		if err := h.recordPolicy(ctx, cfg, digest, "load"); err != nil {
 			return err
 		}
+		h.policyReport.warn()
 	}
 	if cfg.Metrics != nil {
 		cfg.Metrics.watchPolicy(h.pdp)
@@ -125,6 +126,7 @@ func (r *policyReport) say(changed bool, err error) {
 	switch digest := r.live.Digest(); {
 	case changed:
 		r.log.Info("another policy is in effect", "policy_digest", digest)
+		r.warn()
 		r.count("ok")
 	case err == nil && said != "":
 		r.log.Info("the policy is good again", "policy_digest", digest)
@@ -139,6 +141,16 @@ func (r *policyReport) say(changed bool, err error) {
 			}
 		}
 		r.count("failed")
+	}
+}
+
+// warn says what /readyz does of the policy that takes effect: development mode has none,
+// and nobody may look there.
+func (r *policyReport) warn() {
+	for i, w := range policyWarnings(r.live.Current(), time.Now()) {
+		if i < maxLines {
+			r.log.Warn(w)
+		}
 	}
 }
 
@@ -172,17 +184,22 @@ func (h *house) policyCheck(ctx context.Context) error {
 	if err := p.Probe(ctx); err != nil {
 		return fmt.Errorf("the OPA that decides does not, everything is denied: %w", err)
 	}
-	observed := p.Observed(now)
-	for _, name := range slices.Sorted(maps.Keys(observed)) {
-		warnings = append(warnings, fmt.Errorf("server %s is in observe mode until %s: what policy denies is allowed, and recorded", name, observed[name].UTC().Format(time.RFC3339)))
-	}
-	for _, w := range p.Warnings(now) {
+	for _, w := range policyWarnings(p, now) {
 		warnings = append(warnings, errors.New(w))
 	}
 	if len(warnings) == 0 {
 		return nil
 	}
 	return web.Warning{Err: oneLine(warnings)}
+}
+
+// policyWarnings say which servers are in observe mode, and what p itself warns of.
+func policyWarnings(p *policies.PDP, now time.Time) (out []string) {
+	observed := p.Observed(now)
+	for _, name := range slices.Sorted(maps.Keys(observed)) {
+		out = append(out, fmt.Sprintf("server %s is in observe mode until %s: what policy denies is allowed, and recorded", name, observed[name].UTC().Format(time.RFC3339)))
+	}
+	return append(out, p.Warnings(now)...)
 }
 
 // oneLine is one line of several errors.

@@ -127,6 +127,17 @@ func TestSuggestionIsTheSameForTheSameCalls(t *testing.T) {
 	}
 }
 
+// TestSuggestionSaysWhatADenialWasAbout: what a denial would have stopped is what somebody
+// had decided, and the suggestion has no denials.
+func TestSuggestionSaysWhatADenialWasAbout(t *testing.T) {
+	named, own, notGranted := pastUse("carol", "db", "query"), pastUse("carol", "db", "query"), pastUse("carol", "db", "insert")
+	named.Observed, own.Observed, notGranted.Observed = "denied", "denied_by_rego", "not_granted"
+	got := suggestFrom(t, "--audit", pastLog(t, named, own, notGranted))
+	if !strings.Contains(got, "; 2 only in observe mode; 2 AGAINST A DENIAL of the policy of then\n") || strings.Count(got, "AGAINST") != 2 { // of carol, and of query
+		t.Errorf("got\n%s", got)
+	}
+}
+
 func TestSuggestionLeavesOutWhatWasNotSimplyAllowed(t *testing.T) {
 	approved := pastUse("alice", "db", "drop")
 	approved.Approval = "apr-1"

@@ -10,11 +10,14 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/policies"
 )
 
 // usage is how often, and until when.
 type usage struct {
 	count, observed int
+	against         int // of the observed: a denial named it, which is more than that nobody granted it
 	last            time.Time
 	approvals       map[string]bool // by their ids
 	numbers         map[string]span // of arguments that policy read
@@ -29,6 +32,9 @@ func note[K comparable](of map[K]*usage, key K, c pastCall) {
 	one := &usage{count: 1, last: c.Time, numbers: c.numbers()}
 	if c.Observed != "" {
 		one.observed = 1
+	}
+	if r := policies.Reason(c.Observed); r == policies.ReasonDenied || r == policies.ReasonDeniedByRego {
+		one.against = 1
 	}
 	if c.Approval != "" {
 		one.approvals = map[string]bool{c.Approval: true}
@@ -75,6 +81,7 @@ func (c *pastCall) numbers() map[string]span {
 func (u *usage) join(v *usage) {
 	u.count += v.count
 	u.observed += v.observed
+	u.against += v.against
 	if v.last.After(u.last) {
 		u.last = v.last
 	}
@@ -91,6 +98,9 @@ func (u *usage) words() string {
 	words := []string{times(u.count) + ", last " + stamp(u.last)}
 	if u.observed > 0 {
 		words = append(words, fmt.Sprintf("%d only in observe mode", u.observed))
+	}
+	if u.against > 0 {
+		words = append(words, fmt.Sprintf("%d AGAINST A DENIAL of the policy of then", u.against))
 	}
 	if n := len(u.approvals); n > 0 {
 		words = append(words, fmt.Sprintf("%d by an approval", n))

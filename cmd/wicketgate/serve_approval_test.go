@@ -105,3 +105,20 @@ roles:
 		t.Errorf("once it is approved: %v, %+v", err, r)
 	}
 }
+
+// TestNoCallWaitsWhereNobodyCanApprove: without the console a caller is not sent to a page
+// that is not there, and nobody is told by a webhook.
+func TestNoCallWaitsWhereNobodyCanApprove(t *testing.T) {
+	w := newWorld(t, nil)
+	w.write("access.yaml", "version: 1\nroles:\n  billing:\n    who: {clients: ["+agentID+"]}\n    servers:\n      mail: {tools: {list_messages: {approval: {by: [approver]}}}}\n  approver: {who: {users: [ann]}}\n")
+	w.start(w.config(withTLS + withAgent + "console: {enabled: false}\n"))
+	raw, refused := w.accessToken(w.client())
+	if raw == "" {
+		t.Fatal(refused)
+	}
+	s, _ := w.listening(raw)
+	_, err := s.CallTool(t.Context(), &mcp.CallToolParams{Name: "list_messages", Arguments: map[string]any{"limit": 2}})
+	if err == nil || !strings.Contains(err.Error(), `access denied by policy: it must be approved by "approver"`) || strings.Contains(err.Error(), "console") {
+		t.Errorf("the call is answered %v", err)
+	}
+}

@@ -160,16 +160,22 @@ func TestPolicyReloadsUnderLoad(t *testing.T) {
 	}
 }
 
-// TestObserveModeIsSeen: until it ends, /readyz says that what policy denies is allowed.
+// TestObserveModeIsSeen: until it ends, /readyz says that what policy denies is allowed, and
+// the log did when the policy took effect.
 func TestObserveModeIsSeen(t *testing.T) {
 	w := newWorld(t, nil)
 	until := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
 	w.write("access.yaml", billing("list_messages")+"servers:\n  mail: {observe_until: "+until+"}\n  old: {observe_until: 2026-01-01T00:00:00Z}\n")
 	w.start(w.config(withTLS + withAgent))
+	w.log.with(`"level":"WARN","msg":"server mail is in observe mode until ` + until)
 	status, body := w.get(w.admin + "/readyz")
 	if status != http.StatusOK || !strings.Contains(body, "server mail is in observe mode until "+until) || !strings.Contains(body, "observe_until of server old is over") {
 		t.Errorf("readyz: %d %s", status, body)
 	}
+	later := time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339)
+	w.replace("access.yaml", billing("list_messages")+"servers:\n  mail: {observe_until: "+later+"}\n")
+	w.hangup()
+	w.log.with(`"level":"WARN","msg":"server mail is in observe mode until ` + later)
 }
 
 // TestDenialsOfOnesOwnReload: a person's Rego takes away what access.yaml grants, and is

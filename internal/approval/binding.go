@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
 
@@ -52,15 +55,22 @@ func (s *Service) takesPart(r Request, person identity.Subject) bool {
 // before the name when they come from another one ("https://idp.example|alice"). Whoever
 // is taken for another one here can ask somebody else to decide; the reverse cannot be
 // put right.
-func (s *Service) alike(a, b string) bool { return strings.EqualFold(s.bare(a), s.bare(b)) }
+func (s *Service) alike(a, b string) bool {
+	those := s.bare(b)
+	return slices.ContainsFunc(s.bare(a), func(name string) bool { return slices.Contains(those, name) })
+}
 
-// bare is the name without what other issuers have before it.
-func (s *Service) bare(name string) string {
+// bare is what the name may be without what other issuers have before it, where one of
+// these may begin with another one, and however its letters are spelled.
+func (s *Service) bare(name string) []string {
+	all := []string{name}
 	for _, p := range s.cfg.Prefixes {
 		if rest, ok := strings.CutPrefix(name, p); ok && rest != "" {
-			name = rest
-			break
+			all = append(all, rest)
 		}
 	}
-	return name[strings.LastIndexByte(name, '|')+1:]
+	for i, n := range all {
+		all[i] = norm.NFKC.String(cases.Fold().String(norm.NFKC.String(n[strings.LastIndexByte(n, '|')+1:])))
+	}
+	return all
 }

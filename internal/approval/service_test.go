@@ -103,6 +103,11 @@ func TestNobodyApprovesTheirOwnCall(t *testing.T) {
 	_, err := w.Decide(t.Context(), by("carol", w.open(r).ID, true))
 	w.wantIs("carol", err, approval.ErrOwn)
 	w.decide(by("bob", r.ID, true))
+	for name, other := range map[string]string{"partner:eu:dave": "dave", "partner:erin": "erin", "jos\u00e9": "JOSE\u0301", "stra\u00dfe": "STRASSE", "frank": "\uff46rank"} {
+		r.Subject = subject(name)
+		_, err := w.Decide(t.Context(), by(other, w.open(r).ID, true))
+		w.wantIs(other, err, approval.ErrOwn)
+	}
 }
 
 // TestOnlyAPersonDecides: no workload, and no agent on behalf of a person.
@@ -245,6 +250,34 @@ func TestOneOf16UsesCounts(t *testing.T) {
 	}
 	if won != 1 {
 		t.Errorf("%d uses of one approval", won)
+	}
+}
+
+// TestOpenTakesNoDecision: what is opened waits, whatever else was filled in.
+func TestOpenTakesNoDecision(t *testing.T) {
+	w := newWorld(t)
+	r := w.call("database_drop")
+	r.ID, r.State, r.DecidedBy, r.DecidedAt, r.Comment, r.UsedAt = "known", approval.Approved, subject("bob"), w.now, "fine", w.now
+	r = w.open(r)
+	if r.ID == "known" || r.State != approval.Pending || !r.DecidedBy.IsZero() || !r.DecidedAt.IsZero() || r.Comment != "" || !r.UsedAt.IsZero() {
+		t.Errorf("opened as %+v", r)
+	}
+	w.wantState(r.ID, approval.Pending)
+}
+
+// TestPartsOfABindingCannotMove from one into the next: another call would be the same.
+func TestPartsOfABindingCannotMove(t *testing.T) {
+	for _, x := range []string{"", "\x00", strings.Repeat("\x00", 8)} {
+		seen := map[string]int{}
+		for i, b := range []approval.Binding{
+			{Server: "db" + x + "drop", Tool: "all"}, {Server: "db", Tool: "drop" + x + "all"},
+			{Rule: "r" + x + "a" + x + "b"}, {Rule: "r" + x + "a", Actors: []string{"b"}}, {Rule: "r", Actors: []string{"a" + x + "b"}}, {Rule: "r", Actors: []string{"a", "b"}},
+		} {
+			if other, ok := seen[string(b.Key())]; ok {
+				t.Errorf("with %q between, %d is the same as %d", x, i, other)
+			}
+			seen[string(b.Key())] = i
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) config() approval.Config {
 	return approval.Config{Store: w.store, Audit: w, Notices: w, Now: func() time.Time { return w.now }, Page: "https://gate.example/console/approvals/",
-		MaxPending: 3, Prefixes: []string{"partner:"}}
+		MaxPending: 3, Prefixes: []string{"partner:", "partner:eu:"}}
 }
 
 // Record implements audit.Recorder.

@@ -61,6 +61,7 @@ type approvalJSON struct {
 	Tool      string         `json:"tool"`
 	Risk      string         `json:"risk,omitempty"`
 	Arguments jsontext.Value `json:"arguments,omitzero"` // redacted
+	Digest    string         `json:"arguments_digest"`   // of what they are without that
 	Rule      string         `json:"rule"`
 	By        [][]string     `json:"by"`
 	Created   time.Time      `json:"created_at"`
@@ -70,8 +71,9 @@ type approvalJSON struct {
 	Comment   string         `json:"comment,omitempty"`
 
 	MayDecide bool       `json:"may_decide"`
-	Own       bool       `json:"own,omitzero"`    // the call is the caller's
-	Needs     *needsJSON `json:"needs,omitempty"` // another login, before the caller may decide
+	Own       bool       `json:"own,omitzero"`      // the call is the caller's
+	Outdated  bool       `json:"outdated,omitzero"` // the policy has changed since: an approval would not count
+	Needs     *needsJSON `json:"needs,omitempty"`   // another login, before the caller may decide
 }
 
 // needsJSON is the parameters of an authorization request (RFC 9470 §4).
@@ -82,8 +84,8 @@ type needsJSON struct {
 
 func (c *Console) json(s seen) approvalJSON {
 	j := approvalJSON{ID: s.ID, URL: c.cfg.Issuer + PathApprovals + s.ID, State: s.State, Subject: s.Subject.String(), Client: s.Client.String(), Actors: s.Actors,
-		Server: s.Server, Tool: s.Tool, Risk: s.Risk, Arguments: s.Arguments, Rule: ruleName(s.Rule), By: s.By, Created: s.Created, Expires: s.Expires,
-		DecidedBy: s.DecidedBy.String(), DecidedAt: s.DecidedAt, Comment: s.Comment, MayDecide: s.mayDecide(), Own: s.standing == requester}
+		Server: s.Server, Tool: s.Tool, Risk: s.Risk, Arguments: s.Arguments, Digest: s.ArgumentsDigest, Rule: ruleName(s.Rule), By: s.By, Created: s.Created, Expires: s.Expires,
+		DecidedBy: s.DecidedBy.String(), DecidedAt: s.DecidedAt, Comment: s.Comment, MayDecide: s.mayDecide(), Own: s.standing == requester, Outdated: s.standing == outdated}
 	if s.standing == stale && s.State == approval.Pending {
 		j.Needs = &needsJSON{s.needs.ACR, seconds(s.needs.MaxAge)}
 	}
@@ -217,6 +219,8 @@ func wire(err error) (int, *oauth.Error) {
 		return http.StatusForbidden, &oauth.Error{Code: oauth.AccessDenied, Description: "nobody decides on a call of their own: ask somebody else who may"}
 	case errors.Is(err, approval.ErrDecided):
 		return http.StatusConflict, &oauth.Error{Code: oauth.InvalidRequest, Description: "it was decided already, or has expired"}
+	case errors.Is(err, errOutdated):
+		return http.StatusConflict, &oauth.Error{Code: oauth.InvalidRequest, Description: newPolicy}
 	case errors.Is(err, approval.ErrInvalid):
 		return http.StatusBadRequest, &oauth.Error{Code: oauth.InvalidRequest, Description: "a comment is at most 1000 bytes of printable text"}
 	case errors.As(err, &stepUp):

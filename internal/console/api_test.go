@@ -180,6 +180,36 @@ func TestExpiredTokenAtTheAPIIsRefused(t *testing.T) {
 	}
 }
 
+// TestTokenSentInAnotherWayAtTheAPIIsRefused: a proxy and we may look at another token of two
+// each, one under another scheme proves something else, and a form is what other sites can post.
+func TestTokenSentInAnotherWayAtTheAPIIsRefused(t *testing.T) {
+	w := newWorld(t)
+	r, raw := w.waiting(), w.accessToken("bob")
+	for _, sent := range [][]string{{"Bearer " + raw, "Bearer " + w.accessToken("carol")}, {"DPoP " + raw}, {"Basic " + raw}, {raw}} {
+		if a := w.api("GET", "/"+r.ID, "", "", http.Header{"Authorization": sent}); a.status != 401 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded"} {
+		if a := w.api("POST", "/"+r.ID+"/decision", raw, `{"decision":"approve"}`, http.Header{"Content-Type": {kind}}); a.status != 400 {
+			t.Errorf("%q: %d %s", kind, a.status, a.body)
+		}
+	}
+	w.wantState(r.ID, approval.Pending)
+}
+
+// TestCallerIsNotToldWhereThePolicyStands: file and line are for operators.
+func TestCallerIsNotToldWhereThePolicyStands(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting(func(r *approval.Request) { r.Rule = "access.yaml:7: roles.writer" })
+	if a := w.api("GET", "/"+r.ID, w.accessToken("alice"), ""); !strings.Contains(a.body, `"rule":"roles.writer"`) || strings.Contains(a.body, "access.yaml") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if p := w.browser().as("alice", "/console/approvals/"+r.ID); !strings.Contains(p.body, "roles.writer") || strings.Contains(p.body, "access.yaml") {
+		t.Errorf("%d %s", p.status, p.text())
+	}
+}
+
 // TestCookieAtTheAPICountsForNothing (CSRF): it takes tokens alone, and tells no other origin.
 func TestCookieAtTheAPICountsForNothing(t *testing.T) {
 	w := newWorld(t)

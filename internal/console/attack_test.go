@@ -279,6 +279,17 @@ func (b *browser) step(method, path string, form url.Values) page {
 	return page{status: resp.StatusCode, header: resp.Header, at: r.URL}
 }
 
+// TestCallbackThatComesTooLateIsRefused: a login cookie that somebody finds is good for no
+// other code later.
+func TestCallbackThatComesTooLateIsRefused(t *testing.T) {
+	w := newWorld(t)
+	b := w.browser()
+	begin := b.step(http.MethodGet, "/console/approvals/", nil)
+	w.clock.advance(15 * time.Minute)
+	to := must(url.Parse(begin.header.Get("Location")))(t)
+	b.logIn(b.get(to.RequestURI()), "bob").wantSays(t, http.StatusBadRequest, "it came too late")
+}
+
 // TestCallbackIsNotTakenTwice: a code and its login count once.
 func TestCallbackIsNotTakenTwice(t *testing.T) {
 	w := newWorld(t)

@@ -19,11 +19,18 @@ const (
 	stranger  standing = iota // may not know of it
 	requester                 // it is their call: they see what became of it
 	stale                     // has the role, and must log in again before they decide
+	outdated                  // has the role, by another policy than the one that the approval is bound to
 	decider
 )
 
 // errUndecided means that the policy gave no answer: nobody is shown anything then.
 var errUndecided = errors.New("the policy gave no answer")
+
+// errOutdated means that the policy is another one by now. It may let others approve than
+// the one that asked did, which may come back, and the approval with it.
+var errOutdated = errors.New(newPolicy)
+
+const newPolicy = "the policy has changed since this call was asked for, and an approval would not count: have the call sent again"
 
 // stepUpError asks for another login (RFC 9470 §3).
 type stepUpError struct{ needs policies.Needs }
@@ -83,12 +90,15 @@ func (d desk) judge(ctx context.Context, who approver, r approval.Request) (seen
 	case slices.Contains(noAnswer, decision.Reason):
 		return seen{}, fmt.Errorf("%w: %s: %w", errUndecided, decision.Reason, decision.Err)
 	}
+	if s.standing != stranger && r.State == approval.Pending && decision.PolicyDigest != r.PolicyDigest {
+		s.standing = outdated
+	}
 	return s, nil
 }
 
 // noAnswer are the reasons that say nothing of the person.
 var noAnswer = []policies.Reason{policies.ReasonCanceled, policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined,
-	policies.ReasonMalformed, policies.ReasonPanic}
+	policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonOPAUnreachable, policies.ReasonOPAStatus, policies.ReasonOPARedirect}
 
 // list returns those that the person may see: the ones that wait, and recent ones of every
 // other state, newest first.
@@ -143,6 +153,8 @@ func (d desk) decide(ctx context.Context, who approver, v verdict) (seen, error)
 		return s, d.refused(ctx, who, v, s, approval.ErrOwn)
 	case s.standing == stale:
 		return s, d.refused(ctx, who, v, s, &stepUpError{s.needs})
+	case s.standing == outdated:
+		return s, d.refused(ctx, who, v, s, errOutdated)
 	case s.standing != decider:
 		return seen{}, approval.ErrNotFound
 	}
@@ -164,6 +176,8 @@ func (d desk) refused(ctx context.Context, who approver, v verdict, s seen, err 
 		reason = "own_call"
 	case errors.As(err, &stepUp):
 		reason = string(policies.ReasonStepUp)
+	case errors.Is(err, errOutdated):
+		reason = "policy_changed"
 	case errors.Is(err, errUndecided):
 		reason = "undecided"
 	}

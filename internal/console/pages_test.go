@@ -1,8 +1,10 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/wicketgate/wicketgate/internal/approval"
+	"github.com/wicketgate/wicketgate/internal/console"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -164,6 +167,27 @@ func TestOldLoginDecidesAfterStepUp(t *testing.T) {
 	b.decide(p, r.ID, "approve").wantSays(t, 200, "This call was approved")
 }
 
+// TestDecisionByAnotherPolicyThanAskedIsRefused: whom a policy lets approve for a while must
+// not decide for the one before, which may come back and find the approval there.
+func TestDecisionByAnotherPolicyThanAskedIsRefused(t *testing.T) {
+	w := newWorld(t)
+	r := w.waiting()
+	b := w.browser()
+	p := b.as("bob", "/console/approvals/"+r.ID)
+	w.pdp.ask(t, ", max_age: 3m")
+	b.post("/console/approvals/"+r.ID, url.Values{"ticket": {p.field(t, "ticket")}, "decision": {"approve"}}).wantSays(t, http.StatusConflict, "The policy has changed", "have the call sent again")
+	w.wantState(r.ID, approval.Pending)
+	if got := w.audit.denials(); !slices.Equal(got, []string{"bob policy_changed"}) {
+		t.Errorf("audit %q", got)
+	}
+	if p = b.get("/console/approvals/" + r.ID); strings.Contains(p.body, `name="decision"`) {
+		t.Error("there is a form to decide")
+	}
+	p.wantSays(t, 200, "The policy has changed")
+	w.pdp.ask(t, "")
+	b.decide(b.get("/console/approvals/"+r.ID), r.ID, "approve").wantSays(t, 200, "This call was approved")
+}
+
 // TestStepUpThatCannotBeHadIsSaid: no login here is of the kind that is asked for.
 func TestStepUpThatCannotBeHadIsSaid(t *testing.T) {
 	w := newWorld(t)
@@ -188,7 +212,8 @@ func TestSecondDecisionChangesNothing(t *testing.T) {
 
 // TestPolicyThatGivesNoAnswerShowsNothing: fail closed, and say so.
 func TestPolicyThatGivesNoAnswerShowsNothing(t *testing.T) {
-	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled} {
+	for _, reason := range []policies.Reason{policies.ReasonTimeout, policies.ReasonEvaluationError, policies.ReasonUndefined, policies.ReasonMalformed, policies.ReasonPanic, policies.ReasonCanceled,
+		policies.ReasonOPAUnreachable, policies.ReasonOPAStatus, policies.ReasonOPARedirect} {
 		w := newWorld(t)
 		r := w.waiting()
 		b := w.browser()
@@ -235,6 +260,39 @@ func TestArgumentsCannotChangeWhatThePageShows(t *testing.T) {
 	p.wantSays(t, 200, `safe\u{202e}exe.txt\u{200b}`, "&lt;/pre&gt;&lt;script&gt;")
 	if n := strings.Count(p.text(), "202e"); n != 2 {
 		t.Errorf("an escape of JSON is not seen: %s", p.text())
+	}
+}
+
+// TestCallsThatDifferWhereTheyAreMaskedLookDifferent: or who has denied one could be shown
+// another as if it were the same, and the other way round.
+func TestCallsThatDifferWhereTheyAreMaskedLookDifferent(t *testing.T) {
+	w := newWorld(t)
+	one, other := w.waiting(), w.waiting(func(r *approval.Request) { r.ArgumentsDigest = "another" })
+	b := w.browser()
+	b.as("bob", "/console/approvals/"+one.ID).wantSays(t, 200, "Their digest digest", "may stand for what is masked")
+	b.get("/console/approvals/"+other.ID).wantSays(t, 200, "Their digest another")
+}
+
+// TestArgumentsThatHideTextInBlankCharactersShowIt: fillers and variation selectors count as
+// printable, and two calls that differ in them alone would look alike.
+func TestArgumentsThatHideTextInBlankCharactersShowIt(t *testing.T) {
+	for _, r := range []rune{0x34F, 0x115F, 0x1160, 0x17B4, 0x180B, 0x2800, 0x3164, 0xFE00, 0xFE0F, 0xFFA0, 0x16FE4, 0x1D159, 0xE0041, 0xE0100, 0xE01EF} {
+		if got, want := console.Visible("a"+string(r)+"b"), fmt.Sprintf(`a\u{%x}b`, r); got != want {
+			t.Errorf("U+%04X is shown as %q, want %q", r, got, want)
+		}
+	}
+	if s := "Zażółć gęślą jaźń, Việt Nam, नमस्ते, 한글, العربية, 👍"; console.Visible(s) != s {
+		t.Errorf("%q is shown as %q", s, console.Visible(s))
+	}
+}
+
+// TestArgumentsSpelledInEscapesAreRead: JSON lets a caller write any letter as an escape,
+// which the server reads as the letter, and the approver would not.
+func TestArgumentsSpelledInEscapesAreRead(t *testing.T) {
+	got := console.Pretty(jsontext.Value(`{"\u0063md":"\u0072\u006d -rf \/","n":"\u202e\u000a\u001b","number":1.50e3,"big":9007199254740991}`))
+	want := "{\n  \"cmd\": \"rm -rf /\",\n  \"n\": \"\\u{202e}\\n\\u001b\",\n  \"number\": 1.50e3,\n  \"big\": 9007199254740991\n}"
+	if got != want {
+		t.Errorf("shown as %s, want %s", got, want)
 	}
 }
 

@@ -22,7 +22,7 @@ type view struct {
 	ID, Subject          string
 	Through              []string // the client, and who acts between, outermost last
 	Server, Tool, Risk   string
-	Arguments            string
+	Arguments, Digest    string // masked, and of what they really are
 	Rule, Who            string
 	State                approval.State
 	Asked, Until, Left   string
@@ -30,13 +30,14 @@ type view struct {
 	Comment              string
 	Ticket               string
 	MayDecide, Own       bool
+	Outdated             string // why a decision would not count
 	StepUp               string // what login is needed; empty: none
 	StepUpPath           string
 }
 
 func (c *Console) view(s seen) view {
 	v := view{Title: title(s), ID: s.ID, Path: PathApprovals + s.ID, Subject: Visible(s.Subject.String()), Server: Visible(s.Server), Tool: Visible(s.Tool), Risk: Visible(s.Risk),
-		Through: through(s.Request), Arguments: Pretty(s.Arguments), Rule: Visible(ruleName(s.Rule)), Who: Visible(whoMay(s.By)), State: s.State,
+		Through: through(s.Request), Arguments: Pretty(s.Arguments), Digest: Visible(s.ArgumentsDigest), Rule: Visible(ruleName(s.Rule)), Who: Visible(whoMay(s.By)), State: s.State,
 		Asked: clock(s.Created), Until: clock(s.Expires), DecidedBy: Visible(s.DecidedBy.String()), Comment: Visible(s.Comment),
 		MayDecide: s.mayDecide(), Own: s.standing == requester}
 	if !s.DecidedAt.IsZero() {
@@ -44,6 +45,9 @@ func (c *Console) view(s seen) view {
 	}
 	if s.State == approval.Pending || s.State == approval.Approved {
 		v.Left = left(s.Expires.Sub(c.cfg.Now()))
+	}
+	if s.standing == outdated {
+		v.Outdated = capital(newPolicy) + "."
 	}
 	if s.standing == stale && s.State == approval.Pending {
 		v.StepUp, v.StepUpPath = stepUpText(s), v.Path+"/stepup"
@@ -121,17 +125,24 @@ func left(d time.Duration) string {
 }
 
 // Pretty is arguments for people. It is one of the last things that they see before they
-// say yes, so it shows what is invisible, or turns around what is beside it, as an escape.
+// say yes, so it shows what is invisible, or turns around what is beside it, as an escape,
+// and what can be read as itself, even where the caller has spelled it as an escape.
 func Pretty(arguments jsontext.Value) string {
 	if len(arguments) == 0 {
 		return ""
 	}
 	v := arguments.Clone()
-	if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
+	if err := v.Format(jsontext.WithIndent("  ")); err != nil {
 		return Visible(string(arguments))
 	}
 	return Visible(string(v))
 }
+
+// blank are characters that count as printable and leave nothing to be seen, or a gap like
+// a space: fillers, variation selectors, an empty Braille cell, a note without a head. Any
+// text can be hidden in them.
+var blank = []*unicode.RangeTable{unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector,
+	{R16: []unicode.Range16{{0x2800, 0x2800, 1}}, R32: []unicode.Range32{{0x16FE4, 0x16FE4, 1}, {0x1D159, 0x1D159, 1}}}}
 
 // Visible escapes what is not seen: bidirectional controls, zero-width characters and the
 // like, and bad UTF-8.
@@ -141,7 +152,7 @@ func Visible(s string) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
 			b.WriteString("\\x" + fmt.Sprintf("%02x", s[i]))
-		case r == '\n' || unicode.IsPrint(r):
+		case r == '\n' || unicode.IsPrint(r) && !unicode.In(r, blank...):
 			b.WriteRune(r)
 		default:
 			fmt.Fprintf(&b, `\u{%x}`, r)

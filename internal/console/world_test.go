@@ -137,7 +137,7 @@ func (s *sessions) End(_ context.Context, name string, _ time.Time) error {
 func (w *world) waiting(changes ...func(*approval.Request)) approval.Request {
 	w.t.Helper()
 	r := approval.Request{Binding: approval.Binding{Subject: subject(w.t, "alice"), Client: identity.MustClientID("agent"), Actors: []string{"agent", "notebook"}, Server: "mail", Tool: "send_message",
-		ArgumentsDigest: "digest", DefinitionDigest: "digest", PolicyDigest: "digest", Rule: w.pdp.rule(w.t)},
+		ArgumentsDigest: "digest", DefinitionDigest: "digest", PolicyDigest: w.pdp.real.Digest(), Rule: w.pdp.rule(w.t)},
 		Arguments: jsontext.Value(`{"to":"eve@example.com","body":"[redacted]"}`), Risk: "high", By: [][]string{{"approver"}}, Expires: w.clock.Now().Add(15 * time.Minute)}
 	for _, change := range changes {
 		change(&r)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
@@ -85,6 +87,9 @@ func (s *Store) insertApproval(ctx context.Context, r approval.Request, most int
 
 // Approval implements approval.Store.
 func (s *Store) Approval(ctx context.Context, id string, now time.Time) (approval.Request, error) {
+	if !utf8.ValidString(id) || strings.ContainsRune(id, 0) { // which PostgreSQL takes for no text, and answers with an error
+		return approval.Request{}, fmt.Errorf("read approval: %w", approval.ErrNotFound)
+	}
 	r, err := s.approval(ctx, `SELECT `+approvalColumns+` FROM approvals WHERE id = $1`, now, id)
 	if errors.Is(err, authz.ErrNotFound) {
 		err = approval.ErrNotFound

@@ -280,6 +280,18 @@ func refused(of map[string]Entry, name string, iat time.Time) error {
 	return nil
 }
 
+// Person says whether what somebody has done still counts. It returns ErrFrozen or
+// token.ErrRevoked where it was done by a subject that was revoked since, and
+// token.ErrStale.
+func (v *View) Person(who identity.Subject, did time.Time) error {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if err := v.fresh(); err != nil {
+		return err
+	}
+	return refused(v.subject, who.String(), did)
+}
+
 // MayIssue says whether a token that is issued to the client now, on behalf of the
 // subject (zero: not known yet), would be good. It returns ErrFrozen, token.ErrStale,
 // or token.ErrRevoked for the moment after a revocation in which it would be taken for

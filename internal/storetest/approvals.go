@@ -97,6 +97,10 @@ func approvalRoundTrip(t *testing.T, s Stores) {
 	wantApproval(t, s, bare, at)
 	_, err := s.Approval(t.Context(), "two", at)
 	wantIs(t, "Approval of nothing", err, approval.ErrNotFound)
+	for _, id := range []string{"", "one\x00", "\xff", "%"} { // as somebody writes it into a URL
+		_, err = s.Approval(t.Context(), id, at)
+		wantIs(t, fmt.Sprintf("Approval of %q", id), err, approval.ErrNotFound)
+	}
 }
 
 // openTwice opens the same call again in each state, and calls that differ in one thing.
