@@ -176,7 +176,7 @@ func TestListAfterAList(t *testing.T) {
 		` [ ` + ann + "\n, " + bob + `] `: asText(`[` + ann + `]`),
 	} {
 		w.up.onResult("tools/call", `{"content":[{"type":"text","text":`+asText(text)+`}]}`)
-		if r := s.call(listMessages); !strings.Contains(r.body, want) || strings.Contains(r.body, theirs) || strings.Contains(r.body, "bob") {
+		if r := s.call(listMessages); !strings.Contains(r.body, want) || strings.Contains(r.body, theirs) || showsBob(r.body) {
 			t.Errorf("%s: %s", text, r)
 		}
 	}
@@ -242,6 +242,11 @@ func TestServerTellsOfRecordsBeforeItAnswers(t *testing.T) {
 	}
 }
 
+// showsBob reports whether a record of bob's is in it: an event id may have the letters.
+func showsBob(body string) bool {
+	return strings.Contains(body, `bob"`) || strings.Contains(body, `bob\"`)
+}
+
 // TestBrokenStreamShowsNoRecordsWhenItIsResumed: the answer that comes late passes the same
 // filter, and so does what is said before it.
 func TestBrokenStreamShowsNoRecordsWhenItIsResumed(t *testing.T) {
@@ -260,11 +265,11 @@ func TestBrokenStreamShowsNoRecordsWhenItIsResumed(t *testing.T) {
 		say(event("theirs-7", `{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":`+records(ann, bob)+`}}`))
 	})
 	r := read(t, s.resume(t.Context(), last))
-	if strings.Contains(r.body, theirs) || strings.Contains(r.body, "bob") || !strings.Contains(r.body, `"structuredContent":`+records(ann)) {
+	if strings.Contains(r.body, theirs) || showsBob(r.body) || !strings.Contains(r.body, `"structuredContent":`+records(ann)) {
 		t.Errorf("%s", r)
 	}
 	again := lastID(t, r) // of the answer, which the server may replay
-	if r := read(t, s.resume(t.Context(), again)); strings.Contains(r.body, "bob") || strings.Contains(r.body, theirs) {
+	if r := read(t, s.resume(t.Context(), again)); showsBob(r.body) || strings.Contains(r.body, theirs) {
 		t.Errorf("replayed: %s", r)
 	}
 }
@@ -287,11 +292,11 @@ func TestStreamOfAnOlderPolicyIsNotResumedAroundTheFilter(t *testing.T) {
 	s.call(listMessages)
 	last := s.broken("tools/call", `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"list_messages"}}`)
 	w.up.goesOn(`{"jsonrpc":"2.0","id":7,"result":{"content":[],"structuredContent":` + records(bob) + `}}`)
-	if r := read(t, s.resume(t.Context(), last)); !strings.Contains(r.body, "bob") {
+	if r := read(t, s.resume(t.Context(), last)); !showsBob(r.body) {
 		t.Errorf("by the same policy: %s", r)
 	}
 	strict = true
-	if r := read(t, s.resume(t.Context(), last)); strings.Contains(r.body, "bob") || w.last().Reason != "filter_impossible" {
+	if r := read(t, s.resume(t.Context(), last)); showsBob(r.body) || w.last().Reason != "filter_impossible" {
 		t.Errorf("by another: %s, %+v", r, w.last())
 	}
 }
@@ -386,7 +391,7 @@ func TestHugeResultIsFilteredInLinearTime(t *testing.T) {
 	}
 	w.up.onResult("tools/call", `{"content":[],"structuredContent":`+records(many...)+`}`)
 	r := w.session(tokenSpec{subject: "alice"}).call(listMessages)
-	if strings.Contains(r.body, "bob") || strings.Count(r.body, `"owner":"ann"`) != 25_000 || w.last().Dropped != 25_000 {
+	if showsBob(r.body) || strings.Count(r.body, `"owner":"ann"`) != 25_000 || w.last().Dropped != 25_000 {
 		t.Errorf("%d bytes, dropped %d", len(r.body), w.last().Dropped)
 	}
 }

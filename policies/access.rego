@@ -70,7 +70,7 @@ lacking(conditions, rule) if {
 
 # Some role grants it: whether a denial takes it away, a grant holds wholly, or what the
 # closest one lacks.
-granted := {"allow": false, "reason": "denied_by_rego", "rule": concat("", ["wicketgate.deny: ", min(custom)])} if {
+granted := {"allow": false, "reason": "denied_by_rego", "rule": concat("", ["wicketgate.deny: ", substring(min(custom), 0, 1000)])} if {
 	count(custom) > 0
 } else := {"allow": false, "reason": "denied", "rule": min(denials)} if {
 	count(denials) > 0

@@ -208,6 +208,9 @@ func (a answer) check() error {
 	default:
 		ok = slices.Contains(definite, a.reason) && !needsLogin && !needsApproval
 	}
+	if len(a.rule) > maxRule || len(a.needs.Rule) > maxRule || len(a.risk) > maxName {
+		return errors.New("more words than the audit log takes") // and a denial that it does not take is not in it
+	}
 	if !ok || a.allow != (a.reason == ReasonAllowed) || !a.allow && len(a.terms) > 0 {
 		return fmt.Errorf("allow %v with reason %q and what does not belong to it", a.allow, a.reason)
 	}

@@ -100,7 +100,8 @@ func (p conditionParser) numbers(f map[string]*yaml.Node, a *atom, add adder) {
 // finite reports whether s is a JSON number that a computer has.
 func finite(s string) bool {
 	f, err := strconv.ParseFloat(s, 64)
-	return err == nil && jsonNumber.MatchString(s) && !math.IsInf(f, 0)
+	mantissa, _, _ := strings.Cut(strings.ToLower(s), "e")
+	return err == nil && jsonNumber.MatchString(s) && !math.IsInf(f, 0) && (f != 0 || !strings.ContainsAny(mantissa, "123456789"))
 }
 
 func (p conditionParser) texts(f map[string]*yaml.Node, a *atom, add adder) {

@@ -147,7 +147,7 @@ func exact(n string) bool {
 		}
 		return r
 	}, mantissa), "0")
-	return err == nil && !math.IsInf(f, 0) && len(digits) <= 17
+	return err == nil && !math.IsInf(f, 0) && len(digits) <= 17 && (f != 0 || digits == "")
 }
 
 // eachMember calls f with the members of an object, or of nil.

@@ -2,11 +2,11 @@ package policies
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"golang.org/x/net/idna"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
@@ -50,18 +50,12 @@ func (m *marks) of(uri string) []string {
 		return append([]string{every}, m.all...)
 	}
 	out := []string{every}
-	folded := fold(uri)
-	bare := folded
-	if i := strings.IndexAny(folded, "?#"); i >= 0 {
-		bare = folded[:i]
-	}
-	for _, s := range []string{folded, bare, parameters.ReplaceAllString(bare, "")} {
-		s = strings.TrimSuffix(s, "/")
-		out = append(out, m.named[s]...)
-		s += "/" // a folder shows what is in it
-		for i := range len(s) {
-			if s[i] == '/' {
-				out = append(out, m.named[s[:i+1]+every]...)
+	for _, folded := range spellings(fold(uri)) {
+		out = append(out, m.named[strings.TrimSuffix(folded, "/")]...)
+		below := strings.TrimSuffix(folded, "/") + "/" // a folder shows what is in it
+		for i := range len(below) {
+			if below[i] == '/' {
+				out = append(out, m.named[below[:i+1]+every]...)
 			}
 		}
 	}
@@ -69,24 +63,87 @@ func (m *marks) of(uri string) []string {
 	return slices.Compact(out)
 }
 
-// parameters are those of a segment (RFC 3986 §3.3), which some servers take for no part of
-// its name.
-var parameters = regexp.MustCompile(`;[^/]*`)
-
-// sameAuthority are spellings of no authority, and of a port that need not be said.
-var sameAuthority = strings.NewReplacer("file:/localhost/", "file:/", ":443/", "/", ":80/", "/")
+// spellings are the folded URI as it is, and without what is no part of the name for many a
+// server: the query and the fragment, the parameters of each segment (RFC 3986 §3.3), and
+// what Windows drops of them or takes for a stream of the file.
+func spellings(folded string) []string {
+	bare := folded
+	if i := strings.IndexAny(folded, "?#"); i >= 0 {
+		bare = folded[:i]
+	}
+	scheme, rest, _ := strings.Cut(bare, ":")
+	segments := strings.Split(rest, "/")
+	for i, s := range segments {
+		if end := strings.IndexAny(s, ";:"); end >= 0 && (s[end] == ';' || scheme == "file") {
+			s = s[:end]
+		}
+		segments[i] = strings.TrimRight(s, " .")
+	}
+	return []string{folded, bare, oneSlash(scheme + ":" + strings.Join(segments, "/"))}
+}
 
 // fold makes one of the spellings that a server may take for the same: case, percent-
-// encoding, repeated slashes, forms of Unicode, what the authority need not say.
+// encoding, repeated slashes, forms of Unicode, letters that are not seen, what the
+// authority need not say.
 func fold(uri string) string {
+	if scheme, rest, ok := strings.Cut(uri, ":"); ok {
+		uri = scheme + ":" + foldAuthority(strings.ToLower(scheme), rest)
+	}
 	if decoded, err := url.PathUnescape(uri); err == nil {
 		uri = decoded
 	}
-	uri = cases.Fold().String(norm.NFKC.String(uri))
+	uri = strings.Map(func(r rune) rune {
+		if unseen(r) && r != ' ' {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(uri))
+	return oneSlash(norm.NFKC.String(cases.Fold().String(uri)))
+}
+
+func oneSlash(uri string) string {
 	for strings.Contains(uri, "//") {
 		uri = strings.ReplaceAll(uri, "//", "/")
 	}
-	return sameAuthority.Replace(uri)
+	return uri
+}
+
+// ports need not be said.
+var ports = map[string]string{"http": "80", "ws": "80", "https": "443", "wss": "443"}
+
+// foldAuthority takes user information and the scheme's own port out of the authority, and of a file's all: a server has its own files alone. A scheme of the web
+// has an authority after any number of slashes (WHATWG URL).
+func foldAuthority(scheme, rest string) string {
+	after, ok := strings.CutPrefix(rest, "//")
+	switch {
+	case ports[scheme] != "":
+		rest = strings.TrimLeft(rest, "/")
+	case !ok:
+		return rest
+	default:
+		rest = after
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	if scheme == "file" {
+		return rest[end:]
+	}
+	name, port := rest[strings.LastIndexByte(rest[:end], '@')+1:end], ""
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, ']') { // of an IPv6 address
+		name, port = name[:i], name[i:]
+	}
+	if number := strings.TrimLeft(port, ":0"); number == "" || number == ports[scheme] {
+		port = ""
+	}
+	if decoded, err := url.PathUnescape(name); err == nil {
+		name = decoded
+	}
+	if ascii, err := idna.Lookup.ToASCII(name); err == nil {
+		name = ascii
+	}
+	return "//" + name + port + rest[end:]
 }
 
 // term is a list. A template may mean all that begins with its literal part.

@@ -150,6 +150,8 @@ func readRemote(body []byte) (result jsontext.Value, digest string, err error) {
 			result = value.Clone()
 		case "provenance":
 			digest = digestOf(value)
+		case "errors", "code": // of an OPA that failed (its API, "Errors"), whatever the status
+			return nil, "", fmt.Errorf("it has %s", key)
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {

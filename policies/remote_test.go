@@ -156,7 +156,13 @@ func TestForgedAnswerDenies(t *testing.T) {
 	const good = `{"allow": true, "reason": "allowed", "rule": "x"}`
 	for body, want := range map[string]policies.Reason{
 		`{"result": ` + good + `}`: policies.ReasonAllowed,
-		`{"result": ` + good + `, "decision_id": "1", "warning": {"code": "x"}}`: policies.ReasonAllowed,
+		`{"result": ` + good + `, "decision_id": "1", "warning": {"code": "x"}}`:                                                                              policies.ReasonAllowed,
+		`{"result": ` + good + `, "errors": [{"code": "x"}]}`:                                                                                                 policies.ReasonMalformed,
+		`{"code": "internal_error", "result": ` + good + `}`:                                                                                                  policies.ReasonMalformed,
+		`{"result": {"allow": false, "reason": "not_granted", "rule": "` + strings.Repeat("x", 5000) + `"}}`:                                                  policies.ReasonMalformed,
+		`{"result": {"allow": true, "reason": "allowed", "rule": "x", "risk": "` + strings.Repeat("x", 5000) + `"}}`:                                          policies.ReasonMalformed,
+		`{"result": {"allow": true, "reason": "allowed", "rule": "x", "terms": [{"limits": [{"id": "x", "by": "subject", "calls": 1, "per_s": 99999999}]}]}}`: policies.ReasonMalformed,
+		`{"result": {"allow": false, "reason": "approval_required", "rule": "x", "needs": {"rule": "x", "by": [["a"]], "within_s": 604801}}}`:                 policies.ReasonMalformed,
 		``:                          policies.ReasonMalformed,
 		`{}`:                        policies.ReasonUndefined,
 		`{"result": null}`:          policies.ReasonMalformed,

@@ -110,7 +110,7 @@ func (p *parser) scalar(n *yaml.Node, what string) (any, bool) {
 		return n.Value, true
 	case tag == "!!bool" && (n.Value == "true" || n.Value == "false"):
 		return n.Value == "true", true
-	case (tag == "!!int" || tag == "!!float") && jsonNumber.MatchString(n.Value):
+	case (tag == "!!int" || tag == "!!float") && finite(n.Value):
 		return number(n.Value), true
 	}
 	p.errorf(n, "value %s is neither text, true, false nor a number as in JSON: put it in quotes if it is text", strings.Trim(shown(n), `"`))

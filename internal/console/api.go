@@ -220,7 +220,7 @@ func wire(err error) (int, *oauth.Error) {
 	case errors.Is(err, approval.ErrDecided):
 		return http.StatusConflict, &oauth.Error{Code: oauth.InvalidRequest, Description: "it was decided already, or has expired"}
 	case errors.Is(err, errOutdated):
-		return http.StatusConflict, &oauth.Error{Code: oauth.InvalidRequest, Description: errOutdated.Error()}
+		return http.StatusConflict, &oauth.Error{Code: oauth.InvalidRequest, Description: newPolicy}
 	case errors.Is(err, approval.ErrInvalid):
 		return http.StatusBadRequest, &oauth.Error{Code: oauth.InvalidRequest, Description: "a comment is at most 1000 bytes of printable text"}
 	case errors.As(err, &stepUp):

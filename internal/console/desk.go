@@ -28,7 +28,9 @@ var errUndecided = errors.New("the policy gave no answer")
 
 // errOutdated means that the policy is another one by now. It may let others approve than
 // the one that asked did, which may come back, and the approval with it.
-var errOutdated = errors.New("the policy has changed since this call was asked for, and an approval would not count: have the call sent again")
+var errOutdated = errors.New(newPolicy)
+
+const newPolicy = "the policy has changed since this call was asked for, and an approval would not count: have the call sent again"
 
 // stepUpError asks for another login (RFC 9470 §3).
 type stepUpError struct{ needs policies.Needs }

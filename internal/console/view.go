@@ -47,7 +47,7 @@ func (c *Console) view(s seen) view {
 		v.Left = left(s.Expires.Sub(c.cfg.Now()))
 	}
 	if s.standing == outdated {
-		v.Outdated = capital(errOutdated.Error()) + "."
+		v.Outdated = capital(newPolicy) + "."
 	}
 	if s.standing == stale && s.State == approval.Pending {
 		v.StepUp, v.StepUpPath = stepUpText(s), v.Path+"/stepup"
