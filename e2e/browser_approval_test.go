@@ -111,7 +111,7 @@ func TestApprovalInARealBrowser(t *testing.T) {
 	}
 	bob.open(page, onLogin)
 	bob.logIn("bob", onDecide)
-	bob.says("Approve this call?", "On behalf of alice", "send_message on server mail", "high", `"to": "[email]"`, "as agreed", "approver", "left", "Signed in as bob")
+	bob.says("Approve this call?", "On behalf of alice", "send_message on server mail", "high", `"to": "eve@example.com"`, "as agreed", "approver", "left", "Signed in as bob")
 	bob.inspect("approval")
 	bob.do(chromedp.SendKeys(chromedp.CSS("#comment"), "agreed by phone"))
 	bob.click(onDecide, isApproved)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,13 +145,13 @@ func (p *passage) request(w wanted) (approval.Request, *rpcError) {
 		Expires: p.g.cfg.Now().Add(min(needs.Within, approval.MaxWithin))}, nil
 }
 
-// redactorOf is the server's, with the classes that the rules of the decision add.
+// redactorOf is the server's for approvers, with the classes that the rules of the decision add.
 func (p *passage) redactorOf(d policies.Decision) (*redact.Redactor, error) {
 	var classes []string
 	for _, t := range d.Terms {
 		classes = append(classes, t.Redact...)
 	}
-	return p.up.Redactor.With(classes...)
+	return cmp.Or(p.up.Shown, p.up.Redactor).With(classes...)
 }
 
 // useApproval uses the approval up, and admits and decides anew. An approval is kept for

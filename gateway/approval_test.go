@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 )
 
@@ -59,6 +61,20 @@ func TestApproverSeesTheCallRedacted(t *testing.T) {
 	}
 	if string(r.Arguments) != `{"to":"[email]"}` {
 		t.Errorf("arguments %s", r.Arguments)
+	}
+}
+
+// A message to a mask cannot be judged: an operator may show approvers what callers do not
+// get. What the rule redacts stays masked, and so do secrets.
+func TestApproverSeesWhatIsShownToApprovers(t *testing.T) {
+	shown := must(must(redact.New(redact.Config{Secrets: redact.Mask, Email: redact.Mask, Phone: redact.Mask}))(t).Without("email", "phone"))(t)
+	o := newOffice(t, func(c *gateway.Config) { c.Upstreams[0].Shown = shown })
+	o.waitsFor(o.session(tokenSpec{subject: "bob"}).call(`{"name":"send_message","arguments":{"to":"+1 212 555 0123 ghp_16C7e42F292c6912E7710c838347Ae178B4a eve@example.com"}}`))
+	if got := string(o.all()[0].Arguments); got != `{"to":"+1 212 555 0123 [secret:github-pat] [email]"}` { // the rule says email
+		t.Errorf("arguments %s", got)
+	}
+	if _, err := shown.Without("secrets"); err == nil {
+		t.Error("secrets can be shown")
 	}
 }
 

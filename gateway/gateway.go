@@ -108,6 +108,10 @@ type Upstream struct {
 
 	// Redactor looks at what the server answers to a call; nil: nothing is redacted.
 	Redactor *redact.Redactor
+
+	// Shown looks at the arguments that an approver sees, who cannot judge what is masked;
+	// nil: the Redactor does. What a rule redacts is masked in both.
+	Shown *redact.Redactor
 }
 
 // Config is all that a Gateway needs; every field is required unless it says otherwise.

@@ -58,6 +58,11 @@ func (c configCheck) servers(origin *url.URL) {
 // ofEvery completes a server with what does not depend on where it is.
 func (c configCheck) ofEvery(at string, s ServerConfig, u gateway.Upstream) gateway.Upstream {
 	u.SenderConstrained, u.OpenTools, u.Redactor = s.SenderConstrained, s.OpenTools, c.redactor(at, s.Redact)
+	if shown, err := u.Redactor.Without(s.ApproversSee...); err != nil {
+		c.refuse(at+".approvers_see", "%s.approvers_see: %v", at, err)
+	} else if len(s.ApproversSee) > 0 {
+		u.Shown = shown
+	}
 	u.Timeout, u.Budget = time.Duration(s.Timeout), c.budget(at, s.Budget)
 	return u
 }

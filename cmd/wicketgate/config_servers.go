@@ -54,6 +54,12 @@ type ServerConfig struct {
 	// What is taken out of its answers: off, mask or deny for each class.
 	Redact RedactConfig `yaml:"redact"`
 
+	// Classes that redact masks and approvers see all the same in the arguments of a call
+	// that waits: email, phone, card, iban. Who approves a message has to know to whom it
+	// goes. The store and the webhooks have them, too. What a rule of access.yaml redacts
+	// stays masked, and so do secrets.
+	ApproversSee []string `yaml:"approvers_see"`
+
 	// Tools of whose arguments those pass, too, that their definition does not name. A tool
 	// that is not named here takes no parameter that it does not name, at any level.
 	OpenTools []string `yaml:"open_tools"`

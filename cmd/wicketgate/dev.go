@@ -137,7 +137,11 @@ func prepareDev(cfg devConfig, issuer, mail string) (*devSetup, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.house.Upstreams[i].Redactor, d.house.Upstreams[i].Budget = r, defaultBudget
+		shown, err := r.Without("email", "phone") // or nobody knows to whom a message goes
+		if err != nil {
+			return nil, err
+		}
+		d.house.Upstreams[i].Redactor, d.house.Upstreams[i].Shown, d.house.Upstreams[i].Budget = r, shown, defaultBudget
 	}
 	if err := createFile(d.house.Access, devAccess, 0o644); err != nil {
 		return nil, fmt.Errorf("write %s: %w", d.house.Access, err)

@@ -81,6 +81,18 @@ func TestDemoMailboxLeaksNothing(t *testing.T) {
 	}
 }
 
+// TestSecretsAreNotShownToApprovers, whatever is written.
+func TestSecretsAreNotShownToApprovers(t *testing.T) {
+	w := newWorld(t, nil)
+	for name, code := range map[string]int{"email": 0, "secrets": 2, "names": 2} {
+		path := w.write("wicketgate.yaml", strings.Replace(readText(t, w.config(withTLS)), `/mcp"}`, `/mcp", approvers_see: [`+name+`]}`, 1))
+		var out strings.Builder
+		if got := run(t.Context(), []string{"serve", "--config", path, "--check-config"}, &out, &out); got != code || (code != 0) != strings.Contains(out.String(), "servers[0].approvers_see: class") {
+			t.Errorf("%s: exit code %d: %s", name, got, out.String())
+		}
+	}
+}
+
 func TestRedactionIsReadWithItsDefaults(t *testing.T) {
 	for in, want := range map[string]RedactConfig{
 		"":                            {"mask", "off", "off", "mask", "mask"},

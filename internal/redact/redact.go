@@ -103,6 +103,9 @@ func New(cfg Config) (*Redactor, error) {
 	return r, err
 }
 
+// classNames are the classes in the words of configuration and policy, in their order.
+var classNames = []string{"secrets", "iban", "card", "email", "phone"}
+
 // With is r that masks these classes too, where it leaves them alone: secrets, email,
 // phone, card, iban.
 func (r *Redactor) With(names ...string) (*Redactor, error) {
@@ -114,7 +117,7 @@ func (r *Redactor) With(names ...string) (*Redactor, error) {
 		*more = *r
 	}
 	for _, name := range names {
-		c := slices.Index([]string{"secrets", "iban", "card", "email", "phone"}, name)
+		c := slices.Index(classNames, name)
 		if c < 0 {
 			return nil, fmt.Errorf("class %q: want secrets, email, phone, card or iban", name)
 		}
@@ -125,6 +128,22 @@ func (r *Redactor) With(names ...string) (*Redactor, error) {
 		more.rules, err = builtin()
 	}
 	return more, err
+}
+
+// Without is r that lets these classes pass: email, phone, card, iban. Secrets it keeps.
+func (r *Redactor) Without(names ...string) (*Redactor, error) {
+	less := &Redactor{}
+	if r != nil {
+		*less = *r
+	}
+	for _, name := range names {
+		c := slices.Index(classNames, name)
+		if c < 0 || class(c) == secret {
+			return nil, fmt.Errorf("class %q: want email, phone, card or iban", name)
+		}
+		less.actions[c] = Off
+	}
+	return less, nil
 }
 
 // Found counts what was masked, by class.
