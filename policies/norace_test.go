@@ -1,6 +1,0 @@
-//go:build !race
-
-package policies_test
-
-// smallModelStep: all questions are asked.
-const smallModelStep = 1
