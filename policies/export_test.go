@@ -45,3 +45,11 @@ func (p *PDP) AsOurs() *PDP {
 	p.ours = true
 	return p
 }
+
+// HostOf is where a URL, a mail address or a host name goes to, empty where that is in doubt.
+func HostOf(s string) string {
+	if m := hostMatches(hostOf(s)); len(m) > 0 {
+		return m[0]
+	}
+	return ""
+}
