@@ -47,8 +47,12 @@ func (p conditionParser) argument(e entry) {
 		return
 	}
 	a := atom{Rank: rankArgument, Name: e.key.Value, Optional: p.optional(f["optional"])}
+	given := "be given and "
+	if a.Optional {
+		given = ""
+	}
 	add := func(n *yaml.Node, is, must string) {
-		a.Is, a.Path, a.Text = is, "arguments."+a.Name+"."+is, "argument "+a.Name+" must "+must
+		a.Is, a.Path, a.Text = is, "arguments."+a.Name+"."+is, "argument "+a.Name+" must "+given+must
 		p.add(&p.c.Call, n, a)
 	}
 	before := len(p.c.Call)

@@ -205,3 +205,18 @@ func TestLoad(t *testing.T) {
 		t.Errorf("Load of a huge file: %v", err)
 	}
 }
+
+// TestMissingArgumentIsSaid: whoever left it out is told that it has to be there.
+func TestMissingArgumentIsSaid(t *testing.T) {
+	for conditions, want := range map[string]string{
+		"{max: 20}":                 "argument limit must be given and be at most 20",
+		"{max: 20, optional: true}": "argument limit must be at most 20",
+	} {
+		p := newPDP(t, "version: 1\nroles: {r: {who: {users: [alice]}, servers: {mail: {tools: {list: {arguments: {limit: "+conditions+"}}}}}}}\n")
+		q := call(t, "alice", "claude", "mail", "list")
+		q.Arguments = jsontext.Value(`{"limit":21}`)
+		if d := p.Decide(t.Context(), q); d.Allowed() || d.Detail != want {
+			t.Errorf("%s: %+v, want %q", conditions, d, want)
+		}
+	}
+}
