@@ -1,10 +1,7 @@
 package authz
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"html/template"
 	"net/http"
@@ -20,24 +17,7 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-var (
-	pages    = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
-	style    = mustRead("pages/style.css")
-	styleSrc = "'sha256-" + base64.StdEncoding.EncodeToString(sha256Sum(style)) + "'"
-)
-
-func mustRead(name string) string {
-	b, err := pageFiles.ReadFile(name)
-	if err != nil {
-		panic(err) // embedded
-	}
-	return string(b)
-}
-
-func sha256Sum(s string) []byte {
-	sum := sha256.Sum256([]byte(s))
-	return sum[:]
-}
+var pages = web.NewPages(pageFiles)
 
 // pageFunc is a handler whose errors are for a person, or for the client by redirect.
 type pageFunc func(w http.ResponseWriter, r *http.Request) error
@@ -205,20 +185,8 @@ func explain(scope string) string {
 	return "use only the tool " + tool + ", if your roles allow it"
 }
 
-// render writes a page that cannot be framed, runs no script and loads nothing.
+// render writes a page whose forms lead to formAction.
 func (s *Server) render(w http.ResponseWriter, status int, name string, d pageData, formAction string) error {
-	d.Style = template.CSS(style)
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, d); err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleSrc+"; base-uri 'none'; frame-ancestors 'none'; form-action "+formAction)
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "same-origin") // no-referrer would make our own forms' Origin null
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
-	return nil
+	d.Style = pages.Style
+	return pages.Write(w, status, name, d, formAction)
 }

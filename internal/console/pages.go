@@ -1,10 +1,7 @@
 package console
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"errors"
 	"html/template"
 	"net/http"
@@ -17,24 +14,7 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-var (
-	pages    = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
-	style    = mustRead("pages/style.css")
-	styleSrc = "'sha256-" + base64.StdEncoding.EncodeToString(sum(style)) + "'"
-)
-
-func mustRead(name string) string {
-	b, err := pageFiles.ReadFile(name)
-	if err != nil {
-		panic(err) // embedded
-	}
-	return string(b)
-}
-
-func sum(s string) []byte {
-	b := sha256.Sum256([]byte(s))
-	return b[:]
-}
+var pages = web.NewPages(pageFiles)
 
 // pageData is what the templates show.
 type pageData struct {
@@ -243,22 +223,10 @@ func asOther(back string) string {
 	return pathLogin + "?as=other&return=" + back
 }
 
-// render writes a page that cannot be framed, runs no script and loads nothing.
+// render writes a page that no window of another site holds on to.
 func (c *Console) render(w http.ResponseWriter, status int, name string, d pageData) error {
-	d.Style = template.CSS(style)
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, d); err != nil {
-		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleSrc+"; base-uri 'none'; frame-ancestors 'none'; form-action 'self'")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Referrer-Policy", "same-origin") // no-referrer would make our own forms' Origin null
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes())
-	return nil
+	d.Style = pages.Style
+	w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+	w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+	return pages.Write(w, status, name, d, "'self'")
 }
