@@ -1,6 +1,6 @@
 // Package web owns what every HTTP endpoint shares: turning an error into a
 // response, request ids, recovery, body limits, the check of Host and Origin,
-// cross-origin headers and the access log.
+// cross-origin headers, the access log, and how pages for people are sent.
 //
 // It knows no feature. It is the only place that writes an error to a client:
 // an *oauth.Error as it is, anything else as server_error without text.
