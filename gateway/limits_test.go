@@ -28,6 +28,7 @@ func limits(l ...policies.Limit) policies.Terms { return policies.Terms{Limits: 
 
 func passed(r reply) bool { return strings.Contains(r.body, `"result"`) }
 
+// TestCallsOverALimitAreRefused (acceptance A18).
 func TestCallsOverALimitAreRefused(t *testing.T) {
 	w := newWorld(t, asks(limits(perMinute(2, policies.BySubject))))
 	s := w.session(tokenSpec{subject: "alice"})
@@ -87,7 +88,7 @@ func TestLimitCountsWhoseCallsItSays(t *testing.T) {
 }
 
 // TestCallerOpensMoreAtOnceByHangingUp: a call that goes on holds its place, and gives it
-// back when it has really ended.
+// back when it has really ended. (acceptance A18)
 func TestCallerOpensMoreAtOnceByHangingUp(t *testing.T) {
 	w := newWorld(t, asks(limits(atOnce(1, policies.BySubject))))
 	s := w.session(tokenSpec{subject: "alice"})
@@ -196,7 +197,7 @@ func (b *broken) Take(_ context.Context, claims []limit.Claim, _ time.Duration) 
 	return nil, errors.New("the database is away")
 }
 
-// TestStoreThatIsAwayLetsNobodyThrough, and a limit that says nothing does not either.
+// TestStoreThatIsAwayLetsNobodyThrough, and a limit that says nothing does not either. (acceptance A18)
 func TestStoreThatIsAwayLetsNobodyThrough(t *testing.T) {
 	for name, terms := range map[string][]policies.Terms{
 		"away":                {limits(perMinute(1000, policies.BySubject))},

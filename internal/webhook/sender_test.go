@@ -91,7 +91,7 @@ func TestDownReceiverGetsItAfterARestart(t *testing.T) {
 }
 
 // TestRedirectTakesNoMessageElsewhere: whoever answers could else have it posted to any
-// machine that we reach.
+// machine that we reach (acceptance A27).
 func TestRedirectTakesNoMessageElsewhere(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		w, r := newWorld(t), receive(t, status, status)
