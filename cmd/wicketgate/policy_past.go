@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -101,38 +100,22 @@ func (p *past) each(use func(pastCall)) error {
 	return nil
 }
 
-// longestLine is more than a line of an audit log ever has.
-const longestLine = 1 << 18
-
-// read passes over what is no line, as a crash or a full disk may leave one. What was
-// changed is for audit verify to find.
+// read passes over what is no line. What was changed is for audit verify to find.
 func (p *past) read(r io.Reader, use func(pastCall)) error {
-	in := bufio.NewReaderSize(r, longestLine)
-	for {
-		b, err := in.ReadSlice('\n')
+	for line, err := range audit.Lines(r) {
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, audit.ErrBadLine):
 			p.unread++
-			for errors.Is(err, bufio.ErrBufferFull) {
-				_, err = in.ReadSlice('\n')
-			}
-		case len(b) > 0:
-			p.line(b, use)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
+		case err != nil:
 			return err
+		default:
+			p.line(line, use)
 		}
 	}
+	return nil
 }
 
-func (p *past) line(b []byte, use func(pastCall)) {
-	line, err := audit.ParseLine(b)
-	if err != nil {
-		p.unread++
-		return
-	}
+func (p *past) line(line audit.Line, use func(pastCall)) {
 	if line.Kind == "approval" && line.Action == "approvals/approve" {
 		p.approvers[line.Approval] = line.Operator
 	}

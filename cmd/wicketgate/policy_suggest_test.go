@@ -177,7 +177,7 @@ func TestPastCallsSkipWhatIsNoLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.SplitAfter(string(b), "\n")
-	torn := lines[0][:40] + "\n" + lines[0] + strings.Repeat("x", 2*longestLine) + "\n" + lines[1] + lines[0][:20]
+	torn := lines[0][:40] + "\n" + lines[0] + strings.Repeat("x", 1<<19) + "\n" + lines[1] + lines[0][:20]
 	p := &past{approvers: map[string]string{}}
 	var subjects []string
 	if err := p.read(strings.NewReader(torn), func(c pastCall) { subjects = append(subjects, c.Subject) }); err != nil {

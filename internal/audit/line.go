@@ -154,36 +154,36 @@ func ParseLine(b []byte) (Line, error) {
 		DurationUS int64 `json:"duration_us"`
 	}
 	if err := json.Unmarshal(b, &v); err != nil {
-		return Line{}, fmt.Errorf("parse audit line: %w", err)
+		return Line{}, fmt.Errorf("%w: %w", ErrBadLine, err)
 	}
 	v.Duration = time.Duration(v.DurationUS) * time.Microsecond
 	return v.Line, nil
 }
 
-// Lines reads the lines of a log for replay and for shipping. It does not check
-// the chain (Verify does), stops at the first error, and leaves a torn last
-// line out.
+// ErrBadLine is of what is no line, as a crash or a full disk may leave one, and of a last
+// one that is torn or still being written.
+var ErrBadLine = errors.New("not a line of an audit log")
+
+// Lines reads the lines of a log for replay and for shipping. It does not check the
+// chain (Verify does). After ErrBadLine it goes on with the next line; after any other
+// error there is none.
 func Lines(r io.Reader) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		lr := newLineReader(r)
 		for {
 			raw, err := lr.next()
-			if err == io.EOF || err == nil && !raw.terminated {
+			if err == io.EOF {
 				return
 			}
-			line, err := parseRaw(raw, err)
-			if !yield(line, err) || err != nil {
+			if err != nil {
+				yield(Line{}, fmt.Errorf("read audit log: %w", err))
+				return
+			}
+			if !yield(raw.parse()) {
 				return
 			}
 		}
 	}
-}
-
-func parseRaw(raw rawLine, err error) (Line, error) {
-	if err != nil {
-		return Line{}, fmt.Errorf("read audit log: %w", err)
-	}
-	return ParseLine(raw.text)
 }
 
 // rawLine is one line of a file, whatever it holds.
@@ -192,6 +192,13 @@ type rawLine struct {
 	sum        digest // of the line without its newline
 	size       int64  // with its newline
 	terminated bool   // has a newline
+}
+
+func (l rawLine) parse() (Line, error) {
+	if !l.terminated {
+		return Line{}, fmt.Errorf("%w: it has no end", ErrBadLine)
+	}
+	return ParseLine(l.text)
 }
 
 // lineReader reads a file of any size and any line length in bounded memory.
