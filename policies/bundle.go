@@ -42,14 +42,8 @@ type Bundle struct {
 // BundleKey is who may sign.
 type BundleKey struct {
 	PEM       string // public key, or certificate
-	Algorithm string // the only one that counts: one of BundleAlgorithms
+	Algorithm string // the only one that counts: RS, PS or ES with 256, 384 or 512, or EdDSA; no shared secret, since what can verify could sign
 	Scope     string // that the signature must have; empty: none
-}
-
-// BundleAlgorithms are those of BundleKey. A shared secret is none: what can verify could
-// sign.
-func BundleAlgorithms() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }
 
 // PackBundle returns the files of a folder as a tarball. Symbolic links to files are

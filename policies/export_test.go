@@ -53,3 +53,12 @@ func HostOf(s string) string {
 	}
 	return ""
 }
+
+// Load makes a PDP of the access.yaml at path.
+func Load(ctx context.Context, path string) (*PDP, error) {
+	cfg, err := Files{Access: path}.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return New(ctx, cfg)
+}

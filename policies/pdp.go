@@ -57,16 +57,6 @@ type PDP struct {
 	explainer explainer
 }
 
-// Load makes a PDP of the access.yaml at path. A file that is missing, too large
-// or wrong is an error, never an empty policy.
-func Load(ctx context.Context, path string) (*PDP, error) {
-	cfg, err := Files{Access: path}.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return New(ctx, cfg)
-}
-
 // New makes a PDP. The error names file:line:column and what to do, one line for
 // each mistake.
 func New(ctx context.Context, cfg Config) (*PDP, error) {
