@@ -39,6 +39,9 @@ var allowed = map[string][]string{
 	"internal/revocation": {"internal/identity", "internal/token"},
 	"internal/approval":   {"internal/identity", "internal/audit"},
 	"internal/limit":      {},
+	"internal/credential": {"internal/token"},
+	"internal/vault":      {},
+	"vaultbridge":         {"internal/vault", "internal/credential", "internal/audit", "internal/identity", "internal/token"},
 	"internal/opaclient":  {"policies"},
 	"internal/webhook":    {},
 
@@ -48,15 +51,16 @@ var allowed = map[string][]string{
 	"authz":    {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/jws", "internal/dpop"},
 	"exchange": {"policies", "internal/revocation", "internal/oauth", "internal/identity", "internal/token", "internal/audit"},
 	"metadata": {"internal/oauth", "internal/web"},
-	"gateway":  {"policies", "internal/revocation", "internal/approval", "internal/limit", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/inspect", "internal/dpop"},
+	"gateway":  {"policies", "internal/revocation", "internal/approval", "internal/limit", "internal/credential", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web", "internal/schema", "internal/redact", "internal/inspect", "internal/dpop"},
 
 	"migrations":         {},
-	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
-	"internal/postgres":  {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/sqlite":    {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "gateway", "vaultbridge", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/postgres":  {"migrations", "authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "vaultbridge", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
 	"internal/pgtest":    {"internal/postgres", "internal/needed"},
 	"internal/spiretest": {"internal/freeport", "internal/needed"},
 	"internal/opatest":   {"internal/freeport", "internal/needed"},
-	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/storetest": {"authz", "internal/revocation", "internal/approval", "internal/webhook", "internal/limit", "gateway", "vaultbridge", "internal/oauth", "internal/audit", "internal/keys", "internal/identity", "internal/token"},
+	"internal/vaulttest": {"internal/freeport", "internal/needed"},
 	"internal/freeport":  {},
 	"internal/needed":    {},
 	"internal/console":   {"policies", "internal/approval", "internal/oauth", "internal/identity", "internal/token", "internal/audit", "internal/web"},
@@ -66,7 +70,7 @@ var allowed = map[string][]string{
 
 	"internal/spiffetest": {},
 	"internal/sandbox":    {},
-	"internal/stdio":      {"internal/sandbox"},
+	"internal/stdio":      {"internal/sandbox", "internal/credential"},
 }
 
 // only names the packages that may import each of these, or what is below it.
@@ -84,7 +88,8 @@ var only = map[string][]string{
 	"golang.org/x/oauth2":                    {"internal/oidc"},
 	"golang.org/x/text":                      {"internal/approval", "internal/inspect", "internal/redact", "policies"},
 	"golang.org/x/time":                      {"gateway"},
-	"github.com/sony/gobreaker":              {"gateway"},
+	"github.com/sony/gobreaker":              {"gateway", "vaultbridge"},
+	"github.com/hashicorp/vault/api":         {"internal/vault"},
 	"github.com/standard-webhooks":           {"internal/webhook"},
 	"github.com/landlock-lsm/go-landlock":    {"internal/sandbox"},
 }

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/audit"
+	"github.com/wicketgate/wicketgate/internal/credential"
 	"github.com/wicketgate/wicketgate/internal/dpop"
 	"github.com/wicketgate/wicketgate/internal/identity"
 	"github.com/wicketgate/wicketgate/internal/limit"
@@ -84,6 +85,18 @@ type Refusals interface {
 	Refuse(ctx context.Context, e audit.Event) error
 }
 
+// CredentialSource obtains what a legacy server takes in place of a token.
+// *vaultbridge.Source is one. An error of it has a method Reason, which returns a word for
+// the audit log, and Advice, which tells a caller what is wrong and who can help, without
+// saying anything of Vault that is not theirs.
+type CredentialSource interface {
+	// Obtain returns a credential that nobody else's calls are made with. It needs a call
+	// that was recorded. Who gets one ends it.
+	Obtain(ctx context.Context, r credential.Request) (*credential.Credential, error)
+	// EndSession ends what is kept for a session that is over.
+	EndSession(session string)
+}
+
 // Upstream is an MCP server behind the gateway.
 type Upstream struct {
 	Name     string         // in /mcp/{name}, access.yaml and the audit log
@@ -93,6 +106,13 @@ type Upstream struct {
 
 	// Transport reaches it; nil: that of the Config.
 	Transport http.RoundTripper
+
+	// Credentials are what it is called with, and it gets no token at all; nil: call tokens.
+	Credentials CredentialSource
+
+	// CredentialForAll: every message is sent with one, initialize and lists too. Else only
+	// calls of tools, prompts, resources and completions are.
+	CredentialForAll bool
 
 	// Timeout is how long a call may take; 0: 2 minutes.
 	Timeout time.Duration

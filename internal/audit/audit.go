@@ -61,6 +61,7 @@ const (
 	Definition   Kind = "definition" // an operator approved a tool's definition, or took the tool away
 	Policy       Kind = "policy"     // a policy takes effect: at the start, or by a reload
 	Approval     Kind = "approval"   // a call began to wait for an approval, or somebody decided on one; see Operator
+	Lease        Kind = "lease"      // a credential was obtained for a call, or revoked; Status says which
 	Start        Kind = "start"      // written by Open
 	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash
 	Headed       Kind = "head"       // signs the line before it
@@ -116,6 +117,7 @@ type Event struct {
 
 	// What came of it.
 	Status       string        `json:"status"`
+	Lease        string        `json:"lease"` // of the credential by which a legacy server was called: Vault's lease_id, or path and version; no secret
 	ResultDigest string        `json:"result_digest"`
 	Redactions   int           `json:"redactions"`
 	Dropped      int           `json:"dropped"` // records of the result that policy kept from the caller
