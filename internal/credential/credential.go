@@ -112,7 +112,9 @@ func (*Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil 
 type key struct{}
 
 // With gives the credential to the transports that ctx reaches.
-func With(ctx context.Context, c *Credential) context.Context { return context.WithValue(ctx, key{}, c) }
+func With(ctx context.Context, c *Credential) context.Context {
+	return context.WithValue(ctx, key{}, c)
+}
 
 // From is the credential that With gave; nil: none.
 func From(ctx context.Context) *Credential {
