@@ -82,8 +82,10 @@ func TestEverySecretOfACredentialIsKnown(t *testing.T) {
 func TestCredentialPrintsAsAWord(t *testing.T) {
 	c := rendered(t, header("X-Key", "{{.password}}"), values)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		if got := fmt.Sprintf(verb, c); got != "[credential]" {
-			t.Errorf("%s: %s", verb, got)
+		for _, v := range []any{c, *c} {
+			if got := fmt.Sprintf(verb, v); got != "[credential]" {
+				t.Errorf("%s of %T: %s", verb, v, got)
+			}
 		}
 	}
 }
