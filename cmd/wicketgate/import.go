@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,7 @@ func (f *importFlags) plan(ctx context.Context) (*importPlan, error) {
 	if !ok || !kvPath.MatchString(mount) || !kvPath.MatchString(path) {
 		return nil, fmt.Errorf("--kv %q: want MOUNT/PATH, for example secret/wicketgate", f.prefix)
 	}
+	notes = slices.DeleteFunc(notes, func(n string) bool { return strings.Contains(n, ": not used: ") }) // it stays in the file
 	p := &importPlan{flags: *f, settings: s, file: b, notes: notes, mount: mount, below: path}
 	for _, server := range servers {
 		p.add(server)
@@ -105,7 +107,7 @@ func (p *importPlan) prepare(ctx context.Context) (err error) {
 	if len(p.servers) == 0 {
 		return nil
 	}
-	if p.needsVault() && p.settings.Vault == nil {
+	if p.needsVault() && p.settings.house.Vault == nil {
 		return fmt.Errorf("%s has no vault section: add vault.address and vault.login, as docs/vault.md says", p.flags.config)
 	}
 	if p.config, err = p.newConfig(ctx); err != nil {
@@ -135,16 +137,16 @@ func (p *importPlan) apply(ctx context.Context, token string) error {
 		if f.text == nil {
 			continue
 		}
-		if err := replaceFile(f.path, f.text); err != nil {
+		if err := replaceText(f.path, f.text); err != nil {
 			return fmt.Errorf("write %s: %w: run the same again", f.path, err)
 		}
 	}
 	return nil
 }
 
-// replaceFile puts the text in the place of the file, whole or not at all, and readable to
+// replaceText puts the text in the place of the file, whole or not at all, and readable to
 // whom the file was.
-func replaceFile(path string, text []byte) error {
+func replaceText(path string, text []byte) error {
 	path, err := realPath(path)
 	if err != nil {
 		return err

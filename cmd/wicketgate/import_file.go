@@ -23,7 +23,7 @@ func (p *importPlan) newFile() ([]byte, error) {
 		}
 		return eachMember(value, func(name string, value jsontext.Value) (jsontext.Value, error) {
 			if url, ok := moved[name]; ok {
-				return jsontext.Value(fmt.Sprintf(`{"type":"http","url":%s}`, quoted(url))), nil
+				return atGateway(value, url)
 			}
 			return value, nil
 		})
@@ -37,7 +37,26 @@ func (p *importPlan) newFile() ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// eachMember is the object with each value as f has it.
+// atGateway is the entry of a server, which is at the url now: with what else a client has
+// there for itself.
+func atGateway(entry []byte, url string) (jsontext.Value, error) {
+	kept, err := eachMember(entry, func(name string, value jsontext.Value) (jsontext.Value, error) {
+		if slices.Contains([]string{"type", "command", "args", "env", "cwd", "url", "headers"}, name) {
+			return nil, nil
+		}
+		return value, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	rest := bytes.TrimPrefix(kept, []byte("{"))
+	if !bytes.Equal(rest, []byte("}")) {
+		rest = append([]byte(","), rest...)
+	}
+	return append(fmt.Appendf(nil, `{"type":"http","url":%s`, quoted(url)), rest...), nil
+}
+
+// eachMember is the object with each value as f has it, without those of which it makes nil.
 func eachMember(object []byte, f func(name string, value jsontext.Value) (jsontext.Value, error)) (jsontext.Value, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(object))
 	var out bytes.Buffer
@@ -61,6 +80,9 @@ func eachMember(object []byte, f func(name string, value jsontext.Value) (jsonte
 		replaced, err := f(text, slices.Clone(value))
 		if err != nil {
 			return nil, err
+		}
+		if replaced == nil {
+			continue
 		}
 		if err := errors.Join(e.WriteToken(jsontext.String(text)), e.WriteValue(replaced)); err != nil {
 			return nil, err
@@ -98,7 +120,9 @@ func (p *importPlan) print(out io.Writer) error {
 		}
 	}
 	if p.access != nil {
-		say("%s: role %s of %s, with every approved tool of these servers", p.accessPath(), p.role(), p.flags.allow)
+		for _, s := range p.servers {
+			say("%s: role %s of %s, with every approved tool of %s", p.accessPath(), s.role(), p.flags.allow, s.Name)
+		}
 	}
 	for _, s := range p.servers {
 		say("%s: %s becomes %s/mcp/%s", p.flags.mcpJSON, s.Written, p.settings.Issuer, s.Name)
@@ -124,8 +148,8 @@ func (p *importPlan) printNext(out io.Writer) error {
 }
 
 func (p *importPlan) vaultAddress() string {
-	if p.settings.Vault == nil {
+	if p.settings.house.Vault == nil {
 		return "not needed"
 	}
-	return p.settings.Vault.Address
+	return p.settings.house.Vault.Address
 }

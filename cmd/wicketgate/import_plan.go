@@ -156,8 +156,10 @@ func (p *importPlan) needsVault() bool {
 	return slices.ContainsFunc(p.servers, func(s importedServer) bool { return len(s.keys) > 0 })
 }
 
-// path of a server's keys, as wicketgate.yaml has it.
-func (p *importPlan) path(s importedServer) string { return p.mount + "/" + p.below + "/" + s.Name }
+// path of a server's keys: of the API, as wicketgate.yaml has it.
+func (p *importPlan) path(s importedServer) string {
+	return p.mount + "/data/" + p.below + "/" + s.Name
+}
 
 func (p *importPlan) accessPath() string { return p.settings.house.Access }
 

@@ -27,10 +27,10 @@ func (p *importPlan) vaultWrites(s importedServer) []vaultWrite {
 		data[k.field] = k.value
 		names += " " + k.field
 	}
-	path := p.mount + "/data/" + p.below + "/" + s.Name
+	path := p.path(s)
 	writes := []vaultWrite{{verb: "policy", path: "sys/policies/acl/" + vaultName(s.Name), what: "may read the path below, and nothing else",
 		data: map[string]any{"policy": importedPolicy(path)}}}
-	if l := p.settings.Vault.Login; l.Method == loginJWT {
+	if l := p.settings.house.Vault.Login; l.Method == loginJWT {
 		writes = append(writes, vaultWrite{verb: "role", path: "auth/" + l.Mount + "/role/" + vaultName(s.Name), what: "for calls to " + s.Name + " alone",
 			data: p.jwtRole(s)})
 	}
@@ -49,7 +49,7 @@ path "auth/token/renew-self" { capabilities = ["update"] }
 // jwtRole is that of deploy/vault/roles for one server.
 func (p *importPlan) jwtRole(s importedServer) map[string]any {
 	return map[string]any{
-		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{p.settings.vaultAudience()},
+		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{p.settings.house.Vault.Audience.String()},
 		"bound_claims":            map[string]any{"/authorization_details/0/server": s.Name},
 		"claim_mappings":          map[string]any{"/act/sub": "actor", "client_id": "client", "txn": "txn"},
 		"token_policies":          []string{vaultName(s.Name)},
@@ -60,10 +60,11 @@ func (p *importPlan) jwtRole(s importedServer) map[string]any {
 
 // writeVault writes all of it, with the token of who imports.
 func (p *importPlan) writeVault(ctx context.Context, operator string) error {
-	client, err := p.settings.vaultClient()
+	client, err := vault.New(p.settings.house.Vault.Config)
 	if err != nil {
 		return err
 	}
+	defer client.Close()
 	for _, s := range p.servers {
 		for _, w := range p.vaultWrites(s) {
 			if err := w.do(ctx, client, vault.NewToken(operator)); err != nil {

@@ -27,7 +27,7 @@ func (p *importPlan) newConfig(ctx context.Context) ([]byte, error) {
 		known := slices.IndexFunc(p.settings.Servers, func(c ServerConfig) bool { return c.Name == s.Name })
 		if known < 0 {
 			entries = append(entries, p.entry(s))
-		} else if was := p.settings.Servers[known]; was.Credential == "" && len(s.keys) > 0 || was.Vault != nil && was.Vault.Path != p.path(s) {
+		} else if !p.imported(p.settings.Servers[known], s) {
 			return nil, fmt.Errorf("%s has a server %s already: rename one", p.flags.config, s.Name)
 		}
 	}
@@ -38,6 +38,19 @@ func (p *importPlan) newConfig(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", p.flags.config, err)
 	}
 	return b, p.checkConfig(ctx, b)
+}
+
+// imported reports whether a run before has put the server there.
+func (p *importPlan) imported(was ServerConfig, s importedServer) bool {
+	path := ""
+	if was.Vault != nil {
+		path = was.Vault.Path
+	}
+	want := p.path(s)
+	if len(s.keys) == 0 {
+		want = ""
+	}
+	return was.URL == s.URL && slices.Equal(was.Command, s.Command) && path == want
 }
 
 // checkConfig reads the text as wicketgate.yaml, in its folder: its files are relative.
@@ -80,13 +93,15 @@ func (p *importPlan) entry(s importedServer) string {
 	line("vault:")
 	line("  engine: kv")
 	line("  path: %s", p.path(s))
-	if p.settings.Vault.Login.Method == loginJWT {
+	if p.settings.house.Vault.Login.Method == loginJWT {
 		line("  role: %s", vaultName(s.Name))
 	} else {
 		line("  policies: [%s]", vaultName(s.Name))
 	}
 	if s.URL != "" {
 		line("  messages: all # it had its key with every message before")
+	} else {
+		line("  per: session # a process for each session, as it was")
 	}
 	line("  inject:")
 	for _, l := range s.injection() {
@@ -136,28 +151,25 @@ func (p *importPlan) newAccess(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(rolesOf(b), p.role()) {
-		return nil, nil // by a run before
-	}
-	entry := fmt.Sprintf("%s:\n  who: {users: [%s]}\n  servers:\n", p.role(), quoted(p.flags.allow))
+	known := rolesOf(b)
+	var entries []string
 	for _, s := range p.servers {
-		entry += fmt.Sprintf("    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.Name)
+		if !slices.Contains(known, s.role()) { // else by a run before
+			entries = append(entries, fmt.Sprintf("%s:\n  who: {users: [%s]}\n  servers:\n    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.role(), quoted(p.flags.allow), s.Name))
+		}
 	}
-	if b, err = insert(b, "roles", "", []string{entry}); err != nil {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	if b, err = insert(b, "roles", "", entries); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	_, err = policies.New(ctx, policies.Config{Access: b, Name: path + " with the role"})
 	return b, err
 }
 
-// role is that of access.yaml.
-func (p *importPlan) role() string {
-	names := make([]string, len(p.servers))
-	for i, s := range p.servers {
-		names[i] = s.Name
-	}
-	return "imported-" + strings.Join(names, "-")
-}
+// role is that of access.yaml for the server.
+func (s importedServer) role() string { return "imported-" + s.Name }
 
 // rolesOf are those that an access.yaml has.
 func rolesOf(b []byte) (names []string) {
