@@ -6,11 +6,8 @@ import (
 	"time"
 )
 
-// Errors of Records that callers act on.
-var (
-	ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no leases, so no call gets a credential from Vault: wicketgate migrate up")
-	ErrForgotten  = errors.New("the lease is recorded no more: another process has ended it")
-)
+// ErrUnmigrated is returned by everything of Records and Orders on the schema before.
+var ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no leases, so no call gets a credential of Vault: wicketgate migrate up")
 
 // Bounds of Records.
 const (
@@ -18,63 +15,57 @@ const (
 	MaxRecords = 10_000 // of one Leases
 )
 
-// Record is what is known of a Vault token, and of what was minted by it, while either may
-// live. It is kept from before anything is minted until both are gone.
+// HeldFor is how long a process that says nothing more is believed to be alive: then its
+// leases are orphans, and another one ends them. It is three times as long as a process
+// waits between two HoldLeases, and more than clocks of replicas are apart.
+const HeldFor = 15 * time.Second
+
+// Record is what is known of a Vault token by which something was minted, or is about to
+// be, so that any process can end it. Nothing in it is secret.
 type Record struct {
-	ID       string
-	Holder   string // the process that has it, by the name that it keeps
-	Boot     string // and which run of that process
-	Server   string
-	Subject  string
-	Client   string
-	Accessor string // of the Vault token, by which it is revoked
-	Lease    string // as Vault names it; empty: nothing is minted yet, or it has none
-	Path     string
+	ID      string
+	Holder  string // the process that ends it: the name of its audit log
+	Boot    string // of the start of that process
+	Call    string // joins the audit lines of the call that it was minted for
+	Server  string
+	Subject string
+	Client  string
+
+	Accessor string // of the Vault token, which is revoked by it
+	Lease    string // Vault's lease_id; empty: not minted yet, or the engine has none
+	Path     string // that was read
 	Engine   string
 
 	Created time.Time
-	Expires time.Time // by then Vault has ended it itself
-	Held    time.Time // others leave it alone until then
-	Next    time.Time // when its end is to be tried; zero: it is in use
+	Expires time.Time // then Vault itself has ended it
+	Held    time.Time // by the holder, until then; see HeldFor
 
-	Attempts int    // to end it, that failed
-	Failure  string // of the last one
-	EndedBy  string // the operator who ordered its end; empty: nobody did
+	// Of what could not be ended.
+	Attempts int
+	Failure  string    // why, the last time; a Reason
+	Next     time.Time // when it is tried again; zero where it has not failed
+
+	EndedBy string // the operator who wants it ended; empty: nobody does
 }
 
-// Selection is some leases: those that have all that is not empty. The zero value selects
-// none.
-type Selection struct {
-	ID, Server, Subject string
-}
-
-// Records keeps what crashes must not forget. It is safe for concurrent use, by several
-// processes too. On the schema before, which has none, everything returns ErrUnmigrated.
+// Records keeps what must be ended, over the death of a process. It is safe for concurrent
+// use.
 type Records interface {
-	// InsertLease stores a new record: it survives a crash once this has returned.
+	// InsertLease is durable when it returns nil. Attempts, Failure and Next are zero.
 	InsertLease(ctx context.Context, r Record) error
-
-	// NameLease adds what was minted. It returns ErrForgotten when there is no such record.
+	// NameLease sets Lease. It is no error where there is no such record.
 	NameLease(ctx context.Context, id, lease string) error
-
-	// DeleteLease forgets what is gone, and nothing when it is not there.
+	// DeleteLease is no error where there is no such record.
 	DeleteLease(ctx context.Context, id string) error
-
-	// FailLease counts an attempt to end it, which is to be made again at next.
+	// FailLease sets Failure and Next, and adds one to Attempts. It is no error where there
+	// is no such record.
 	FailLease(ctx context.Context, id, failure string, next time.Time) error
-
-	// HoldLeases keeps others from what a run of a process has, until then.
+	// HoldLeases moves Held of all that the holder has of this boot, in one statement.
 	HoldLeases(ctx context.Context, holder, boot string, until time.Time) error
-
-	// ClaimLeases gives a run of a process what it has to end now, the oldest first and at
-	// most MaxClaimed: what another process has held no longer, what another run of the
-	// same process had, and what is due of its own. Each goes to one caller: it holds it
-	// until then, and has it due again then.
+	// ClaimLeases makes at most MaxClaimed orphans the caller's, with this boot and held until
+	// until, and returns them: those held until before now, whoever's, and those of the same
+	// holder and another boot. Each is one process's: who claims at the same time gets others.
 	ClaimLeases(ctx context.Context, holder, boot string, now, until time.Time) ([]Record, error)
-
-	// EndLeases has those who hold them end the leases of a selection, and returns their ids.
-	EndLeases(ctx context.Context, of Selection, by string, now time.Time) ([]string, error)
-
-	// Leases lists all, the oldest first and at most MaxRecords.
+	// Leases returns all, the oldest first, at most MaxRecords.
 	Leases(ctx context.Context) ([]Record, error)
 }

@@ -34,6 +34,7 @@ type storage interface {
 	approval.Store
 	webhook.Outbox
 	vaultbridge.Records
+	vaultbridge.Orders
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.

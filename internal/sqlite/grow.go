@@ -31,7 +31,7 @@ func grown() []string {
 		`INSERT INTO webhook_messages (id, endpoint, kind, body, created_at, due_at, attempts)
 		SELECT id, 'grown', '', x'', 9000000000000000 + i, 9000000000000000 + i, 0 FROM row WHERE i % 10 = 0`,
 		`INSERT INTO vault_leases (` + leaseColumns + `)
-		SELECT id, 'grown-' || (i % 1000), '', 'grown', 'grown', '', '', '', '', '', 1, 9000000000000000 + i, 9000000000000000 + i, NULL, 0, '', '' FROM row WHERE i % 10 = 0`,
+		SELECT id, 'grown-' || (i % 1000), '', '', 'grown', 'grown', '', '', '', '', '', 1, 9000000000000000 + i, 9000000000000000 + i, NULL, 0, '', '' FROM row WHERE i % 10 = 0`,
 	}
 }
 

@@ -126,7 +126,7 @@ var contests = []contest{
 var errClaimed = errors.New("another one has it")
 
 func claimRound(ctx context.Context, s Store, i, fighter int) error {
-	now := at.Add(time.Duration(i) * time.Second)
+	now := at.Add(time.Duration(i)*time.Second + time.Microsecond)
 	all, err := s.ClaimLeases(ctx, fmt.Sprint("fighter-", fighter), "boot", now, at.Add(24*time.Hour))
 	switch {
 	case err != nil:

@@ -37,6 +37,7 @@ type Store interface {
 	approval.Store
 	webhook.Outbox
 	vaultbridge.Records
+	vaultbridge.Orders
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// DeleteExpired removes a bounded number of codes, refresh tokens, device codes and
