@@ -158,7 +158,7 @@ func walk(t *testing.T, f func(file, pkg string, imports []string)) {
 		}
 		if d.IsDir() {
 			name := d.Name()
-			if file != "." && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata" || file == "tools") {
+			if file != "." && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata" || file == "tools" || file == "examples") {
 				return filepath.SkipDir
 			}
 			return nil
