@@ -75,6 +75,9 @@ type Config struct {
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
 
+	// HashiCorp Vault, for servers with credential: vault. Absent: none.
+	Vault *VaultConfig `yaml:"vault"`
+
 	// Clients that are known from here: workloads, and applications that do not register
 	// themselves. One that is removed here is refused from the next start on.
 	Clients []ClientConfig `yaml:"clients"`

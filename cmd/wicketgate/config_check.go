@@ -68,6 +68,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.tls(origin)
 	c.store()
 	c.folder()
+	c.vault(origin)
 	c.servers(origin)
 	c.downstream()
 	c.clients()

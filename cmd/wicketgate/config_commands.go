@@ -42,6 +42,9 @@ func (c configCheck) serverCommand(at string, s ServerConfig) {
 	if err != nil {
 		return // the issuer is wrong, which was said
 	}
+	if a, ok := c.forVault(s); ok {
+		u.Audience = a
+	}
 	u = c.ofEvery(at, s, u)
 	h := &c.s.house
 	if h.Commands == nil {

@@ -76,6 +76,8 @@ type houseConfig struct {
 	Ages            ages
 
 	Commands map[string]commandServer // those of Upstreams that are commands, by name
+	Vault    *vaultConfig             // nil: there is none
+	Legacy   map[string]legacyServer  // those of Upstreams that are called with credentials of it, by name
 
 	MaxPending int                // approvals of one subject; 0: the default of package approval
 	Webhooks   []webhook.Endpoint // who is told of approvals

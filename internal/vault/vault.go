@@ -7,7 +7,6 @@
 package vault
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -31,6 +30,7 @@ const (
 	Refused     Reason = "vault_refused"           // HTTP 4xx else
 	Limited     Reason = "vault_rate_limited"      // HTTP 429, or a quota of leases
 	Malformed   Reason = "vault_malformed"         // an answer that makes no sense
+	Canceled    Reason = "vault_canceled"          // whoever asked went away before it answered: no fault of Vault's
 )
 
 // Error is what went wrong. Its text is for operators: it has Vault's own words, with
@@ -103,11 +103,3 @@ type Config struct {
 	// Certificate is shown where Vault asks for one (certificate auth); nil: none.
 	Certificate func() (*tls.Certificate, error)
 }
-
-// Client speaks with one Vault. It reads no environment variable, follows no redirect to
-// another host, and sends nothing twice. It is safe for concurrent use.
-type Client struct {
-	cfg Config
-}
-
-var _ = context.Background

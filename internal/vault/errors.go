@@ -1,0 +1,127 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// ErrInvalidToken is in the chain of an Error when Vault does not know the token (any more):
+// it was revoked, or has expired. Then a new login helps.
+var ErrInvalidToken = errors.New("vault: the token is not valid")
+
+const (
+	maxWords  = 400 // bytes of Vault's own words
+	minSecret = 6   // bytes: what is shorter is no secret, and would blot out words
+)
+
+// unanswered is the error of a request that no answer came to. Asked is the context of
+// whoever asked; ctx is asked with the time of the request.
+func (r request) unanswered(asked, ctx context.Context, err error) error {
+	var timeout net.Error
+	switch {
+	case errors.Is(asked.Err(), context.Canceled):
+		return &Error{Canceled, r.what, context.Canceled}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return &Error{Timeout, r.what, errors.New("no answer in time")}
+	case ctx.Err() != nil:
+		return &Error{Canceled, r.what, errors.New("the client is closed")}
+	}
+	return &Error{Unreachable, r.what, errors.New(r.words(err.Error()))}
+}
+
+// redirected is the error of a redirect, by which a standby names the active one: to
+// follow it would be to send the token to wherever an answer says.
+func (r request) redirected(resp *http.Response) error {
+	to, err := resp.Location()
+	if err != nil {
+		to = &url.URL{Host: "nowhere"}
+	}
+	why := Malformed
+	if resp.StatusCode == http.StatusTemporaryRedirect { // of a standby of Vault's
+		why = Sealed
+	}
+	return &Error{why, r.what, fmt.Errorf("HTTP %d to %s: redirects are not followed; configure the address of the active Vault, or let its standbys forward", resp.StatusCode, r.words(to.Host))}
+}
+
+// refused is the error of an answer that is none of 2xx.
+func (r request) refused(status int, body []byte) error {
+	words := vaultsWords(body)
+	cause := fmt.Errorf("HTTP %d: %s", status, r.words(words))
+	if status == http.StatusForbidden && !r.login && strings.Contains(words, "invalid token") {
+		cause = fmt.Errorf("%w: %w", ErrInvalidToken, cause)
+	}
+	return &Error{r.reason(status, words), r.what, cause}
+}
+
+func (r request) reason(status int, words string) Reason {
+	switch {
+	case status == http.StatusServiceUnavailable && isSealed(words):
+		return Sealed
+	case status >= 500:
+		return Failed
+	case status == http.StatusTooManyRequests, strings.Contains(words, "quota exceeded"):
+		return Limited
+	case r.login:
+		return LoggedOut
+	case status == http.StatusForbidden:
+		return Denied
+	case status == http.StatusNotFound:
+		return NotFound
+	}
+	return Refused
+}
+
+// isSealed reports whether Vault itself says that it cannot serve anybody; a proxy before
+// it says something else with the same HTTP status.
+func isSealed(words string) bool {
+	words = strings.ToLower(words)
+	for _, w := range []string{"sealed", "not initialized", "standby", "no active vault"} {
+		if strings.Contains(words, w) {
+			return true
+		}
+	}
+	return false
+}
+
+// vaultsWords are the errors of an answer, empty if it is not Vault's.
+func vaultsWords(body []byte) string {
+	var answer api.ErrorResponse
+	if json.Unmarshal(body, &answer) != nil {
+		return ""
+	}
+	return strings.Join(answer.Errors, "; ")
+}
+
+// secretWords match what looks like a secret that we did not send: a token of Vault's, a
+// JWT, the user and password of a URL.
+var secretWords = regexp.MustCompile(`\bhv[sbr]\.[\w.-]+|\beyJ[\w-]+\.[\w-]+\.[\w-]*|://[^/@\s]+@`)
+
+// words makes one short line of what Vault said, without what was sent in secret.
+func (r request) words(s string) string {
+	for _, secret := range append(r.secrets, r.token.s) {
+		for part := range strings.SplitSeq(secret, ".") { // of a JWT
+			if len(part) >= minSecret {
+				s = strings.ReplaceAll(s, part, "[secret]")
+			}
+		}
+	}
+	s = secretWords.ReplaceAllString(s, "[secret]")
+	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }), " ")
+	if len(s) > maxWords {
+		s = strings.ToValidUTF8(s[:maxWords], "") + "…"
+	}
+	if s == "" {
+		return "no word why"
+	}
+	return s
+}
