@@ -88,11 +88,16 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 
 // kept is the lease under k, if it is good for one more call. b.mu is held.
 func (s *Source) kept(k key) *lease {
-	l := s.pool[k]
-	if l == nil || s.b.cfg.Now().Before(l.retires) {
+	l, now := s.pool[k], s.b.cfg.Now()
+	switch {
+	case l == nil || !now.Before(l.retires):
+	case l.live && l.renewal.over(now): // it was not swept yet
+	default:
 		return l
 	}
-	s.retire(k, l, "ttl")
+	if l != nil {
+		s.retire(k, l, "ttl")
+	}
 	return nil
 }
 

@@ -392,6 +392,19 @@ func (l *lines) of(call string) (all []string) {
 	return all
 }
 
+// minted are all lines.
+func (w *world) minted() string {
+	w.audit.mu.Lock()
+	defer w.audit.mu.Unlock()
+	return fmt.Sprintf("%+v", w.audit.all)
+}
+
+func (l *lines) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
+}
+
 type syncBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
