@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestCallLeavesNothingBehind(t *testing.T) {
 func TestCallerWhoGoesAwayWhileMinting(t *testing.T) {
 	w := newWorld(t)
 	for _, stage := range []string{"auth/jwt/login", "database/creds/"} {
-		for _, b := range []*vaultbridge.Bridge{w.bridge(nil), w.keeps(vaultbridge.PerSubject)} {
+		for _, b := range []*vaultbridge.Bridge{w.keeps(vaultbridge.PerSession), w.keeps(vaultbridge.PerSubject)} {
 			arrived, release := make(chan struct{}), make(chan struct{})
 			w.gate.on(stage, func() { close(arrived); <-release })
 			ctx, cancel := context.WithCancel(t.Context())
@@ -249,7 +250,7 @@ func TestCloseWaitsForWhatIsBeingMinted(t *testing.T) {
 	w := newWorld(t)
 	b := w.bridge(nil)
 	arrived, release := make(chan struct{}), make(chan struct{})
-	w.gate.on("database/creds/", func() { close(arrived); <-release })
+	w.gate.on("database/creds/", sync.OnceFunc(func() { close(arrived); <-release }))
 	obtained := make(chan error, 1)
 	go func() {
 		_, err := b.Source("reports").Obtain(t.Context(), w.alice())
@@ -258,16 +259,21 @@ func TestCloseWaitsForWhatIsBeingMinted(t *testing.T) {
 	<-arrived
 	done := make(chan error, 1)
 	go func() { done <- b.Close(t.Context()) }()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
 	w.until("Close has begun", func() bool {
-		_, err := b.Source("reports").Obtain(t.Context(), w.alice())
-		return err != nil
+		_, err := b.Source("reports").Obtain(gone, w.alice())
+		var f *vaultbridge.Failure
+		return errors.As(err, &f) && f.Why == vaultbridge.Stopping
 	})
 	close(release)
-	if err := errors.Join(<-done); err != nil {
+	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if n := len(w.users()); n != 0 {
-		t.Errorf("%d users after Close", n)
+	if err := <-obtained; err == nil {
+		t.Error("a credential was handed out after Close")
 	}
-	<-obtained
+	if n, left := len(w.users()), w.left(); n != 0 || len(left) != 0 {
+		t.Errorf("after Close: %d users, records %+v", n, left)
+	}
 }
