@@ -29,6 +29,7 @@ type storage interface {
 	authz.Store
 	gateway.PinStore
 	keys.Store
+	keys.RewrapStore
 	audit.Heads
 	revocation.Store
 	approval.Store

@@ -31,6 +31,7 @@ import (
 type Store interface {
 	authz.Store
 	keys.Store
+	keys.RewrapStore
 	gateway.PinStore
 	audit.Heads
 	revocation.Store
