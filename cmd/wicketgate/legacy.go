@@ -58,7 +58,8 @@ func (h *house) openVault(ctx context.Context, cfg houseConfig, t tokens) error 
 }
 
 func (h *house) openBridge(cfg houseConfig, client *vault.Client, own *vault.Own) error {
-	bridge := vaultbridge.Config{Vault: client, Own: own, Records: h.store, Holder: cfg.AuditName, Audit: h.audit, Alive: h.alive, Log: cfg.Log, Now: time.Now}
+	bridge := vaultbridge.Config{Vault: client, Own: own, Records: h.store, Holder: cfg.AuditName, Audit: h.audit, Alive: h.alive, Log: cfg.Log, Now: time.Now,
+		Observe: cfg.Metrics.watchCredentials()}
 	if cfg.Vault.Login.Method == loginJWT {
 		bridge.JWTMount = cfg.Vault.Login.Mount
 	}
@@ -76,6 +77,7 @@ func (h *house) openBridge(cfg houseConfig, client *vault.Client, own *vault.Own
 		defer cancel()
 		return h.bridge.Close(ctx)
 	}, every(time.Second, cfg.Log, "look after leases", h.bridge.Sweep))
+	h.watchVault(cfg, client, own)
 	return nil
 }
 
