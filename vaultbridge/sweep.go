@@ -52,7 +52,7 @@ func (b *Bridge) over(l *lease, now time.Time) string {
 	switch {
 	case !now.Before(l.until):
 		return "limit"
-	case l.renewal.token.over(now), l.renewal.lease.over(now):
+	case l.renewal.over(now):
 		return "expired"
 	case unused && !now.Before(l.retires):
 		return "ttl"
@@ -95,6 +95,8 @@ type renewal struct {
 	token, lease term
 	busy         bool
 }
+
+func (r renewal) over(now time.Time) bool { return r.token.over(now) || r.lease.over(now) }
 
 func (r renewal) due(now, until time.Time) bool {
 	return !r.busy && (r.token.due(now, until) || r.lease.due(now, until))
