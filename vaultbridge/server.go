@@ -1,6 +1,12 @@
 package vaultbridge
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wicketgate/wicketgate/internal/credential"
+)
 
 // Engine says how the path of a server is read, and what it answers.
 type Engine string
@@ -40,6 +46,7 @@ type Server struct {
 	Version int               // of a KV secret; 0: the newest
 	Request map[string]string // sent with a write (PKI)
 
+	Inject  *credential.Template
 	Per     Per
 	TTL     time.Duration // of what is kept for a session or subject
 	WarnAge time.Duration // of a static key; 0: never
@@ -49,25 +56,23 @@ type Server struct {
 	Limit time.Duration
 }
 
+// check is for what would be dangerous if it were missing.
+func (s Server) check(jwt bool) error {
+	switch {
+	case s.Limit <= 0:
+		return errors.New("there is no limit to how long a call may take")
+	case s.shared() && s.TTL <= 0:
+		return fmt.Errorf("what is kept per %s needs a ttl", s.Per)
+	case jwt && s.Role == "":
+		return errors.New("there is no role of Vault's JWT auth to log in as")
+	}
+	return nil
+}
+
 // Event is what metrics count.
 type Event struct {
 	Server string
 	What   string        // minted, shared, refused, renewed, revoked, revoke_failed
 	Reason string        // of refused and revoke_failed
 	Took   time.Duration // of minted and revoked
-}
-
-// Status is how one server fares in this process.
-type Status struct {
-	Server string
-	Engine Engine
-	Per    Per
-	Leases int           // that live, of calls or kept for a session or subject
-	InUse  int           // calls that go on with one
-	Ending int           // that have not ended yet
-	Failed int           // of these, that could not be ended, and are tried again
-	Oldest time.Time     // when the oldest of Failed was minted
-	Why    string        // the last refusal, or failure to end; empty since it went well
-	Open   bool          // the circuit: nothing is asked of Vault for this server for a while
-	Age    time.Duration // of the static key that was read last; 0: none was
 }
