@@ -171,7 +171,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openSPIFFE, h.openVault, h.openStore, h.openPolicy, h.openAudit, h.followKeys, h.watchPolicy, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openSPIFFE, h.openVaultForKeys, h.openStore, h.openPolicy, h.openAudit, h.followKeys, h.watchPolicy, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}

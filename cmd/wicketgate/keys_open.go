@@ -60,7 +60,7 @@ func (o *keysHouse) open(ctx context.Context, cfg houseConfig) error {
 			return err
 		}
 	}
-	err := o.openVault(ctx, cfg)
+	err := o.openVaultForKeys(ctx, cfg)
 	if err != nil {
 		return err
 	}

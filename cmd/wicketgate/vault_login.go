@@ -14,9 +14,9 @@ import (
 // vaultKeep is how often we look whether our login has to be renewed.
 const vaultKeep = time.Second
 
-// openVault makes the client of Vault, and our own login there, which logs in when it is
+// openVaultForKeys makes the client of Vault, and our own login there, which logs in when it is
 // first used. It needs none of our keys.
-func (h *house) openVault(_ context.Context, cfg houseConfig) error {
+func (h *house) openVaultForKeys(_ context.Context, cfg houseConfig) error {
 	if cfg.Transit == nil {
 		return nil
 	}
