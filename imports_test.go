@@ -41,6 +41,7 @@ var allowed = map[string][]string{
 	"internal/limit":      {},
 	"internal/credential": {"internal/token"},
 	"internal/vault":      {},
+	"internal/transit":    {"internal/vault", "internal/keys"},
 	"vaultbridge":         {"internal/vault", "internal/credential", "internal/audit", "internal/identity", "internal/token"},
 	"internal/opaclient":  {"policies"},
 	"internal/webhook":    {},

@@ -30,7 +30,7 @@ func (up *upstream) failure(resp *http.Response) *rpcError {
 	if !up.command() {
 		return statusError(resp.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return statusError(resp.StatusCode)
 	}
@@ -50,5 +50,6 @@ func (up *upstream) said(status int, body []byte) *rpcError {
 
 // excerpt is for the log: what an upstream says may hold anything.
 func (up *upstream) excerpt(body []byte) string {
-	return truncate(up.Redactor.Text(string(body[:min(len(body), 1<<10)])))
+	said := up.echoes.text(string(body)) // whole: half a credential is none to be found
+	return truncate(up.Redactor.Text(said[:min(len(said), 1<<10)]))
 }

@@ -68,6 +68,7 @@ func (p *passage) initialize() *rpcError {
 	if !d.Allowed() {
 		return errDenied(d)
 	}
+	p.nameSession()
 	return p.perform(token.CallSpec{Scope: token.SessionScope()}, d, func(ctx context.Context, call token.Call) (outcome, *rpcError) {
 		return p.openSession(ctx, call, params)
 	})
@@ -89,8 +90,9 @@ func (p *passage) openSession(ctx context.Context, call token.Call, params initi
 	if failure != nil {
 		return outcome{}, failure
 	}
+	s.Name = p.session.Name
 	s.URLs = s.Version == sessionVersions[0] && offersURLs(params.capabilities)
-	result, redactions, err := p.redact(opened.result)
+	result, redactions, err := p.redactKept(opened.result)
 	if err != nil {
 		return outcome{}, errRedaction(err)
 	}
@@ -149,7 +151,7 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 		}
 		return opened{refused: refused}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d to initialize", c))
 	}
-	a, err := readAnswer(resp, id)
+	a, err := readAnswer(resp, id, p.up.echoes)
 	if err != nil {
 		return opened{}, errUnavailable("upstream_malformed", err)
 	}

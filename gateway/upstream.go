@@ -39,8 +39,20 @@ var (
 func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg, m outgoing) (*http.Response, error) {
 	req := up.request(ctx, m)
 	req.Header = m.header(l)
-	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	if err := up.authorize(req, call, m.method); err != nil {
+		return nil, err
+	}
 	return g.send(up, req, m.lasting)
+}
+
+// authorize says who calls: by the call token, and to a server that takes none by the
+// credential of the context, which its transport applies.
+func (up *upstream) authorize(req *http.Request, call token.Call, method string) error {
+	if up.lender != nil {
+		return up.lender.carries(req.Context(), method)
+	}
+	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	return nil
 }
 
 // request is a request with the message, without its headers.
@@ -115,8 +127,10 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	if err != nil {
 		return err
 	}
-	req.Header = http.Header{"Authorization": {"Bearer " + call.Bearer()}}
 	l.apply(req.Header)
+	if err := up.authorize(req, call, http.MethodDelete); err != nil {
+		return err
+	}
 	resp, err := g.send(up, req, false)
 	if err != nil {
 		return err

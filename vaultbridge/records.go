@@ -2,7 +2,17 @@ package vaultbridge
 
 import (
 	"context"
+	"errors"
 	"time"
+)
+
+// ErrUnmigrated is returned by everything of Records and Orders on the schema before.
+var ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no leases, so no call gets a credential of Vault: wicketgate migrate up")
+
+// Bounds of Records.
+const (
+	MaxClaimed = 100    // records of one ClaimLeases
+	MaxRecords = 10_000 // of one Leases
 )
 
 // HeldFor is how long a process that says nothing more is believed to be alive: then its
@@ -34,6 +44,8 @@ type Record struct {
 	Attempts int
 	Failure  string    // why, the last time; a Reason
 	Next     time.Time // when it is tried again; zero where it has not failed
+
+	EndedBy string // the operator who wants it ended; empty: nobody does
 }
 
 // Records keeps what must be ended, over the death of a process. It is safe for concurrent
@@ -50,10 +62,10 @@ type Records interface {
 	FailLease(ctx context.Context, id, failure string, next time.Time) error
 	// HoldLeases moves Held of all that the holder has of this boot, in one statement.
 	HoldLeases(ctx context.Context, holder, boot string, until time.Time) error
-	// ClaimLeases makes at most 100 orphans the caller's, with this boot and held until
+	// ClaimLeases makes at most MaxClaimed orphans the caller's, with this boot and held until
 	// until, and returns them: those held until before now, whoever's, and those of the same
 	// holder and another boot. Each is one process's: who claims at the same time gets others.
 	ClaimLeases(ctx context.Context, holder, boot string, now, until time.Time) ([]Record, error)
-	// Leases returns all, the oldest first, at most 10,000.
+	// Leases returns all, the oldest first, at most MaxRecords.
 	Leases(ctx context.Context) ([]Record, error)
 }

@@ -94,8 +94,8 @@ func usesOf(flag string, r role) ([]keys.Use, error) {
 }
 
 // ringConfig is the same for a process and for the commands beside it.
-func ringConfig(h houseConfig, store keys.Store, kek keys.KEK) keys.Config {
-	return keys.Config{Store: store, Uses: h.Role.uses(), KEK: kek, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
+func ringConfig(h houseConfig, store keys.Store, w keys.Wrapper) keys.Config {
+	return keys.Config{Store: store, Uses: h.Role.uses(), Wrapper: w, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
 		WarnAge: cmp.Or(h.Ages.KeyWarn, keys.DefaultWarnAge), MaxAge: cmp.Or(h.Ages.KeyMax, keys.DefaultMaxAge)}
 }
 

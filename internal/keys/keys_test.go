@@ -307,7 +307,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := []string{"171 171", "171,171", "abababab", "ABABABAB", "0xab, 0xab", "q6urq6ur", new(big.Int).SetBytes(d).String(), fmt.Sprintf("%x", d)}
-	for _, v := range []any{k, &k, []keys.KEK{k}, map[string]keys.KEK{"k": k}, keys.Config{KEK: k}, r, []*keys.Ring{r}, r.SigningKey(), r.AuditSigner(), r.Sealer("x")} {
+	for _, v := range []any{k, &k, []keys.KEK{k}, map[string]keys.KEK{"k": k}, keys.Config{Wrapper: k}, r, []*keys.Ring{r}, r.SigningKey(), r.AuditSigner(), r.Sealer("x")} {
 		var out bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			fmt.Fprintf(&out, verb+"\n", v)

@@ -1,14 +1,19 @@
 // Package stdio runs the MCP server of a command and presents it as a streamable HTTP
-// server of the session era (MCP 2025-11-25, transports), within the process:
-// a Transport is an http.RoundTripper. A session has a process of its own, so that
-// nothing that a server remembers passes from one caller to another.
+// server within the process: a Transport is an http.RoundTripper. It is one of the session
+// era (MCP 2025-11-25, transports), where a session has a process of its own, so that
+// nothing that a server remembers passes from one caller to another; or of the stateless
+// era (MCP 2026-07-28), where each request has one (Config.PerCall).
 //
 // It owns the process (start, limits on number and life, end) and which message goes
-// to which stream. It does NOT authenticate anybody, does NOT look at what messages
-// say beyond method, id and progress token, and passes no header to the process: the
-// process never sees a token. What confines the process is package sandbox's.
+// to which stream. The credential in the context of the request that starts a process
+// (package credential) goes into that one's environment, and ends it. It does NOT
+// authenticate anybody, does NOT look at what messages say beyond method, id and progress
+// token, and passes no header to the process: the process never sees a token. What
+// confines the process is package sandbox's.
 //
-// Not here: resuming of streams (Last-Event-ID), batches.
+// Not here: resuming of streams (Last-Event-ID), batches; and where each request has a
+// process, questions of the server to the client (sampling, elicitation, roots),
+// subscriptions and levels of logging.
 package stdio
 
 import (
@@ -51,9 +56,17 @@ type Config struct {
 	MaxProcesses int // 0: 64
 	MaxPerOwner  int // 0: 8
 
-	// Owner names whose session it is, of the context of the initialize request; nil: all
-	// sessions are of one owner.
+	// PerCall gives each request a process of its own, and presents the command as a server
+	// of the stateless era (MCP 2026-07-28).
+	PerCall bool
+
+	// Owner names whose process it is, of the context of the request that starts it; nil:
+	// all are of one owner.
 	Owner func(ctx context.Context) string
+
+	// Mask takes the secrets of a credential out of a text for the log, as they are and in
+	// every way of writing them; nil: nothing that a process with a credential writes is logged.
+	Mask func(secrets []string, text string) string
 
 	Log *slog.Logger
 	Now func() time.Time
@@ -85,6 +98,7 @@ type Transport struct {
 	cfg     Config
 	program string
 	log     *slog.Logger
+	rate    logRate // of processes that serve one request each
 
 	mu       sync.Mutex
 	closed   bool
@@ -113,6 +127,7 @@ func New(cfg Config) (*Transport, error) {
 			return nil, errors.New("env: each entry must be NAME=VALUE") // the value may be a secret
 		}
 	}
+	removeLeft(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{},
 		stopSweep: cancel, swept: make(chan struct{})}
