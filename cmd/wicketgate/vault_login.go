@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -14,10 +15,20 @@ import (
 // vaultKeep is how often we look whether our login has to be renewed.
 const vaultKeep = time.Second
 
-// openVaultForKeys makes the client of Vault, and our own login there, which logs in when it is
-// first used. It needs none of our keys.
-func (h *house) openVaultForKeys(_ context.Context, cfg houseConfig) error {
+// openVaultForKeys logs in to Vault before there are keys, where they are opened there. It
+// needs none of our keys.
+func (h *house) openVaultForKeys(ctx context.Context, cfg houseConfig) error {
 	if cfg.Transit == nil {
+		return nil
+	}
+	return h.openVault(ctx, cfg, nil)
+}
+
+// openVault makes the client of Vault, and our own login there, which logs in when it is
+// first used. Both are there once: for the keys, and for credentials of servers. byToken is
+// the login of method jwt.
+func (h *house) openVault(ctx context.Context, cfg houseConfig, byToken func(*vault.Client) vault.Login) error {
+	if h.vault != nil {
 		return nil
 	}
 	v := *cfg.Vault
@@ -28,7 +39,11 @@ func (h *house) openVaultForKeys(_ context.Context, cfg houseConfig) error {
 	if err != nil {
 		return err
 	}
-	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: ownLogin(client, v.Login), Log: cfg.Log})
+	login := ownLogin(client, v.Login)
+	if v.Login.Method == loginJWT {
+		login = byToken(client)
+	}
+	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: login, Log: cfg.Log})
 	h.vault, h.vaultOwn = client, own
 	h.closers = append(h.closers, func() error { client.Close(); return nil },
 		func() error {
@@ -40,6 +55,11 @@ func (h *house) openVaultForKeys(_ context.Context, cfg houseConfig) error {
 			return nil
 		},
 		every(vaultKeep, cfg.Log, "renew our login to Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
+	if v.Login.Wrapped { // somebody else may have unwrapped it: that is to be known before anything is served
+		if _, err := own.Token(ctx); errors.Is(err, vault.ErrUnwrapped) {
+			return err
+		}
+	}
 	return nil
 }
 
