@@ -29,11 +29,11 @@ type vaultWatch struct {
 }
 
 // watchVault keeps an eye on Vault, for /readyz and metrics.
-func (h *house) watchVault(cfg houseConfig, client *vault.Client, own *vault.Own) {
-	h.vault = &vaultWatch{bridge: h.bridge, client: client, own: own}
-	h.closers = append(h.closers, every(vaultPoll, cfg.Log, "ask Vault how it is", h.vault.ask))
+func (h *house) watchVault(cfg houseConfig) {
+	h.vaultWatch = &vaultWatch{bridge: h.bridge, client: h.vault, own: h.vaultOwn}
+	h.closers = append(h.closers, every(vaultPoll, cfg.Log, "ask Vault how it is", h.vaultWatch.ask))
 	if cfg.Metrics != nil {
-		cfg.Metrics.registry.MustRegister(vaultMetrics{h.vault})
+		cfg.Metrics.registry.MustRegister(vaultMetrics{h.vaultWatch})
 	}
 }
 
