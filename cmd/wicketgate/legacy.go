@@ -10,13 +10,14 @@ import (
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/credential"
 	"github.com/wicketgate/wicketgate/internal/token"
-	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
-// leasesEnd is how long leases may take to end when the process does. What takes longer the
-// next start ends.
-const leasesEnd = 10 * time.Second
+// Of Vault at the end: leases first, and our own login when nothing needs it any more.
+const (
+	leasesEnd = 10 * time.Second
+	logoutEnd = 3 * time.Second
+)
 
 // tokens is how this process gets call tokens: what exchanges, and whose access tokens it
 // is begun with where nobody calls.
@@ -25,15 +26,21 @@ type tokens struct {
 	own       func(context.Context, gateway.Upstream) (token.Access, error)
 }
 
-// openBridge is ready for calls of legacy servers. That Vault does not answer is no reason
-// not to start: other servers need none of it.
-func (h *house) openBridge(ctx context.Context, cfg houseConfig, t tokens) error {
+// openCredentials is ready for calls of legacy servers. That Vault does not answer is no
+// reason not to start: other servers need none of it.
+func (h *house) openCredentials(ctx context.Context, cfg houseConfig, t tokens) error {
 	if len(cfg.Legacy) == 0 {
 		return nil
 	}
-	if err := h.openVault(ctx, cfg, func(c *vault.Client) vault.Login { return t.login(cfg, c) }); err != nil {
-		return err
+	if h.vault == nil { // else the keys need it too
+		if err := h.openVault(ctx, cfg, t); err != nil {
+			return err
+		}
 	}
+	return h.openBridge(cfg)
+}
+
+func (h *house) openBridge(cfg houseConfig) error {
 	bridge := vaultbridge.Config{Vault: h.vault, Own: h.vaultOwn, Records: h.store, Holder: cfg.AuditName, Audit: h.audit, Alive: h.alive, Log: cfg.Log, Now: time.Now,
 		Observe: cfg.Metrics.watchCredentials()}
 	if cfg.Vault.Login.Method == loginJWT {
@@ -76,17 +83,6 @@ func (h *house) alive(call token.Call, server string) error {
 		return err
 	}
 	return h.revocations.Check(call.Verified)
-}
-
-// login is our own with method jwt: by a call token of the gateway's own.
-func (t tokens) login(cfg houseConfig, c *vault.Client) vault.Login {
-	return func(ctx context.Context) (vault.Auth, error) {
-		call, err := t.forVault(ctx, cfg)
-		if err != nil {
-			return vault.Auth{}, err
-		}
-		return c.LoginJWT(ctx, cfg.Vault.Login.Mount, cfg.Vault.Login.Role, call.Bearer())
-	}
 }
 
 // forVault is a call token of the gateway's own for Vault. It names one of the servers that
