@@ -27,7 +27,7 @@ func TestLegacyCallRunsAsAUserMadeForIt(t *testing.T) {
 	}
 	w.until("the users are gone", func() bool { return len(w.users()) == 0 })
 	lines := w.vaultLines("database/creds/reports-alice")
-	if len(lines) != 2 || lines[0]["display_name"] != "jwt-alice" || lines[0]["actor"] != agentID || lines[0]["tool"] != "query" || lines[0]["txn"] == "" {
+	if len(lines) != 2 || lines[0].Auth.DisplayName != "jwt-alice" || lines[0].Auth.Metadata["actor"] != agentID || lines[0].Auth.Metadata["tool"] != "query" || lines[0].Auth.Metadata["txn"] == "" {
 		t.Errorf("Vault's audit has %v", lines)
 	}
 	w.until("both are in our audit log, from the beginning to the end", func() bool { return len(w.leaseLines(w.world)) == 4 })
