@@ -3,7 +3,9 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -15,12 +17,18 @@ func (c *Client) LoginJWT(ctx context.Context, mount, role, jwt string) (Auth, e
 }
 
 // LoginCert logs in with the certificate of the configuration, as it is now: on a
-// connection of its own, because one that is kept has shown an earlier one.
+// connection of its own, because one that is kept has shown an earlier one. Vault wants a
+// common name in it, which SPIRE gives to entries with a DNS name.
 func (c *Client) LoginCert(ctx context.Context, mount, role string) (Auth, error) {
 	if c.cfg.Certificate == nil {
 		return Auth{}, &Error{LoggedOut, "login cert", errors.New("there is no client certificate to log in with")}
 	}
-	return c.login(ctx, "cert", "auth/"+mount+"/login", map[string]string{"name": role})
+	a, err := c.login(ctx, "cert", "auth/"+mount+"/login", map[string]string{"name": role})
+	var e *Error
+	if errors.As(err, &e) && strings.Contains(err.Error(), noCommonName) {
+		return Auth{}, &Error{e.Why, e.What, fmt.Errorf("%w: Vault wants a common name in the certificate: give the entry of SPIRE a DNS name (-dns)", e.Err)}
+	}
+	return a, err
 }
 
 // LoginAppRole logs in with a role_id and a secret_id.
@@ -34,7 +42,7 @@ func (c *Client) LoginKubernetes(ctx context.Context, mount, role, jwt string) (
 }
 
 func (c *Client) login(ctx context.Context, method, path string, body map[string]string, secrets ...string) (Auth, error) {
-	r := request{what: "login " + method, method: http.MethodPost, path: path, body: body, login: true, fresh: c.cfg.Certificate != nil, secrets: secrets}
+	r := request{what: "login " + method, method: http.MethodPost, path: path, body: body, login: true, fresh: c.cfg.Certificate != nil, secrets: func() []string { return secrets }}
 	secret, err := c.do(ctx, r)
 	if err != nil {
 		return Auth{}, err
