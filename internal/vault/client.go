@@ -134,6 +134,11 @@ func (c *Client) do(ctx context.Context, r request) (*api.Secret, error) {
 	if status/100 != 2 {
 		return nil, r.refused(status, body)
 	}
+	return r.parse(body)
+}
+
+// parse reads an answer. Why it is none is not told: the words could be of a secret.
+func (r request) parse(body []byte) (*api.Secret, error) {
 	secret, err := api.ParseSecret(bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Malformed, r.what, errors.New("the answer is not Vault's JSON")}

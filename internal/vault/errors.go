@@ -124,15 +124,20 @@ var secretWords = regexp.MustCompile(`\bhv[sbr]\.[\w.-]+|\beyJ[\w-]+\.[\w-]+\.[\
 
 // words makes one short line of what Vault said, without what was sent in secret.
 func (r request) words(s string) string {
+	s = folded(s)
 	for _, secret := range r.sent() {
 		s = strings.ReplaceAll(s, secret, hidden)
 	}
 	s = secretWords.ReplaceAllString(s, hidden)
-	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }), " ")
 	if len(s) > maxWords {
 		s = strings.ToValidUTF8(s[:maxWords], "") + "…"
 	}
 	return s
+}
+
+// folded is s in one line that can be printed.
+func folded(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }), " ")
 }
 
 // sent are the texts that were sent in secret, as Vault might repeat them, longest first.
@@ -144,7 +149,7 @@ func (r request) sent() (all []string) {
 	for _, s := range secrets {
 		b, _ := json.Marshal(s)
 		written := string(b[1 : len(b)-1])
-		all = append(all, s, quoted(s), written, quoted(written), url.QueryEscape(s), url.PathEscape(s))
+		all = append(all, folded(s), quoted(s), written, quoted(written), url.QueryEscape(s), url.PathEscape(s))
 		for part := range strings.SplitSeq(s, ".") { // of a JWT
 			if len(part) >= minPart {
 				all = append(all, part)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -57,13 +56,17 @@ func (r request) auth(s *api.Secret) (Auth, error) {
 		return Auth{}, &Error{Malformed, r.what, errors.New("the answer has no token")}
 	case s.Auth.MFARequirement != nil:
 		return Auth{}, &Error{LoggedOut, r.what, errors.New("Vault wants a second factor, which a machine does not have")}
-	case s.Auth.ClientToken == "" || s.Auth.LeaseDuration < 0:
+	case s.Auth.ClientToken == "":
 		return Auth{}, &Error{Malformed, r.what, errors.New("the answer has no token")}
+	}
+	ttl, err := r.duration(s.Auth.LeaseDuration)
+	if err != nil {
+		return Auth{}, err
 	}
 	return Auth{
 		Token:     NewToken(s.Auth.ClientToken),
 		Accessor:  s.Auth.Accessor,
-		TTL:       time.Duration(s.Auth.LeaseDuration) * time.Second,
+		TTL:       ttl,
 		Renewable: s.Auth.Renewable,
 		Batch:     s.Auth.Accessor == "", // a service token always has one
 	}, nil

@@ -42,13 +42,30 @@ func named(verb, path string) string {
 
 func (c *Client) secret(ctx context.Context, r request) (Secret, error) {
 	s, err := c.do(ctx, r)
-	if err != nil || s == nil {
+	if err != nil {
 		return Secret{}, err
 	}
-	if s.LeaseDuration < 0 {
-		return Secret{}, &Error{Malformed, r.what, errors.New("the lease has a negative duration")}
+	return r.secret(s)
+}
+
+// secret is what is read of an answer, which may be none.
+func (r request) secret(s *api.Secret) (Secret, error) {
+	if s == nil {
+		return Secret{}, nil
 	}
-	return Secret{Data: s.Data, LeaseID: s.LeaseID, TTL: time.Duration(s.LeaseDuration) * time.Second, Renewable: s.Renewable}, nil
+	ttl, err := r.duration(s.LeaseDuration)
+	if err != nil {
+		return Secret{}, err
+	}
+	return Secret{Data: s.Data, LeaseID: s.LeaseID, TTL: ttl, Renewable: s.Renewable}, nil
+}
+
+// duration is that of seconds, of which Vault has a hundred years at most.
+func (r request) duration(seconds int) (time.Duration, error) {
+	if seconds < 0 || seconds > 100*366*24*60*60 {
+		return 0, &Error{Malformed, r.what, errors.New("the answer's duration is none")}
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // ChildSpec is of a token that is made below another one, and is revoked with it.
