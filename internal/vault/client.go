@@ -97,11 +97,16 @@ func dial(local bool) func(ctx context.Context, network, address string) (net.Co
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); local && (!ok || !tcp.IP.IsLoopback()) {
+		if local && !thisMachine(conn.RemoteAddr()) {
 			return nil, errors.Join(errors.New("http, and not this machine"), conn.Close())
 		}
 		return conn, nil
 	}
+}
+
+func thisMachine(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // Close ends what is under way, and every connection.
@@ -226,7 +231,7 @@ func (r request) reader() (io.Reader, error) {
 func checkPath(path string) error {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "" || segment == "." || segment == ".." {
-			return errors.New("the path has an empty segment, . or ..")
+			return errors.New("the path has a segment that is empty or of dots alone")
 		}
 	}
 	for _, c := range path {

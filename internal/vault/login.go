@@ -55,7 +55,7 @@ func (r request) auth(s *api.Secret) (Auth, error) {
 	case s == nil || s.Auth == nil:
 		return Auth{}, &Error{Malformed, r.what, errors.New("the answer has no token")}
 	case s.Auth.MFARequirement != nil:
-		return Auth{}, &Error{LoggedOut, r.what, errors.New("Vault wants a second factor, which a machine does not have")}
+		return Auth{}, &Error{LoggedOut, r.what, errors.New("a second factor is wanted, which a machine does not have")}
 	case s.Auth.ClientToken == "":
 		return Auth{}, &Error{Malformed, r.what, errors.New("the answer has no token")}
 	}

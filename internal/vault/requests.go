@@ -159,11 +159,11 @@ func (c *Client) Health(ctx context.Context) error {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusNotImplemented:
-		return &Error{Sealed, r.what, errors.New("Vault is not initialized")}
+		return &Error{Sealed, r.what, errors.New("it is not initialized")}
 	case status == http.StatusServiceUnavailable:
-		return &Error{Sealed, r.what, errors.New("Vault is sealed")}
+		return &Error{Sealed, r.what, errors.New("it is sealed")}
 	case status == 472:
-		return &Error{Sealed, r.what, errors.New("this Vault is a standby for disaster recovery")}
+		return &Error{Sealed, r.what, errors.New("it is a standby for disaster recovery")}
 	}
 	return &Error{Failed, r.what, fmt.Errorf("HTTP %d", status)}
 }

@@ -3,6 +3,7 @@ package vault
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"unicode"
@@ -56,4 +57,26 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("TTL = %v of %q", s.TTL, body)
 		}
 	})
+}
+
+// TestPlainHTTPStaysOnThisMachine, whatever localhost is in a hosts file.
+func TestPlainHTTPStaysOnThisMachine(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	conn, err := dial(true)(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	for a, want := range map[net.Addr]bool{
+		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}: true, &net.TCPAddr{IP: net.IPv6loopback}: true,
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}: false, &net.UnixAddr{Name: "x"}: false, &net.TCPAddr{}: false,
+	} {
+		if thisMachine(a) != want {
+			t.Errorf("thisMachine(%v) = %v", a, !want)
+		}
+	}
 }
