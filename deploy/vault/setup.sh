@@ -125,6 +125,9 @@ kubernetes() { # URL CA.pem NAMESPACE NAME
 
 server() { # NAME jwt|child
   name "$1"
+  case $1 in
+  root | default | wicketgate*) echo "setup.sh: $1 is the name of a policy that is something else: call the server otherwise" >&2; exit 2 ;;
+  esac
   local audience accessor
   if [ "$2" = child ]; then
     policy "$1" "policies/$1.hcl" PERSON='*'
