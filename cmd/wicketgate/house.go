@@ -136,7 +136,7 @@ type house struct {
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
-	vault     *vaultWatch         // nil: as the next
+	watch     *vaultWatch         // nil: as the next
 	bridge    *vaultbridge.Bridge // nil: no server is called with credentials of Vault
 
 	policyReport *policyReport
