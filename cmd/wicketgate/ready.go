@@ -99,8 +99,8 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 	if h.gateway != nil {
 		checks = append(checks, h.upstreamsCheck())
 	}
-	if h.watch != nil {
-		checks = append(checks, h.watch.check())
+	if h.vaultWatch != nil {
+		checks = append(checks, h.vaultWatch.check())
 	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ type vaultTool struct {
 	logins []vault.Token
 }
 
-// openVaultTool changes nothing, and asks nobody yet.
+// openVaultTool changes nothing, and asks nothing of Vault yet.
 func openVaultTool(ctx context.Context, cfg houseConfig) (*vaultTool, error) {
 	cfg.Log = slog.New(slog.DiscardHandler) // what fails is an error of the command
 	t := &vaultTool{cfg: cfg}
@@ -40,7 +41,11 @@ func openVaultTool(ctx context.Context, cfg houseConfig) (*vaultTool, error) {
 	t.store, t.closers = store, append(t.closers, store.Close)
 	c := cfg.Vault.Config
 	if cfg.Vault.Login.Method == loginCert {
-		c.Certificate = t.ownCertificate
+		c.Certificate = func() (*tls.Certificate, error) { return t.spiffe.ClientCertificate(nil) }
+		err = t.openSPIFFE(ctx, cfg)
+	}
+	if err != nil {
+		return nil, errors.Join(err, t.close())
 	}
 	if t.client, err = vault.New(c); err != nil {
 		return nil, errors.Join(err, t.close())
@@ -65,20 +70,17 @@ func (t *vaultTool) logIn(ctx context.Context) (vault.Token, error) {
 	switch {
 	case l.Method == loginAppRole && l.Wrapped:
 		return vault.Token{}, fmt.Errorf("the secret-id in %s is wrapped for the process alone: set %s", l.SecretIDFile, vaultTokenEnv)
-	case l.Method == loginCert && t.spiffe == nil:
-		if err := t.openSPIFFE(ctx, t.cfg); err != nil {
-			return vault.Token{}, err
-		}
-	case l.Method == loginJWT && t.minter == nil:
-		if err := t.openMinter(ctx); err != nil {
-			return vault.Token{}, err
-		}
+	case l.Method != loginJWT:
+		return t.keep(ownLogin(t.client, l)(ctx))
 	}
-	login, err := t.vaultLogin(ctx, t.cfg, t.client, t.tokens)
+	if err := t.openMinter(ctx); err != nil {
+		return vault.Token{}, err
+	}
+	call, err := t.tokens.forVault(ctx, t.cfg)
 	if err != nil {
 		return vault.Token{}, err
 	}
-	return t.keep(login(ctx))
+	return t.keep(t.client.LoginJWT(ctx, l.Mount, l.Role, call.Bearer()))
 }
 
 // keep has a token revoked at the end.

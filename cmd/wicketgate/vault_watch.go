@@ -30,10 +30,10 @@ type vaultWatch struct {
 
 // watchVault keeps an eye on Vault, for /readyz and metrics.
 func (h *house) watchVault(cfg houseConfig, client *vault.Client, own *vault.Own) {
-	h.watch = &vaultWatch{bridge: h.bridge, client: client, own: own}
-	h.closers = append(h.closers, every(vaultPoll, cfg.Log, "ask Vault how it is", h.watch.ask))
+	h.vaultWatch = &vaultWatch{bridge: h.bridge, client: client, own: own}
+	h.closers = append(h.closers, every(vaultPoll, cfg.Log, "ask Vault how it is", h.vaultWatch.ask))
 	if cfg.Metrics != nil {
-		cfg.Metrics.registry.MustRegister(vaultMetrics{h.watch})
+		cfg.Metrics.registry.MustRegister(vaultMetrics{h.vaultWatch})
 	}
 }
 
