@@ -76,7 +76,6 @@ func (b *Bridge) mint(l *lease) {
 	l.live = true
 	if l.err = failure("mint a credential", err); err == nil {
 		l.last(m, b.cfg.Now())
-		l.source.age = m.age
 		l.source.observe("minted", "", time.Since(began))
 	}
 	close(l.ready)
@@ -108,7 +107,10 @@ func (b *Bridge) make(ctx context.Context, l *lease) (minted, error) {
 	if err := b.cfg.Records.InsertLease(ctx, l.record); err != nil {
 		return minted{}, &Failure{Unrecorded, "record the lease before it is minted", err}
 	}
-	m, err := s.mint(ctx, b.cfg.Vault, auth.Token, call.Subject())
+	m, err := s.mint(ctx, reading{b.cfg.Vault, auth.Token, b.cfg.Now()}, call.Subject())
+	if err == nil || m.age > 0 {
+		b.aged(ctx, l.source, m.age)
+	}
 	if err != nil {
 		return minted{}, err
 	}
@@ -151,7 +153,7 @@ func clientOf(call token.Call) string {
 // event is a line for the audit log, which joins those of the call that it was minted for.
 func (l *lease) event(status, reason string) audit.Event {
 	c := l.first.Call
-	return audit.Event{Kind: audit.Lease, Call: l.first.ID, Subject: c.Subject().String(), Workload: c.Workload(), Client: clientOf(c),
+	return audit.Event{Kind: audit.Lease, Call: l.first.ID, Subject: c.Subject().String(), Client: clientOf(c),
 		Actors: c.Actor().Chain(), Txn: c.Txn(), CallTokenID: c.ID(), Server: l.source.server.Name, Tool: c.Details().Tool,
 		Lease: l.name, Status: status, Reason: reason}
 }

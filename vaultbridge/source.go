@@ -21,8 +21,10 @@ type Source struct {
 	crew   crew
 	pool   map[key]*lease // kept for a session or subject
 	why    string         // the last refusal; empty since one went well
-	age    time.Duration  // of the static key that was read last
 	warned bool           // that leases end later than they might
+
+	age       time.Duration // of the static key that was read last
+	warnedAge time.Time     // when operators were told of it; zero: never
 }
 
 func newSource(b *Bridge, s Server) *Source {
@@ -97,10 +99,10 @@ func (s *Source) ready(ctx context.Context, l *lease) (gone bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, &Failure{abandoned(ctx), "wait for a credential", context.Cause(ctx)}
 	}
-	if !s.server.shared() {
-		return false, nil
+	if gone, err = s.confirm(ctx, l); gone && !s.server.shared() {
+		return false, &Failure{Ended, "obtain a credential", nil} // Close, or a freeze
 	}
-	return s.confirm(ctx, l)
+	return gone, err
 }
 
 func abandoned(ctx context.Context) vault.Reason {

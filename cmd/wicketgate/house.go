@@ -32,6 +32,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // Files in the data folder.
@@ -135,6 +136,8 @@ type house struct {
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
+	vault     *vaultWatch         // nil: as the next
+	bridge    *vaultbridge.Bridge // nil: no server is called with credentials of Vault
 
 	policyReport *policyReport
 
@@ -192,7 +195,10 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	}
 	if cfg.Role.enforces() {
 		approvals := h.openApprovals(cfg)
-		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
+		if err := h.openVault(ctx, cfg, tokens{exchanger, own}); err != nil {
+			return err
+		}
+		upstreams, err := h.withCommands(cfg, h.withCredentials(cfg, h.upstreams(cfg)))
 		if err != nil {
 			return err
 		}

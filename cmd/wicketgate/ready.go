@@ -99,6 +99,9 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 	if h.gateway != nil {
 		checks = append(checks, h.upstreamsCheck())
 	}
+	if h.vault != nil {
+		checks = append(checks, h.vault.check())
+	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {
 			warning, err := h.spiffe.State()

@@ -130,10 +130,11 @@ func (c *Client) do(ctx context.Context, r request) (*api.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if status/100 != 2 {
+	secret, err := api.ParseSecret(bytes.NewReader(body))
+	// KV answers 404 for a version that was deleted, with what it was.
+	if gone := status == http.StatusNotFound && err == nil && secret != nil && len(secret.Data) > 0; status/100 != 2 && !gone {
 		return nil, r.refused(status, body)
 	}
-	secret, err := api.ParseSecret(bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Malformed, r.what, errors.New("the answer is not Vault's JSON")}
 	}
