@@ -141,8 +141,8 @@ type house struct {
 
 	policyReport *policyReport
 
-	vault    *vault.Client // nil: nothing of this process logs in to Vault
-	vaultOwn *vault.Own
+	vaultClient *vault.Client // nil: nothing of this process logs in to Vault
+	vaultOwn    *vault.Own
 
 	revocations *revocation.View
 	verifier    *token.Verifier

@@ -16,7 +16,7 @@ func (h *house) wrapper(ctx context.Context, cfg houseConfig) (keys.Wrapper, err
 	if cfg.Transit == nil {
 		return keys.LoadKEK(cfg.KEK)
 	}
-	e := transit.New(transit.Config{Client: h.vault, Own: h.vaultOwn, Mount: cfg.Transit.Mount, Key: cfg.Transit.Key})
+	e := transit.New(transit.Config{Client: h.vaultClient, Own: h.vaultOwn, Mount: cfg.Transit.Mount, Key: cfg.Transit.Key})
 	if err := e.Check(ctx); err != nil {
 		return nil, fmt.Errorf("open keys: Vault has what opens them (keys.transit), and nothing starts without it: %w", err)
 	}

@@ -244,6 +244,23 @@ func TestKeyInVaultIsRotated(t *testing.T) {
 	}
 }
 
+// TestOneLoginForKeysAndCalls: a wrapped secret-id can be unwrapped once, and is.
+func TestOneLoginForKeysAndCalls(t *testing.T) {
+	w := newVaultWorld(t)
+	w.vault.SetUp(t, "approle", filepath.Join(w.dir, "wrapped"))
+	config := w.inVault("")
+	legacy := strings.Replace(read(t, config), "servers:\n", `servers:
+  - {name: old, url: "http://127.0.0.1:1/mcp", credential: vault, vault: {engine: kv, path: secret/data/x, policies: [x], inject: {header: [{name: X-Key, value: "{{.key}}"}]}}}
+`, 1)
+	legacy = strings.Replace(legacy, "secret_id_file: secret-id", "secret_id_file: wrapped, wrapped: true", 1)
+	stop := w.start(w.write("wicketgate.yaml", legacy))
+	w.works()
+	stop()
+	if said := w.fails(w.write("wicketgate.yaml", legacy)); !strings.Contains(said, "the wrapping token is not valid") {
+		t.Errorf("with the wrapping token that was used: %s", said)
+	}
+}
+
 // TestAnotherKeyInVaultIsTold from one that is not allowed, and from one that is gone.
 func TestAnotherKeyInVaultIsTold(t *testing.T) {
 	w := newVaultWorld(t)

@@ -36,25 +36,10 @@ func (h *house) openVault(ctx context.Context, cfg houseConfig, t tokens) error 
 	if len(cfg.Legacy) == 0 {
 		return nil
 	}
-	c := cfg.Vault.Config
-	if cfg.Vault.Login.Method == loginCert {
-		c.Certificate = h.ownCertificate
-	}
-	client, err := vault.New(c)
-	if err != nil {
+	if err := h.logIn(ctx, cfg, t); err != nil {
 		return err
 	}
-	login, err := h.vaultLogin(ctx, cfg, client, t)
-	if err != nil {
-		return fmt.Errorf("vault: %w", err)
-	}
-	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: login, Log: cfg.Log})
-	h.closers = append(h.closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutEnd)
-		defer cancel()
-		return own.Close(ctx)
-	}, every(time.Second, cfg.Log, "keep our login at Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
-	return h.openBridge(cfg, client, own)
+	return h.openBridge(cfg, h.vaultClient, h.vaultOwn)
 }
 
 func (h *house) openBridge(cfg houseConfig, client *vault.Client, own *vault.Own) error {

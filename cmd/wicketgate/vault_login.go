@@ -2,83 +2,48 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/vault"
 )
 
-// vaultKeep is how often we look whether our login has to be renewed.
-const vaultKeep = time.Second
-
-// openVaultForKeys makes the client of Vault, and our own login there, which logs in when it is
-// first used. It needs none of our keys.
-func (h *house) openVaultForKeys(_ context.Context, cfg houseConfig) error {
-	if cfg.Transit == nil {
+// logIn makes the client of Vault and our own login there, unless they are there: keys that
+// are in Vault need them before there is anything else, and without tokens.
+func (h *house) logIn(ctx context.Context, cfg houseConfig, t tokens) error {
+	if h.vaultOwn != nil {
 		return nil
 	}
-	v := *cfg.Vault
-	if v.Login.Method == loginCert {
-		v.Certificate = func() (*tls.Certificate, error) { return h.spiffe.ClientCertificate(nil) }
+	c := cfg.Vault.Config
+	if cfg.Vault.Login.Method == loginCert {
+		c.Certificate = h.ownCertificate
 	}
-	client, err := vault.New(v.Config)
+	client, err := vault.New(c)
 	if err != nil {
 		return err
 	}
-	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: ownLogin(client, v.Login), Log: cfg.Log})
-	h.vault, h.vaultOwn = client, own
-	h.closers = append(h.closers, func() error { client.Close(); return nil },
-		func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(v.Timeout))
-			defer cancel()
-			if err := own.Close(ctx); err != nil {
-				cfg.Log.Warn("our token of Vault could not be revoked, and expires by itself", "error", err)
-			}
-			return nil
-		},
-		every(vaultKeep, cfg.Log, "renew our login to Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
+	h.closers = append(h.closers, func() error { client.Close(); return nil })
+	login, err := h.vaultLogin(ctx, cfg, client, t)
+	if err != nil {
+		return fmt.Errorf("vault: %w", err)
+	}
+	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: login, Log: cfg.Log})
+	h.vaultClient, h.vaultOwn = client, own
+	h.closers = append(h.closers, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), logoutEnd)
+		defer cancel()
+		if err := own.Close(ctx); err != nil {
+			cfg.Log.Warn("our token of Vault could not be revoked: it expires by itself", "error", err)
+		}
+		return nil
+	}, every(time.Second, cfg.Log, "keep our login at Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
 	return nil
 }
 
-// ownLogin logs in with a method that needs no token of ours.
-func ownLogin(client *vault.Client, l VaultLoginConfig) vault.Login {
-	switch l.Method {
-	case loginCert:
-		return func(ctx context.Context) (vault.Auth, error) { return client.LoginCert(ctx, l.Mount, l.Role) }
-	case loginKubernetes:
-		return func(ctx context.Context) (vault.Auth, error) {
-			jwt, err := secretText(l.TokenFile)
-			if err != nil {
-				return vault.Auth{}, err
-			}
-			return client.LoginKubernetes(ctx, l.Mount, l.Role, jwt)
-		}
+// openVaultForKeys logs in where the keys of the store are wrapped in Vault.
+func (h *house) openVaultForKeys(ctx context.Context, cfg houseConfig) error {
+	if cfg.Transit == nil {
+		return nil
 	}
-	secret := "" // what was unwrapped is not there to be unwrapped again; one login is under way at a time
-	return func(ctx context.Context) (vault.Auth, error) {
-		id, err := secret, error(nil)
-		if id == "" {
-			id, err = secretText(l.SecretIDFile)
-		}
-		if err == nil && secret == "" && l.Wrapped {
-			id, err = client.UnwrapSecretID(ctx, l.Mount, vault.NewToken(id))
-			secret = id
-		}
-		if err != nil {
-			return vault.Auth{}, err
-		}
-		return client.LoginAppRole(ctx, l.Mount, l.RoleID, id)
-	}
-}
-
-// secretText is what a file with a secret says, without white space around it.
-func secretText(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("log in to Vault: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
+	return h.logIn(ctx, cfg, tokens{}) // with none: that login is refused in the configuration
 }
