@@ -198,8 +198,14 @@ func TestTokensAreSignedInVault(t *testing.T) {
 	if status, body := w.post(client, w.issuer+"/mcp/mail", nil); status/100 == 2 {
 		t.Errorf("a call without Vault: %d %s", status, body)
 	}
+	if status, body := w.get(w.admin + "/readyz"); status != http.StatusOK || !strings.Contains(body, "a token could not be signed") {
+		t.Errorf("readyz without Vault: %d %s", status, body)
+	}
 	w.vault.Run(t)
 	w.works()
+	if _, body := w.get(w.admin + "/readyz"); strings.Contains(body, "could not be signed") {
+		t.Errorf("readyz with Vault again: %s", body)
+	}
 	stop()
 	if _, _, err := keysRun(t, "rewrap", "--config", config, "--to", filepath.Join(w.dir, "kek-new")); err == nil || !strings.Contains(err.Error(), "wicketgate keys rotate --use token") {
 		t.Errorf("the key that signs in Vault was moved away from it: %v", err)
