@@ -153,7 +153,7 @@ func clientOf(call token.Call) string {
 // event is a line for the audit log, which joins those of the call that it was minted for.
 func (l *lease) event(status, reason string) audit.Event {
 	c := l.first.Call
-	return audit.Event{Kind: audit.Lease, Call: l.first.ID, Subject: c.Subject().String(), Workload: c.Workload(), Client: clientOf(c),
+	return audit.Event{Kind: audit.Lease, Call: l.first.ID, Subject: c.Subject().String(), Client: clientOf(c),
 		Actors: c.Actor().Chain(), Txn: c.Txn(), CallTokenID: c.ID(), Server: l.source.server.Name, Tool: c.Details().Tool,
 		Lease: l.name, Status: status, Reason: reason}
 }

@@ -20,11 +20,10 @@ const (
 // key is who shares a lease: nobody but one subject, in the hands of the same actors.
 // Vault's policy may look at all of it.
 type key struct {
-	subject  string
-	workload bool // no person of that name
-	client   string
-	actors   string
-	session  string // empty where it is kept for the subject
+	subject string
+	client  string // the gateway
+	actors  string // with the caller's own client
+	session string // empty where it is kept for the subject
 }
 
 // shared reports whether calls share a lease.
@@ -40,7 +39,7 @@ func (s Server) key(r credential.Request) (k key, ok bool, err error) {
 	if err != nil {
 		return key{}, false, fmt.Errorf("encode the actors: %w", err)
 	}
-	k = key{subject: r.Call.Subject().String(), workload: r.Call.Workload(), client: r.Call.ClientID().String(), actors: string(actors)}
+	k = key{subject: r.Call.Subject().String(), client: r.Call.ClientID().String(), actors: string(actors)}
 	if s.Per == PerSession {
 		k.session = r.Session
 	}
@@ -88,11 +87,16 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 
 // kept is the lease under k, if it is good for one more call. b.mu is held.
 func (s *Source) kept(k key) *lease {
-	l := s.pool[k]
-	if l == nil || s.b.cfg.Now().Before(l.retires) {
+	l, now := s.pool[k], s.b.cfg.Now()
+	switch {
+	case l == nil || !now.Before(l.retires):
+	case l.live && l.renewal.over(now): // it was not swept yet
+	default:
 		return l
 	}
-	s.retire(k, l, "ttl")
+	if l != nil {
+		s.retire(k, l, "ttl")
+	}
 	return nil
 }
 

@@ -99,10 +99,10 @@ func (s *Source) ready(ctx context.Context, l *lease) (gone bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, &Failure{abandoned(ctx), "wait for a credential", context.Cause(ctx)}
 	}
-	if !s.server.shared() {
-		return false, nil
+	if gone, err = s.confirm(ctx, l); gone && !s.server.shared() {
+		return false, &Failure{Ended, "obtain a credential", nil} // Close, or a freeze
 	}
-	return s.confirm(ctx, l)
+	return gone, err
 }
 
 func abandoned(ctx context.Context) vault.Reason {

@@ -2,6 +2,7 @@ package vaultbridge
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/vault"
@@ -14,7 +15,7 @@ func (b *Bridge) Sweep(ctx context.Context) error {
 	if !b.sweep() {
 		return nil
 	}
-	return b.hold(ctx)
+	return errors.Join(b.hold(ctx), b.obey(ctx))
 }
 
 // sweep is false after Close.
@@ -51,7 +52,7 @@ func (b *Bridge) over(l *lease, now time.Time) string {
 	switch {
 	case !now.Before(l.until):
 		return "limit"
-	case l.renewal.token.over(now), l.renewal.lease.over(now):
+	case l.renewal.over(now):
 		return "expired"
 	case unused && !now.Before(l.retires):
 		return "ttl"
@@ -94,6 +95,8 @@ type renewal struct {
 	token, lease term
 	busy         bool
 }
+
+func (r renewal) over(now time.Time) bool { return r.token.over(now) || r.lease.over(now) }
 
 func (r renewal) due(now, until time.Time) bool {
 	return !r.busy && (r.token.due(now, until) || r.lease.due(now, until))

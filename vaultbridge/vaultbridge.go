@@ -56,6 +56,8 @@ type Bridge struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // what mints and what ends
 
+	obeyed map[string]string // who wanted it ended, by the id of the record; of Sweep alone
+
 	mu     sync.Mutex // guards what follows, and what leases, crews and sources say that it does
 	closed bool
 	leases map[*lease]struct{}  // that live, or are being minted

@@ -236,9 +236,10 @@ func (w *world) bridge(change func(*vaultbridge.Config), servers ...vaultbridge.
 	return b
 }
 
-// perSubject is a Bridge whose only server keeps leases.
+// keeps is a Bridge whose only server keeps what is minted for five minutes.
 func (w *world) keeps(per vaultbridge.Per) *vaultbridge.Bridge {
-	w.role(map[string]any{"token_explicit_max_ttl": "600s"})
+	w.role(map[string]any{"token_ttl": "360s", "token_explicit_max_ttl": "360s"})
+	w.database(map[string]any{"default_ttl": "360s"})
 	return w.bridge(nil, w.server(func(s *vaultbridge.Server) { s.Per, s.TTL = per, 5*time.Minute }))
 }
 
@@ -361,13 +362,13 @@ func (g *gate) asked(path string) int {
 type lines struct {
 	mu   sync.Mutex // guards what follows
 	all  []audit.Event
-	fail string // status of lines that are not taken
+	fail string // status or kind of lines that are not taken
 }
 
 func (l *lines) Record(_ context.Context, e audit.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fail == e.Status {
+	if e.Kind == audit.Lease && l.fail == e.Status || l.fail == string(e.Kind) {
 		return errors.New("the disk is full")
 	}
 	l.all = append(l.all, e)
@@ -390,6 +391,19 @@ func (l *lines) of(call string) (all []string) {
 		}
 	}
 	return all
+}
+
+// minted are all lines.
+func (w *world) minted() string {
+	w.audit.mu.Lock()
+	defer w.audit.mu.Unlock()
+	return fmt.Sprintf("%+v", w.audit.all)
+}
+
+func (l *lines) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
 }
 
 type syncBuffer struct {

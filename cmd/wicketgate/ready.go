@@ -90,11 +90,17 @@ func (h *house) checks(cfg houseConfig) ([]web.Check, error) {
 			if h.ring.SigningKey().Key == nil || len(h.ring.JWKS().Keys) == 0 {
 				return errors.New("there is no key to sign tokens with")
 			}
+			if err := h.ring.State(); err != nil {
+				return web.Warning{Err: fmt.Errorf("what others did to the keys could not be followed: %w", err)}
+			}
 			return nil
 		}})
 	}
 	if h.gateway != nil {
 		checks = append(checks, h.upstreamsCheck())
+	}
+	if h.vaultWatch != nil {
+		checks = append(checks, h.vaultWatch.check())
 	}
 	if h.spiffe != nil {
 		checks = append(checks, web.Check{Name: "spiffe", Do: func(context.Context) error {
