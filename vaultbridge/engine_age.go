@@ -24,7 +24,7 @@ func (s Server) age(now time.Time, made string) (time.Duration, error) {
 	case s.MaxAge == 0:
 		return age, nil
 	case err != nil || at.IsZero():
-		return 0, &Failure{KeyAgeUnknown, "look at the age of the key", fmt.Errorf("Vault does not say when it was made, so that it may be older than max_age (%s): %s", days(s.MaxAge), s.howToRotate())}
+		return 0, &Failure{KeyAgeUnknown, "look at the age of the key", fmt.Errorf("nothing says when it was made, so that it may be older than max_age (%s): %s", days(s.MaxAge), s.howToRotate())}
 	case age > s.MaxAge:
 		return age, &Failure{KeyTooOld, "look at the age of the key", fmt.Errorf("it is %s old, and max_age is %s: %s", days(age), days(s.MaxAge), s.howToRotate())}
 	}
