@@ -136,14 +136,13 @@ type house struct {
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
+	bridge    *vaultbridge.Bridge // nil: no server is called with credentials of Vault
 
 	policyReport *policyReport
 
-	vault    *vault.Client // nil: nothing of this process logs in to Vault
-	vaultOwn *vault.Own
-
-	bridge     *vaultbridge.Bridge // nil: no server is called with credentials of Vault
-	vaultWatch *vaultWatch         // nil as well
+	vault      *vault.Client // nil: nothing of this process logs in to Vault
+	vaultOwn   *vault.Own
+	vaultWatch *vaultWatch // nil where bridge is
 
 	revocations *revocation.View
 	verifier    *token.Verifier
@@ -196,7 +195,7 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	}
 	if cfg.Role.enforces() {
 		approvals := h.openApprovals(cfg)
-		if err := h.openVault(ctx, cfg, tokens{exchanger, own}); err != nil {
+		if err := h.openCredentials(ctx, cfg, tokens{exchanger, own}); err != nil {
 			return err
 		}
 		upstreams, err := h.withCommands(cfg, h.withCredentials(cfg, h.upstreams(cfg)))

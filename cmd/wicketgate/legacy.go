@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/credential"
 	"github.com/wicketgate/wicketgate/internal/token"
-	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
@@ -30,35 +26,22 @@ type tokens struct {
 	own       func(context.Context, gateway.Upstream) (token.Access, error)
 }
 
-// openVault logs in to Vault and is ready for calls of legacy servers. That Vault does not
-// answer is no reason not to start: other servers need none of it.
-func (h *house) openVault(ctx context.Context, cfg houseConfig, t tokens) error {
+// openCredentials is ready for calls of legacy servers. That Vault does not answer is no
+// reason not to start: other servers need none of it.
+func (h *house) openCredentials(ctx context.Context, cfg houseConfig, t tokens) error {
 	if len(cfg.Legacy) == 0 {
 		return nil
 	}
-	c := cfg.Vault.Config
-	if cfg.Vault.Login.Method == loginCert {
-		c.Certificate = h.ownCertificate
+	if h.vault == nil { // else the keys need it too
+		if err := h.openVault(ctx, cfg, t); err != nil {
+			return err
+		}
 	}
-	client, err := vault.New(c)
-	if err != nil {
-		return err
-	}
-	login, err := h.vaultLogin(ctx, cfg, client, t)
-	if err != nil {
-		return fmt.Errorf("vault: %w", err)
-	}
-	own := vault.NewOwn(vault.OwnConfig{Client: client, Login: login, Log: cfg.Log})
-	h.closers = append(h.closers, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), logoutEnd)
-		defer cancel()
-		return own.Close(ctx)
-	}, every(time.Second, cfg.Log, "keep our login at Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
-	return h.openBridge(cfg, client, own)
+	return h.openBridge(cfg)
 }
 
-func (h *house) openBridge(cfg houseConfig, client *vault.Client, own *vault.Own) error {
-	bridge := vaultbridge.Config{Vault: client, Own: own, Records: h.store, Holder: cfg.AuditName, Audit: h.audit, Alive: h.alive, Log: cfg.Log, Now: time.Now,
+func (h *house) openBridge(cfg houseConfig) error {
+	bridge := vaultbridge.Config{Vault: h.vault, Own: h.vaultOwn, Records: h.store, Holder: cfg.AuditName, Audit: h.audit, Alive: h.alive, Log: cfg.Log, Now: time.Now,
 		Observe: cfg.Metrics.watchCredentials()}
 	if cfg.Vault.Login.Method == loginJWT {
 		bridge.JWTMount = cfg.Vault.Login.Mount
@@ -77,7 +60,7 @@ func (h *house) openBridge(cfg houseConfig, client *vault.Client, own *vault.Own
 		defer cancel()
 		return h.bridge.Close(ctx)
 	}, every(time.Second, cfg.Log, "look after leases", h.bridge.Sweep))
-	h.watchVault(cfg, client, own)
+	h.watchVault(cfg)
 	return nil
 }
 
@@ -100,82 +83,6 @@ func (h *house) alive(call token.Call, server string) error {
 		return err
 	}
 	return h.revocations.Check(call.Verified)
-}
-
-// ownCertificate is our X.509-SVID as it is now.
-func (h *house) ownCertificate() (*tls.Certificate, error) {
-	own, err := h.spiffe.Own()
-	if err != nil {
-		return nil, err
-	}
-	c := &tls.Certificate{PrivateKey: own.PrivateKey, Leaf: own.Certificates[0]}
-	for _, one := range own.Certificates {
-		c.Certificate = append(c.Certificate, one.Raw)
-	}
-	return c, nil
-}
-
-// vaultLogin is how we log in ourselves.
-func (h *house) vaultLogin(ctx context.Context, cfg houseConfig, c *vault.Client, t tokens) (vault.Login, error) {
-	l := cfg.Vault.Login
-	switch l.Method {
-	case loginCert:
-		return func(ctx context.Context) (vault.Auth, error) { return c.LoginCert(ctx, l.Mount, l.Role) }, nil
-	case loginKubernetes:
-		return func(ctx context.Context) (vault.Auth, error) {
-			account, err := readTrimmed(l.TokenFile) // anew: it is replaced before it expires
-			if err != nil {
-				return vault.Auth{}, err
-			}
-			return c.LoginKubernetes(ctx, l.Mount, l.Role, account)
-		}, nil
-	case loginAppRole:
-		return appRole(ctx, cfg, c)
-	}
-	return func(ctx context.Context) (vault.Auth, error) {
-		call, err := t.forVault(ctx, cfg)
-		if err != nil {
-			return vault.Auth{}, err
-		}
-		return c.LoginJWT(ctx, l.Mount, l.Role, call.Bearer())
-	}, nil
-}
-
-// appRole unwraps the secret-id at the start, once: it is in memory alone then. Where Vault
-// does not answer, that is done with the first login.
-func appRole(ctx context.Context, cfg houseConfig, c *vault.Client) (vault.Login, error) {
-	l := cfg.Vault.Login
-	id, err := readTrimmed(l.SecretIDFile)
-	if err != nil {
-		return nil, err
-	}
-	wrapped := l.Wrapped
-	unwrap := func(ctx context.Context) error {
-		if !wrapped {
-			return nil
-		}
-		plain, err := c.UnwrapSecretID(ctx, l.Mount, vault.NewToken(id))
-		if err == nil {
-			id, wrapped = plain, false
-		}
-		return err
-	}
-	if err := unwrap(ctx); errors.Is(err, vault.ErrUnwrapped) {
-		return nil, err
-	} else if err != nil {
-		cfg.Log.Warn("starting without a login at Vault: calls of servers that need one are refused until it answers", "error", err)
-	}
-	return func(ctx context.Context) (vault.Auth, error) { // one at a time
-		if err := unwrap(ctx); err != nil {
-			return vault.Auth{}, err
-		}
-		return c.LoginAppRole(ctx, l.Mount, l.RoleID, id)
-	}, nil
-}
-
-func readTrimmed(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	return strings.TrimSpace(string(b)), err
 }
 
 // forVault is a call token of the gateway's own for Vault. It names one of the servers that

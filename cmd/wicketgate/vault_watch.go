@@ -29,8 +29,8 @@ type vaultWatch struct {
 }
 
 // watchVault keeps an eye on Vault, for /readyz and metrics.
-func (h *house) watchVault(cfg houseConfig, client *vault.Client, own *vault.Own) {
-	h.vaultWatch = &vaultWatch{bridge: h.bridge, client: client, own: own}
+func (h *house) watchVault(cfg houseConfig) {
+	h.vaultWatch = &vaultWatch{bridge: h.bridge, client: h.vault, own: h.vaultOwn}
 	h.closers = append(h.closers, every(vaultPoll, cfg.Log, "ask Vault how it is", h.vaultWatch.ask))
 	if cfg.Metrics != nil {
 		cfg.Metrics.registry.MustRegister(vaultMetrics{h.vaultWatch})
