@@ -317,8 +317,8 @@ func (w *legacyWorld) vaultLines(path string) (metadata []map[string]any) {
 	return metadata
 }
 
-// ownLines are those of our audit log about credentials.
-func (w *legacyWorld) ownLines(of *world) (lines []map[string]any) {
+// leaseLines are those of our audit log about credentials.
+func (w *legacyWorld) leaseLines(of *world) (lines []map[string]any) {
 	w.t.Helper()
 	for line := range strings.Lines(readText(w.t, filepath.Join(of.dir, "data", fileAudit))) {
 		var l map[string]any

@@ -8,13 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/credential"
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 	"github.com/wicketgate/wicketgate/internal/stdio"
 )
 
@@ -27,7 +30,7 @@ func perCall(t *testing.T, change func(*stdio.Config)) *world {
 }
 
 const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"7"},` +
-	`"io.modelcontextprotocol/clientCapabilities":{"sampling":{},"elicitation":{},"roots":{},"extensions":{"x/y":{}}},"progressToken":"p","vendor/x":1.0}`
+	`"io.modelcontextprotocol/clientCapabilities":{"sampling":{},"elicitation":{},"roots":{},"extensions":{"x/y":{}}},"io.modelcontextprotocol/logLevel":"info","progressToken":"p","vendor/x":1.0}`
 
 // tool is a call of a tool of the test's server in the stateless era.
 func tool(name, text string) string {
@@ -316,5 +319,39 @@ func TestCloseEndsOpenCalls(t *testing.T) {
 	}
 	if got := w.status("POST", "", tool("which", "")); got != http.StatusServiceUnavailable {
 		t.Errorf("a call after Close: HTTP %d", got)
+	}
+}
+
+// BenchmarkCallWithAProcess is a call from the start of its process to the answer, of a
+// server that does nothing, and of one with a credential that is in a file too.
+func BenchmarkCallWithAProcess(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	box, err := sandbox.New(sandbox.Spec{}, sandbox.Probe())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		box  *sandbox.Sandbox
+		ctx  context.Context
+	}{{"not confined", nil, b.Context()}, {"confined", box, b.Context()}, {"confined, with a credential", box, credential.With(b.Context(), credentialOf("alice", nil))}} {
+		b.Run(c.name, func(b *testing.B) {
+			t, err := stdio.New(stdio.Config{Name: "files", Command: []string{self}, Env: []string{serverVariable + "=lines"}, Sandbox: c.box, PerCall: true,
+				Log: slog.New(slog.DiscardHandler), Now: time.Now})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer t.Close()
+			for b.Loop() {
+				req, _ := http.NewRequestWithContext(c.ctx, "POST", "stdio://files", strings.NewReader(tool("which", "")))
+				resp, err := t.RoundTrip(req)
+				if err != nil || resp.StatusCode != http.StatusOK {
+					b.Fatal(resp, err)
+				}
+			}
+		})
 	}
 }
