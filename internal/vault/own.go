@@ -110,7 +110,7 @@ func (o *Own) Token(ctx context.Context) (Token, error) {
 		select {
 		case <-flight:
 		case <-ctx.Done():
-			return Token{}, request{what: "login"}.unanswered(ctx, ctx, ctx.Err())
+			return Token{}, request{what: "login"}.unanswered(ctx, ctx.Err())
 		}
 	}
 }
