@@ -28,11 +28,12 @@ unit: unit-tools ## the packages' own tests
 e2e: test-tools ## the real binary with real clients and a real browser
 	WICKETGATE_REQUIRE_E2E=1 $(TEST) ./e2e
 
-unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider, an OPA, a Vault
+unit-tools: ## what the packages' own tests need: PostgreSQL, PgBouncer, an OIDC provider, an OPA, a Vault, a legacy server
 	@tools/postgres.sh
 	@tools/npm-ci.sh e2e/idp
 	@tools/build.sh opa github.com/open-policy-agent/opa >/dev/null
 	@tools/build.sh vault github.com/wicketgate/wicketgate/tools/vault >/dev/null
+	@tools/build.sh ../examples/legacy-postgres github.com/wicketgate/wicketgate/examples/legacy-postgres >/dev/null
 
 test-tools: ## what the end-to-end tests need: real clients with a Node.js of their own, an OIDC provider, PostgreSQL, a Chromium, SPIRE, Vault, the server for MCP's conformance suite
 	@tools/postgres.sh
@@ -44,6 +45,7 @@ test-tools: ## what the end-to-end tests need: real clients with a Node.js of th
 	@tools/build.sh spire github.com/spiffe/spire/cmd/spire-agent >/dev/null
 	@tools/build.sh everything github.com/modelcontextprotocol/go-sdk/conformance/everything-server >/dev/null
 	@tools/build.sh vault github.com/wicketgate/wicketgate/tools/vault >/dev/null
+	@tools/build.sh ../examples/legacy-postgres github.com/wicketgate/wicketgate/examples/legacy-postgres >/dev/null
 
 fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 	@tools/fuzz.sh $(FUZZTIME)

@@ -20,6 +20,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -63,6 +64,7 @@ type Config struct {
 	Issuer      string // ours
 	Resources   oauth.Resources
 	Servers     map[oauth.Resource]string // the server's name by its public resource
+	Upstreams   Upstreams
 	Verifier    *token.Verifier
 	Minter      *token.Minter
 	PDP         PDP
@@ -86,8 +88,17 @@ type Config struct {
 
 	Foreign Foreign // nil: nobody else's tokens are taken
 
+	// All is the endpoint over all servers, which the token of a caller may be for instead of
+	// the server's own resource; may be zero.
+	All oauth.Resource
+
 	Gateways Gateways // those of other processes; zero: there are none
 }
+
+// Upstreams are the public resources of the servers whose call tokens have an internal
+// resource as their audience. It is that of one server, or Vault's, which is logged in to with
+// the call tokens of several.
+type Upstreams map[oauth.Resource][]oauth.Resource
 
 // Principals are the clients for whose users another client may act.
 type Principals struct {
@@ -113,11 +124,14 @@ func New(cfg Config) *Exchanger {
 // errNotInternal means that the caller in process aimed at what is no upstream.
 var errNotInternal = errors.New("exchange: the audience is not an upstream")
 
+// errAnotherServer means that it named a server that the caller's token is not for.
+var errAnotherServer = errors.New("exchange: the audience, the token and the server do not belong together")
+
 // Call narrows an access token for a call of an upstream. Only a gateway has this way
 // in, in process or as one of Config.Gateways: its audiences are internal resources,
 // which nobody else can ask for. The caller has decided and recorded.
 func (e *Exchanger) Call(_ context.Context, parent token.Access, s token.CallSpec) (token.Call, error) {
-	if err := e.internal(s.Audience); err != nil {
+	if err := e.leads(parent.Verified, s.Audience, s.Details.Server); err != nil {
 		return token.Call{}, err
 	}
 	return e.cfg.Minter.Call(parent, s)
@@ -130,17 +144,34 @@ func (e *Exchanger) Readdress(_ context.Context, t token.Tool, audience string, 
 }
 
 func (e *Exchanger) readdress(t token.Tool, s token.CallSpec) (token.Call, error) {
-	if err := e.internal(s.Audience); err != nil {
+	if err := e.leads(t.Verified, s.Audience, t.Details().Server); err != nil {
 		return token.Call{}, err
 	}
 	return e.cfg.Minter.Readdress(t, s)
 }
 
-func (e *Exchanger) internal(audience string) error {
-	if target, err := oauth.ParseResource(audience); err != nil || !e.cfg.Resources.Internal(target) {
+// leads checks that the audience is internal and, where several servers have it, that the call
+// is of the one that the caller's token is for: what is good at Vault must not name another.
+func (e *Exchanger) leads(of token.Verified, audience, server string) error {
+	target, err := oauth.ParseResource(audience)
+	if err != nil || !e.cfg.Resources.Internal(target) {
 		return errNotInternal
 	}
+	if len(e.cfg.Upstreams[target]) < 2 {
+		return nil
+	}
+	public, ok := e.behind(target, server)
+	if !ok || of.Audience() != public.String() && (e.cfg.All.IsZero() || of.Audience() != e.cfg.All.String()) {
+		return errAnotherServer
+	}
 	return nil
+}
+
+// behind is the public resource of the server with that name, if its call tokens have the
+// audience.
+func (e *Exchanger) behind(audience oauth.Resource, server string) (oauth.Resource, bool) {
+	public, ok := e.named[server]
+	return public, ok && slices.Contains(e.cfg.Upstreams[audience], public)
 }
 
 // Issue answers the token-exchange grant. It satisfies authz.Grant.

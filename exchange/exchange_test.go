@@ -150,6 +150,7 @@ func buildWorld(pdp *policies.PDP, options ...func(*exchange.Config)) *world {
 		Issuer:    issuer,
 		Resources: oauth.NewResources([]oauth.Resource{must(oauth.ParseResource(mail)), must(oauth.ParseResource(files))}, []oauth.Resource{must(oauth.ParseResource(upstream))}),
 		Servers:   map[oauth.Resource]string{must(oauth.ParseResource(mail)): "mail", must(oauth.ParseResource(files)): "files"},
+		Upstreams: exchange.Upstreams{must(oauth.ParseResource(upstream)): {must(oauth.ParseResource(mail))}},
 		Verifier:  w.verifier, Minter: w.minter, PDP: w.pdp,
 		Definitions: definitions{"read_message": "def-read", "delete_message": "def-delete", "undigested": ""},
 		Audit:       &w.audit, Now: w.now, Lifetime: 2 * time.Minute,

@@ -23,12 +23,6 @@ type Gateways struct {
 	// upstream need not know how many processes there are.
 	Presenter identity.ClientID
 
-	// Upstreams is the public resource of each, which the token of a caller must be for.
-	Upstreams map[oauth.Resource]oauth.Resource
-
-	// All is the endpoint over all servers, which it may be for instead; may be zero.
-	All oauth.Resource
-
 	// Spend makes a tool token count once, over all gateways: it reports false for one
 	// that was spent before, and fails when it cannot tell.
 	Spend func(ctx context.Context, jti string, until time.Time) (bool, error)
@@ -107,7 +101,10 @@ func (e *Exchanger) spend(ctx context.Context, t token.Tool) error {
 var errSpent = errors.New("the tool token was spent before")
 
 func (e *Exchanger) parseGateway(ctx context.Context, r oauth.TokenRequest, upstream oauth.Resource) (gatewayCall, error) {
-	public := e.cfg.Gateways.Upstreams[upstream]
+	public, err := e.calledAt(ctx, r, upstream)
+	if err != nil {
+		return gatewayCall{}, err
+	}
 	q := gatewayCall{client: r.Client.ID, source: r.Source, id: r.RequestID, server: e.cfg.Servers[public]}
 	q.spec = token.CallSpec{Audience: upstream.String(), Presenter: e.cfg.Gateways.Presenter, Until: r.Until}
 	if err := checkTypes(r.Form.Get); err != nil {
@@ -119,8 +116,8 @@ func (e *Exchanger) parseGateway(ctx context.Context, r oauth.TokenRequest, upst
 	if err := e.thawed(q.server); err != nil {
 		return q, err
 	}
-	err := e.vouched(ctx, r.Form.Get("subject_token"), public.String(), &q)
-	if all := e.cfg.Gateways.All; errors.Is(err, token.ErrAudience) && !all.IsZero() {
+	err = e.vouched(ctx, r.Form.Get("subject_token"), public.String(), &q)
+	if all := e.cfg.All; errors.Is(err, token.ErrAudience) && !all.IsZero() {
 		err = e.vouched(ctx, r.Form.Get("subject_token"), all.String(), &q)
 	}
 	if err != nil {
@@ -139,6 +136,36 @@ func (e *Exchanger) parseGateway(ctx context.Context, r oauth.TokenRequest, upst
 	q.spec.Details = q.tool.Details()
 	q.spec.Scope, err = token.ParseCallScope(of.Scope().String())
 	return q, err
+}
+
+// calledAt is the public resource of the server that is called: the only one that the
+// upstream stands for, or, where it is Vault, the one that the call names. That proves
+// nothing: the token of the caller must be for that resource, and the call of that server.
+func (e *Exchanger) calledAt(ctx context.Context, r oauth.TokenRequest, upstream oauth.Resource) (oauth.Resource, error) {
+	if one := e.cfg.Upstreams[upstream]; len(one) == 1 {
+		return one[0], nil
+	}
+	details, refusal := e.saysOfCall(ctx, r)
+	if len(details) == 1 {
+		if public, ok := e.behind(upstream, details[0].Server); ok {
+			return public, nil
+		}
+	}
+	return oauth.Resource{}, refusal
+}
+
+// saysOfCall is what a request says that the call is: in the details, or by its tool token.
+// The error is for one that says nothing that can be.
+func (e *Exchanger) saysOfCall(ctx context.Context, r oauth.TokenRequest) (details []token.Details, refusal error) {
+	if r.Form.Has("authorization_details") {
+		err := json.Unmarshal([]byte(r.Form.Get("authorization_details")), &details)
+		return details, errDetails(errors.Join(errAnotherServer, err))
+	}
+	t, err := e.cfg.Verifier.ParseIssued(ctx, r.Form.Get("subject_token"))
+	if err == nil {
+		err = fmt.Errorf("%w: %w", token.ErrAudience, errAnotherServer)
+	}
+	return t.Details(), rejected(&oauth.Error{Code: oauth.InvalidRequest, Description: "subject_token rejected", Cause: err})
 }
 
 // vouched verifies the token of a caller, for the resource at which it was presented.

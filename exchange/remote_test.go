@@ -30,7 +30,6 @@ func gateways(c *exchange.Config) {
 	c.Gateways = exchange.Gateways{
 		Clients:   map[identity.ClientID]bool{identity.MustClientID(gatewayClient): true},
 		Presenter: presenter,
-		Upstreams: map[oauth.Resource]oauth.Resource{must(oauth.ParseResource(upstream)): must(oauth.ParseResource(mail))},
 		Spend: func(_ context.Context, jti string, _ time.Time) (bool, error) {
 			first := !spent[jti]
 			spent[jti] = true

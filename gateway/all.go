@@ -83,7 +83,8 @@ func (g *Gateway) everyServerSays() jsontext.Value {
 // initializeEvery opens a session over all servers: the sessions with them are kept here.
 func (p *passage) initializeEvery(params initializeParams) *rpcError {
 	return p.performHere(func(context.Context) (outcome, *rpcError) {
-		s := session{owner: p.owner(sessionLifetime), Version: params.version, Translated: true, Capabilities: bounded(params.capabilities), Info: bounded(params.client)}
+		p.nameSession()
+		s := session{owner: p.owner(sessionLifetime), Name: p.session.Name, Version: params.version, Translated: true, Capabilities: bounded(params.capabilities), Info: bounded(params.client)}
 		s.URLs = s.Version == sessionVersions[0] && offersURLs(params.capabilities)
 		handle, err := seal(p.g, kindSession, s)
 		if err != nil {
@@ -236,6 +237,11 @@ func (p *passage) listPart(ctx context.Context, l listing) ([]jsontext.Value, er
 	if err != nil {
 		return nil, err
 	}
+	ctx, in, failure := p.borrow(ctx, call, p.msg.method)
+	if failure != nil {
+		return nil, failure
+	}
+	defer in.end()
 	leg, failure := p.leg(ctx, call)
 	if failure != nil {
 		return nil, failure

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,16 @@ import (
 const commandScheme = "stdio"
 
 // Words with which that transport begins what it says: reasons of ours.
-var commandReasons = []string{"process_failed", "process_ended", "too_many_processes", "too_many_processes_of_caller", "too_many_open_requests", "shutting_down"}
+var commandReasons = []string{"process_failed", "process_ended", "too_many_processes", "too_many_processes_of_caller", "too_many_open_requests", "shutting_down", "credential_ended"}
+
+type subjectKey struct{}
+
+// SubjectOf tells the Transport of a command for whom a message is: the context of each
+// request to it has it.
+func SubjectOf(ctx context.Context) string {
+	subject, _ := ctx.Value(subjectKey{}).(string)
+	return subject
+}
 
 // command reports whether the upstream is one.
 func (up *upstream) command() bool { return up.url.Scheme == commandScheme }
@@ -30,7 +40,7 @@ func (up *upstream) failure(resp *http.Response) *rpcError {
 	if !up.command() {
 		return statusError(resp.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return statusError(resp.StatusCode)
 	}
@@ -50,5 +60,6 @@ func (up *upstream) said(status int, body []byte) *rpcError {
 
 // excerpt is for the log: what an upstream says may hold anything.
 func (up *upstream) excerpt(body []byte) string {
-	return truncate(up.Redactor.Text(string(body[:min(len(body), 1<<10)])))
+	said := up.echoes.text(string(body)) // whole: half a credential is none to be found
+	return truncate(up.Redactor.Text(said[:min(len(said), 1<<10)]))
 }

@@ -29,6 +29,7 @@ func (g *Gateway) Discover(ctx context.Context, server string) error {
 	if err != nil {
 		return err
 	}
+	defer p.endLent()
 	return p.recorded(ctx, "the gateway reads definitions", p.discover)
 }
 
@@ -38,20 +39,23 @@ func (g *Gateway) ownPassage(ctx context.Context, up *upstream, action string) (
 	if err != nil {
 		return nil, fmt.Errorf("token of the gateway's own: %w", err)
 	}
-	return &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, beside: &sync.WaitGroup{}, event: audit.Event{
-		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: up.Name, Action: action, PolicyDigest: g.cfg.PDP.Digest()}}, nil
+	p := &passage{g: g, up: up, caller: caller{Verified: own.Verified, access: own}, beside: &sync.WaitGroup{}, event: audit.Event{
+		Subject: own.Subject().String(), Client: own.ClientID().String(), Txn: own.Txn(), TokenID: own.ID(), Server: up.Name, Action: action, PolicyDigest: g.cfg.PDP.Digest()}}
+	p.nameSession()
+	return p, nil
 }
 
 // recorded does what the gateway does of its own accord, between an intent and an
 // outcome in the audit log.
 func (p *passage) recorded(ctx context.Context, why string, do func(context.Context) error) error {
 	e := p.event
-	e.Kind, e.Call, e.Decision, e.Reason = audit.Intent, rand.Text(), audit.Allow, why
+	p.id = rand.Text()
+	e.Kind, e.Call, e.Decision, e.Reason = audit.Intent, p.id, audit.Allow, why
 	if err := p.g.cfg.Audit.Record(ctx, e); err != nil {
 		return fmt.Errorf("record intent: %w", err)
 	}
 	err := do(ctx)
-	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Status: "ok"}
+	out := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Lease: p.lease, Status: "ok"}
 	if err != nil {
 		out.Status, out.Reason = "error", reasonOf(err, "definitions_unavailable")
 	}
@@ -68,6 +72,11 @@ func (p *passage) discover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, in, lacking := p.borrow(ctx, call, p.event.Action)
+	if lacking != nil {
+		return lacking
+	}
+	defer in.end()
 	e, err := g.era(ctx, up)
 	if err != nil {
 		return err
@@ -132,7 +141,7 @@ func (p *passage) discoveredFrom(initialized jsontext.Value) (outcome, *rpcError
 	if failure != nil {
 		return outcome{}, failure
 	}
-	if result, out.redactions, err = p.redact(result); err != nil {
+	if result, out.redactions, err = p.redactKept(result); err != nil {
 		return outcome{}, errRedaction(err)
 	}
 	raw := rpcBody(p.msg.id, result, nil)

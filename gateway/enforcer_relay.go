@@ -182,7 +182,7 @@ func (h *hop) receive(ctx context.Context, resp *http.Response) (outcome, *rpcEr
 		return h.follow(ctx, resp)
 	}
 	defer drain(resp)
-	a, err := readAnswer(resp, h.msg.id)
+	a, err := readAnswer(resp, h.msg.id, nil)
 	if err != nil {
 		return outcome{}, answerError(err)
 	}

@@ -86,7 +86,7 @@ func (h *hop) relist() error {
 		defer cancel()
 		id := quote("wicketgate-enforce-" + rand.Text())
 		return nil, h.tools.read(func(cursor string) (object, error) {
-			return listOn(h.leg, id, "tools/list", cursor, func(m outgoing) (*http.Response, error) {
+			return listOn(h.leg, id, "tools/list", cursor, nil, func(m outgoing) (*http.Response, error) {
 				return h.send(ctx, h.call, http.MethodPost, m.body, m.header(h.leg))
 			})
 		})

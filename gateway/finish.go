@@ -47,6 +47,7 @@ func (d *dialogue) finished(a peer) (outcome, *rpcError) {
 		}
 		out.redactions += n
 	}
+	out.redactions += a.masked
 	if d.p.stateless {
 		final = completed(final)
 	}
@@ -74,6 +75,7 @@ func completed(result jsontext.Value) jsontext.Value {
 // fault is an error of the upstream's, passed on.
 func (d *dialogue) fault(a peer) (outcome, *rpcError) {
 	fault, redactions, err := d.p.redact(a.fault)
+	redactions += a.masked
 	if err != nil {
 		return outcome{}, errRedaction(err)
 	}

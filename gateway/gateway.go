@@ -193,6 +193,8 @@ type upstream struct {
 	Upstream
 	url     *url.URL // URL, parsed
 	catalog *catalog
+	lender  *lender // nil: it gets call tokens
+	echoes  *echoes // nil unless there is a lender
 	era     eraOf
 	shared  sharedSessions
 	health  health
@@ -239,7 +241,8 @@ func (g *Gateway) newUpstream(u Upstream) (*upstream, error) {
 		return nil, err
 	}
 	u.Timeout = cmp.Or(u.Timeout, callTimeout)
-	return &upstream{Upstream: u, url: at, catalog: newCatalog(g.cfg, g.pins, u), shared: sharedSessions{kept: &g.kept},
+	l := newLender(u.Credentials, u.CredentialForAll, g.cfg.Ticks)
+	return &upstream{Upstream: u, url: at, catalog: newCatalog(g.cfg, g.pins, u), lender: l, echoes: l.known(), shared: sharedSessions{kept: &g.kept},
 		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}, nil
 }
 

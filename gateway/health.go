@@ -35,8 +35,10 @@ var errFailed = errors.New("the upstream answered HTTP 5xx")
 
 func newHealth(name string, pause time.Duration, changed func(name string, from, to gobreaker.State)) health {
 	return health{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{Name: name, MaxRequests: 1, Timeout: pause,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= maxFailures },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errNoVerdict) },
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= maxFailures },
+		IsExcluded: func(err error) bool {
+			return errors.Is(err, errNoVerdict) || reasonOf(err, "") == errCredentialEnded.reason
+		},
 		OnStateChange: changed})}
 }
 
@@ -63,7 +65,12 @@ func (g *Gateway) send(up *upstream, req *http.Request, lasting bool) (*http.Res
 	switch {
 	case err != nil:
 		b.end(err)
-		return nil, err
+		return nil, up.echoes.err(err)
+	case up.lender.refused(req.Context(), resp.StatusCode):
+		b.end(nil)
+		_ = resp.Body.Close()
+		g.cfg.Log.WarnContext(req.Context(), "message refused", "server", up.Name, "error", errWantsAll)
+		return nil, errUnavailable("upstream_refused", errWantsAll)
 	case up.full(resp):
 		b.end(errNoVerdict)
 	case resp.StatusCode >= http.StatusInternalServerError:
@@ -72,6 +79,9 @@ func (g *Gateway) send(up *upstream, req *http.Request, lasting bool) (*http.Res
 		b.end(errNoVerdict)
 	}
 	b.ReadCloser, resp.Body = resp.Body, b
+	if up.echoes.headers(resp.Header) {
+		g.cfg.Log.WarnContext(req.Context(), "the server answered its credential in a header, which is left out", "server", up.Name)
+	}
 	return resp, nil
 }
 
@@ -120,7 +130,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if over := slotOf(b.ctx).spend(n); over != nil {
 		return 0, over
 	}
-	return n, err
+	return n, b.up.echoes.err(err)
 }
 
 // Close implements io.Closer: an answer of which nobody wanted more was good.
@@ -151,9 +161,10 @@ func (g *Gateway) opening(ctx context.Context, up *upstream) (_ context.Context,
 }
 
 // lasting is the context of what one caller's disconnect must not end: others wait for it
-// too, or the session era says so. It ends with the timeout, or with the gateway.
+// too, or the session era says so. It ends with the timeout, with the gateway, or with its
+// credential.
 func (g *Gateway) lasting(ctx context.Context, up *upstream) (context.Context, context.CancelFunc) {
-	return g.bounded(context.WithoutCancel(ctx), up)
+	return g.bounded(lentOf(ctx).within(context.WithoutCancel(ctx)), up)
 }
 
 // bounded is ctx with the upstream's timeout.

@@ -179,6 +179,11 @@ func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
 	if err != nil {
 		return err
 	}
+	ctx, in, failure := p.borrow(ctx, call, http.MethodGet)
+	if failure != nil {
+		return failure
+	}
+	defer in.end()
 	resp, err := p.g.get(ctx, p.up, call, l, "")
 	if err != nil {
 		return err
@@ -198,7 +203,7 @@ func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
 		if len(ev.data) == 0 {
 			continue
 		}
-		m, err := parsePeer(ev.data)
+		m, err := p.up.echoes.parse(ev.data)
 		if err != nil {
 			return err
 		}
@@ -237,7 +242,7 @@ func (p *passage) subscribeResources(ctx context.Context, l leg, uris []string) 
 }
 
 func (p *passage) unsubscribeResources(l leg, uris []string) {
-	ctx, cancel := p.g.lasting(p.r.Context(), p.up)
+	ctx, cancel := p.g.lasting(p.lent.in(p.r.Context()), p.up)
 	defer cancel()
 	for _, uri := range uris {
 		if _, left := l.shared.hub.count(uri, -1); left {
@@ -256,8 +261,13 @@ func (p *passage) askResource(ctx context.Context, l leg, method, uri string) (b
 	if err != nil {
 		return false, err
 	}
+	ctx, in, failure := p.borrow(ctx, call, method)
+	if failure != nil {
+		return false, failure
+	}
+	defer in.end()
 	id := l.shared.next()
-	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: envelope(id, method, object{}.with(member{"uri", quote(uri)}))})
+	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: envelope(id, method, object{}.with(member{"uri", quote(uri)})), method: method})
 	if err != nil {
 		return false, err
 	}
@@ -265,7 +275,7 @@ func (p *passage) askResource(ctx context.Context, l leg, method, uri string) (b
 	if resp.StatusCode != http.StatusOK {
 		return false, statusError(resp.StatusCode)
 	}
-	a, err := readAnswer(resp, id)
+	a, err := readAnswer(resp, id, p.up.echoes)
 	return err == nil && a.result != nil, err
 }
 

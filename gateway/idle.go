@@ -29,6 +29,7 @@ func (g *Gateway) EndIdle(ctx context.Context) error {
 // endSessions tells an upstream that sessions have ended. It need not know: one that has
 // forgotten, or does not answer, ends them by itself.
 func (g *Gateway) endSessions(ctx context.Context, up *upstream, sessions []*sharedSession) {
+	defer up.endLent(slices.Clone(sessions))
 	sessions = slices.DeleteFunc(sessions, func(s *sharedSession) bool { return s.id == "" })
 	if len(sessions) == 0 {
 		return
@@ -42,6 +43,11 @@ func (g *Gateway) endSessions(ctx context.Context, up *upstream, sessions []*sha
 			if err != nil {
 				return err
 			}
+			ctx, in, failure := p.borrow(ctx, call, "DELETE")
+			if failure != nil {
+				return failure
+			}
+			defer in.end()
 			return g.endEach(ctx, up, call, sessions)
 		})
 	}
@@ -104,6 +110,17 @@ func (s *sharedSessions) take(which func(*sharedSession) bool) (taken []*sharedS
 		}
 	}
 	return taken
+}
+
+// names are those of the sessions that there are.
+func (s *sharedSessions) names() map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := map[string]bool{}
+	for _, v := range s.known {
+		names[v.name] = true
+	}
+	return names
 }
 
 func (s *sharedSessions) len() int {

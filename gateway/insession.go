@@ -92,6 +92,7 @@ func (p *passage) end() {
 func (p *passage) endSession() *rpcError {
 	ended := func() (outcome, *rpcError) { // whatever the upstream made of it
 		p.g.ended.add(p.r.Header.Get("Mcp-Session-Id"), p.session.Expires, p.g.cfg.Now().Unix())
+		p.endLent()
 		return outcome{status: "ended", answer: func() { p.w.WriteHeader(http.StatusNoContent) }}, nil
 	}
 	if p.session.Upstream == "" {

@@ -16,6 +16,11 @@ func joined[T any](ctx context.Context, l *life, flight *singleflight.Group, key
 			return nil, errStopping
 		}
 		defer l.running.Done()
+		in := lentOf(ctx)
+		if !in.hold() {
+			return nil, errCredentialEnded
+		}
+		defer in.end()
 		defer func() { // in a goroutine of its own, where a panic would end the process
 			if r := recover(); r != nil {
 				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())

@@ -122,11 +122,11 @@ func (g *Gateway) probe(ctx context.Context, up *upstream) (*era, error) {
 	defer drain(resp)
 	switch c := resp.StatusCode; {
 	case c == http.StatusUnauthorized || c == http.StatusForbidden || c == http.StatusRequestTimeout || c == http.StatusTooManyRequests || c >= 500:
-		return nil, fmt.Errorf("server/discover: %w", statusError(c))
+		return nil, fmt.Errorf("server/discover: %w", up.failure(resp))
 	case c != http.StatusOK:
 		return &era{}, nil
 	}
-	a, err := readAnswer(resp, id)
+	a, err := readAnswer(resp, id, up.echoes)
 	if err != nil {
 		return nil, fmt.Errorf("server/discover: %w", err)
 	}
@@ -189,6 +189,7 @@ type sharedKey struct {
 // of a caller of the stateless era.
 type sharedSession struct {
 	id, version string
+	name        string         // for which credentials are kept
 	result      jsontext.Value // of initialize
 	last        atomic.Int64   // id of the newest message
 	used        atomic.Int64   // Unix seconds
@@ -212,10 +213,7 @@ type sharedSessions struct {
 
 // sharedSession returns the caller's, and opens it where there is none.
 func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call) (*sharedSession, error) {
-	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
-	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
-		k.txn = ""
-	}
+	k := p.sharedKey()
 	all, now := &p.up.shared, g.cfg.Now().Unix()
 	if s := all.get(k, now); s != nil {
 		return s, nil
@@ -234,6 +232,15 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 		defer all.opened(k)
 		return g.openShared(ctx, p, k)
 	})
+}
+
+// sharedKey is that of this caller's session.
+func (p *passage) sharedKey() sharedKey {
+	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
+	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
+		k.txn = ""
+	}
+	return k
 }
 
 // offers is what the client of the stateless era can be asked for, as an upstream of the
@@ -268,7 +275,7 @@ func (g *Gateway) openShared(ctx context.Context, p *passage, k sharedKey) (*sha
 	if err := g.initialized(ctx, p.up, call, opened.leg()); err != nil {
 		return nil, err
 	}
-	s := &sharedSession{id: opened.session, version: opened.version, result: opened.result}
+	s := &sharedSession{id: opened.session, name: p.sessionName(), version: opened.version, result: opened.result}
 	p.up.shared.put(k, s, g.cfg.Now().Unix())
 	return s, nil
 }
@@ -363,6 +370,7 @@ func (s *sharedSessions) drop(gone *sharedSession) {
 	for k, v := range s.known {
 		if v == gone {
 			s.delete(k)
+			s.gone = append(s.gone, &sharedSession{name: v.name}) // there is nothing to end at the upstream
 		}
 	}
 }

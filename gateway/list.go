@@ -75,7 +75,7 @@ func boundedTTL(v jsontext.Value) jsontext.Value {
 }
 
 func (p *passage) seesTool(ctx context.Context, definition jsontext.Value) bool {
-	t, err := p.up.catalog.learn(ctx, definition)
+	t, err := p.up.learn(ctx, definition)
 	if err != nil {
 		p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
 		return false

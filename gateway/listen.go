@@ -151,7 +151,7 @@ func (p *passage) resumed(from event) (finisher, *rpcError) {
 // heard takes one event of such a stream.
 func (d *dialogue) heard(ev sse) (done bool, err error) {
 	if len(ev.data) > 0 {
-		if m, err := parsePeer(ev.data); err == nil && m.answer() {
+		if m, err := d.p.up.echoes.parse(ev.data); err == nil && m.answer() {
 			return d.late(ev, m)
 		}
 	}
@@ -200,7 +200,10 @@ func (g *Gateway) get(ctx context.Context, up *upstream, call token.Call, l leg,
 	if err != nil {
 		return nil, err
 	}
-	req.Header = http.Header{"Accept": {"text/event-stream"}, "Authorization": {"Bearer " + call.Bearer()}}
+	req.Header = http.Header{"Accept": {"text/event-stream"}}
+	if err := up.authorize(req, call, http.MethodGet); err != nil {
+		return nil, err
+	}
 	if last != "" {
 		req.Header["Last-Event-Id"] = []string{last}
 	}

@@ -99,6 +99,7 @@ func (d *dialogue) park() (outcome, *rpcError) {
 		return outcome{}, errUnavailable("client_gone", d.ctx.Err())
 	}
 	d.slot, p.slot = p.slot, nil
+	d.lent, p.lent = p.lent, nil
 	name, ok := p.g.parked.put(d)
 	if !ok {
 		d.abandon()
@@ -133,6 +134,7 @@ const inputKey = "input"
 
 // abandon ends the upstream's request.
 func (d *dialogue) abandon() {
+	defer func() { d.lent.end() }()
 	d.cut(nil)
 	d.slot.release()
 	if d.reader != nil {
@@ -149,6 +151,9 @@ func (p *passage) resumeParked(ctx context.Context, call token.Call, finish fini
 		return outcome{}, &rpcError{Code: codeInvalidParams, Message: "the call does not wait any more, or not here: send the request without requestState", reason: "not_parked"}
 	}
 	d.slot.release() // this message has its own
+	if p.lent, d.lent = d.lent, nil; p.lent != nil {
+		p.lease = p.lent.credential.Lease
+	}
 	d.p, d.call, d.finish, d.sent.progress = p, call, finish, p.meta.progress
 	d.attach(ctx)
 	responses, err := readObject(orEmpty(p.msg.params.get("inputResponses")))

@@ -53,6 +53,9 @@ type passage struct {
 	beat   func() error // what a long stream does every second; may be nil
 	ended  *rpcError    // why a stream had to end
 	slot   *slot        // what it counts for; nil until it was allowed
+	id     string       // of the call in the audit log, once it was allowed
+	lent   *lent        // the credential that it is made with; nil: none
+	lease  string       // of that credential, for the audit log
 	held   *slot        // the same, while it waits for an approval
 	beside *sync.WaitGroup
 }
@@ -72,6 +75,7 @@ func (p *passage) aside(action string) *passage {
 	q.event.Action, q.event.Tool, q.event.Prompt, q.event.URI = action, "", "", ""
 	q.facts, q.observed, q.due, q.terms = nil, "", nil, nil
 	q.taken = nil
+	q.lent, q.lease = nil, ""
 	q.msg, q.out, q.input, q.mirror, q.beat, q.beside = message{}, nil, nil, nil, nil, &sync.WaitGroup{}
 	return &q
 }

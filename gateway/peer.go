@@ -15,6 +15,7 @@ type peer struct {
 	params jsontext.Value // an object, or nil
 	result jsontext.Value // nil for an error
 	fault  jsontext.Value // nil for a result
+	masked int            // credentials that were in it
 }
 
 // Errors of readAnswer and parsePeer.

@@ -41,12 +41,14 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 		return over
 	}
 	defer func() { p.slot.release() }() // by then a call that is parked has it
+	defer func() { p.lent.end() }()     // and this
 	if len(p.due) > 0 {
 		if refused := p.accept(p.slot); refused != nil {
 			return refused
 		}
 	}
 	e := p.event
+	p.id = why.Call
 	e.Kind, e.Call, e.Decision, e.Reason, e.Rule = audit.Intent, why.Call, audit.Allow, why.Reason, why.Rule
 	observed := p.observed // lists decide on more, meanwhile
 	e.Observed, e.Facts = string(observed), p.readFacts()
@@ -59,7 +61,7 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	defer cancel()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
-		Approval: e.Approval, CallTokenID: out.callTokenID, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
+		Approval: e.Approval, CallTokenID: out.callTokenID, Lease: p.lease, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
 	if failure != nil {
 		e.Status, e.Reason = "error", failure.reason
 		p.g.cfg.Log.WarnContext(ctx, "call failed", "server", p.up.Name, "action", e.Action, "tool", e.Tool, "request_id", p.event.RequestID, "error", failure)
@@ -105,9 +107,15 @@ func (p *passage) exchangeAndDo(ctx context.Context, spec token.CallSpec, do eff
 		}
 		return p.callToken(ctx, spec)
 	}
-	out, failure := do(ctx, call)
+	var out outcome
+	if p.state.Parked == "" { // else the call has one since it began
+		ctx, p.lent, failure = p.borrow(ctx, call, p.event.Action)
+	}
+	if failure == nil {
+		out, failure = do(ctx, call)
+	}
 	out.callTokenID = call.ID()
-	return out, failure
+	return out, p.lent.why(failure)
 }
 
 // callToken is step 7.

@@ -107,11 +107,7 @@ var errEnded = errors.New("the stream was ended")
 // mayGoOn ends streams with what let them begin: a revocation, a freeze, and for the long
 // ones the end of the access token. A call that was allowed may outlive its token.
 func (p *passage) mayGoOn() error {
-	if err := p.g.cfg.Verifier.Alive(p.Verified); err != nil {
-		p.ended = &rpcError{Code: codeDenied, Message: tokenProblem(err), reason: tokenReason(err), cause: err}
-		return errEnded
-	}
-	if p.ended = p.thawed(); p.ended != nil {
+	if p.ended = p.mayStill(); p.ended != nil {
 		return errEnded
 	}
 	if p.long && !p.g.cfg.Now().Before(p.Expiry()) {
@@ -122,6 +118,14 @@ func (p *passage) mayGoOn() error {
 		return p.beat()
 	}
 	return nil
+}
+
+// mayStill ends what is on its way with a revocation or a freeze.
+func (p *passage) mayStill() *rpcError {
+	if err := p.g.cfg.Verifier.Alive(p.Verified); err != nil {
+		return &rpcError{Code: codeDenied, Message: tokenProblem(err), reason: tokenReason(err), cause: err}
+	}
+	return p.thawed()
 }
 
 // alive keeps the client's connection from being closed for its silence, once there is an

@@ -22,6 +22,17 @@ func (p *passage) redact(v jsontext.Value) (jsontext.Value, int, error) {
 	return out, found.Total(), err
 }
 
+// redactKept is redact for what a server said before: perhaps when it was not known yet what
+// it must not say.
+func (p *passage) redactKept(v jsontext.Value) (jsontext.Value, int, error) {
+	v, n, err := p.up.echoes.clean(v)
+	if err != nil {
+		return nil, 0, err
+	}
+	v, more, err := p.redact(v)
+	return v, n + more, err
+}
+
 // errRedaction tells the client that there is an answer which it may not have. Its text
 // names the class in the log alone.
 func errRedaction(err error) *rpcError {

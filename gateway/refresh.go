@@ -38,6 +38,11 @@ func (p *passage) relist(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, in, failure := p.borrow(ctx, call, "tools/list")
+	if failure != nil {
+		return failure
+	}
+	defer in.end()
 	l, failure := p.leg(ctx, call)
 	if failure != nil {
 		return failure
@@ -48,7 +53,7 @@ func (p *passage) relist(ctx context.Context) error {
 func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
 	page := func(cursor string) (object, error) { return p.ask(ctx, call, l, "tools/list", cursor) }
 	err := allEntries(page, "tools", func(definition jsontext.Value) error {
-		if _, err := p.up.catalog.learn(ctx, definition); err != nil {
+		if _, err := p.up.learn(ctx, definition); err != nil {
 			p.g.cfg.Log.WarnContext(ctx, "tool not served", "server", p.up.Name, "error", err)
 		}
 		return nil
@@ -83,11 +88,11 @@ func (p *passage) ask(ctx context.Context, call token.Call, l leg, method, curso
 	if l.shared != nil {
 		id = l.shared.next()
 	}
-	return listOn(l, id, method, cursor, func(m outgoing) (*http.Response, error) { return p.g.post(ctx, p.up, call, l, m) })
+	return listOn(l, id, method, cursor, p.up.echoes, func(m outgoing) (*http.Response, error) { return p.g.post(ctx, p.up, call, l, m) })
 }
 
 // listOn sends the request by post, and reads the answer.
-func listOn(l leg, id jsontext.Value, method, cursor string, post func(outgoing) (*http.Response, error)) (object, error) {
+func listOn(l leg, id jsontext.Value, method, cursor string, without *echoes, post func(outgoing) (*http.Response, error)) (object, error) {
 	params := object{}
 	if cursor != "" {
 		params = append(params, member{"cursor", quote(cursor)})
@@ -103,7 +108,7 @@ func listOn(l leg, id jsontext.Value, method, cursor string, post func(outgoing)
 	if resp.StatusCode != 200 {
 		return nil, fmt.Errorf("%s: upstream answered HTTP %d", method, resp.StatusCode)
 	}
-	a, err := readAnswer(resp, id)
+	a, err := readAnswer(resp, id, without)
 	if err != nil {
 		return nil, err
 	}

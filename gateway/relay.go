@@ -37,6 +37,7 @@ type dialogue struct {
 	rounds   int   // how often the client was asked for input for it
 	numbered bool  // events had ids, from which the client can resume
 	slot     *slot // while it is parked: it still counts
+	lent     *lent // the same: it is still in use
 	gone     bool  // the client does not listen any more, and its request goes on (session era)
 }
 
@@ -62,7 +63,7 @@ func (p *passage) relay(ctx context.Context, call token.Call, finish finisher) (
 // detach gives the dialogue a context of its own, which ends with that of the message
 // unless the dialogue is parked.
 func (d *dialogue) detach(ctx context.Context) {
-	limited, end := context.WithTimeout(context.WithoutCancel(ctx), d.p.up.Timeout+parkedFor)
+	limited, end := context.WithTimeout(lentOf(ctx).within(context.WithoutCancel(ctx)), d.p.up.Timeout+parkedFor)
 	own, cut := context.WithCancelCause(limited)
 	d.ctx, d.cut = own, func(why error) { cut(why); end() }
 	d.attach(ctx)
@@ -108,7 +109,7 @@ func (d *dialogue) receive(resp *http.Response) (outcome, *rpcError) {
 	if mediaType(resp.Header) == "text/event-stream" {
 		return d.stream(resp)
 	}
-	a, err := readAnswer(resp, d.sent.id)
+	a, err := readAnswer(resp, d.sent.id, d.p.up.echoes)
 	drain(resp)
 	if err != nil {
 		return outcome{}, answerError(err)
@@ -124,10 +125,10 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 	if err != nil {
 		return outcome{}, statusError(resp.StatusCode)
 	}
-	m, err := parsePeer(body)
+	m, err := d.p.up.echoes.parse(body)
 	said := err == nil && m.fault != nil && (bytes.Equal(m.id, d.sent.id) || m.id.Kind() == 'n')
 	if !said || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusNotFound {
-		if d.leg.stateless {
+		if d.leg.stateless && !d.p.up.command() {
 			d.p.up.era.forget()
 			return outcome{}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d", resp.StatusCode))
 		}
@@ -137,15 +138,15 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 }
 
 // readAnswer reads the answer to the request with the id, from a JSON body or an event
-// stream on which nothing else counts.
-func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
+// stream on which nothing else counts, without what the server must not say.
+func readAnswer(resp *http.Response, id jsontext.Value, without *echoes) (peer, error) {
 	switch mediaType(resp.Header) {
 	case "application/json":
 		raw, err := readAll(http.MaxBytesReader(nil, resp.Body, maxResponse), resp.ContentLength)
 		if err != nil {
 			return peer{}, err
 		}
-		m, err := parsePeer(raw)
+		m, err := without.parse(raw)
 		if err == nil {
 			err = m.to(id)
 		}
@@ -156,7 +157,7 @@ func readAnswer(resp *http.Response, id jsontext.Value) (peer, error) {
 			if err != nil {
 				return peer{}, fmt.Errorf("%w: %w", errNoFinal, err)
 			}
-			if m, err := parsePeer(ev.data); len(ev.data) > 0 && (err != nil || m.answer()) {
+			if m, err := without.parse(ev.data); len(ev.data) > 0 && (err != nil || m.answer()) {
 				if err == nil {
 					err = m.to(id)
 				}
@@ -239,7 +240,7 @@ func (d *dialogue) event(ev sse) (a peer, done bool, err error) {
 		}
 		return a, false, d.pass(ev, nil)
 	}
-	m, err := parsePeer(ev.data)
+	m, err := d.p.up.echoes.parse(ev.data)
 	switch {
 	case err != nil:
 		return m, false, err
@@ -258,7 +259,7 @@ func (d *dialogue) event(ev sse) (a peer, done bool, err error) {
 
 // resumeAt notes the id of the event with the answer.
 func (d *dialogue) resumeAt(ev sse) {
-	if id := d.eventID(ev); id != "" {
+	if id := d.eventID(d.p.up.echoes.event(ev)); id != "" {
 		d.p.out.last = id
 	}
 }
@@ -268,6 +269,7 @@ func (d *dialogue) pass(ev sse, raw []byte) error {
 	if d.gone {
 		return nil
 	}
+	ev = d.p.up.echoes.event(ev)
 	err := d.p.out.event(sse{id: d.eventID(ev), data: raw, retry: ev.retry, prime: raw == nil})
 	if err != nil && !errors.Is(err, errSlow) && !d.p.stateless {
 		d.gone = true
@@ -294,12 +296,13 @@ func (d *dialogue) eventID(ev sse) string {
 // cancel tells an upstream of the session era to stop; one of the stateless era knows by
 // the end of its stream.
 func (d *dialogue) cancel() {
-	if d.leg.stateless || d.sent.id == nil {
+	in := lentOf(d.ctx)
+	if d.leg.stateless || d.sent.id == nil || in != nil && in.over.Err() != nil {
 		return
 	}
 	p := d.p
 	p.later(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), 10*time.Second)
+		ctx, cancel := context.WithTimeout(in.in(context.WithoutCancel(p.r.Context())), 10*time.Second)
 		defer cancel()
 		params := object{}.with(member{"requestId", d.sent.id}, member{"reason", quote("the client has gone")})
 		if err := p.tell(ctx, d.leg, envelope(nil, "notifications/cancelled", params)); err != nil {
@@ -314,6 +317,11 @@ func (p *passage) tell(ctx context.Context, l leg, body []byte) error {
 	if err != nil {
 		return err
 	}
+	ctx, in, failure := p.borrow(ctx, call, "")
+	if failure != nil {
+		return failure
+	}
+	defer in.end()
 	resp, err := p.g.post(ctx, p.up, call, l, outgoing{body: body})
 	if err != nil {
 		return err

@@ -67,6 +67,8 @@ type session struct {
 	Capabilities jsontext.Value `json:"cap,omitempty"`
 	Info         jsontext.Value `json:"info,omitempty"`
 
+	Name string `json:"n,omitempty"` // for which credentials are kept
+
 	URLs bool `json:"url,omitempty"` // the client can be sent to a page (MCP 2025-11-25, elicitation, URL mode)
 }
 

@@ -112,6 +112,12 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 	if !l.stateless {
 		return p.subscribeShared(ctx, l, s)
 	}
+	if len(s.resources) > 0 { // it is what resources/subscribe is in the other era
+		var failure *rpcError
+		if ctx, p.lent, failure = p.borrow(ctx, call, "resources/subscribe"); failure != nil {
+			return outcome{}, failure
+		}
+	}
 	d := &dialogue{p: p, call: call, leg: l}
 	p.input = object{{"notifications", s.filter()}}
 	d.sent = p.dress(l)
@@ -128,7 +134,7 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 		return p.ownSubscription(ctx, s)
 	}
 	events := newEvents(resp.Body)
-	if s, err = honoured(events, s); err != nil {
+	if s, err = honoured(events, s, p.up.echoes); err != nil {
 		return outcome{}, answerError(err)
 	}
 	opened()
@@ -140,12 +146,12 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 }
 
 // honoured reads the upstream's acknowledgement: of the resources, those that it agreed to.
-func honoured(events *events, s subscription) (subscription, error) {
+func honoured(events *events, s subscription, without *echoes) (subscription, error) {
 	ev, err := events.next()
 	if err != nil {
 		return s, err
 	}
-	m, err := parsePeer(ev.data)
+	m, err := without.parse(ev.data)
 	if err != nil || m.method != acknowledged {
 		return s, errors.Join(err, errors.New("the upstream did not acknowledge the subscription first"))
 	}
@@ -177,7 +183,7 @@ func (p *passage) news(ctx context.Context, ev sse, s subscription) error {
 	if len(ev.data) == 0 {
 		return nil
 	}
-	m, err := parsePeer(ev.data)
+	m, err := p.up.echoes.parse(ev.data)
 	if err != nil {
 		return err
 	}

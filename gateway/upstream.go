@@ -37,10 +37,25 @@ var (
 // post sends one message to the upstream. It needs a call token, and it sends no
 // header of the client's.
 func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg, m outgoing) (*http.Response, error) {
+	if up.command() {
+		ctx = context.WithValue(ctx, subjectKey{}, call.Subject().String())
+	}
 	req := up.request(ctx, m)
 	req.Header = m.header(l)
-	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	if err := up.authorize(req, call, m.method); err != nil {
+		return nil, err
+	}
 	return g.send(up, req, m.lasting)
+}
+
+// authorize says who calls: by the call token, and to a server that takes none by the
+// credential of the context, which its transport applies.
+func (up *upstream) authorize(req *http.Request, call token.Call, method string) error {
+	if up.lender != nil {
+		return up.lender.carries(req.Context(), method)
+	}
+	req.Header["Authorization"] = []string{"Bearer " + call.Bearer()}
+	return nil
 }
 
 // request is a request with the message, without its headers.
@@ -115,8 +130,10 @@ func (g *Gateway) deleteSession(ctx context.Context, up *upstream, call token.Ca
 	if err != nil {
 		return err
 	}
-	req.Header = http.Header{"Authorization": {"Bearer " + call.Bearer()}}
 	l.apply(req.Header)
+	if err := up.authorize(req, call, http.MethodDelete); err != nil {
+		return err
+	}
 	resp, err := g.send(up, req, false)
 	if err != nil {
 		return err
@@ -170,7 +187,7 @@ func answerError(err error) *rpcError {
 	if e := errOver(err); e != nil {
 		return e
 	}
-	return errUnavailable("upstream_malformed", err)
+	return errUnavailable(reasonOf(err, "upstream_malformed"), err) // a command says why its stream ended
 }
 
 // statusError is what an upstream's HTTP status means to the client.

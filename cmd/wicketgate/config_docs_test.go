@@ -97,8 +97,8 @@ func TestExampleIsRight(t *testing.T) {
 	for _, a := range alternatives {
 		check(a, instead(example, regexp.MustCompile(`(?m)^#`).ReplaceAllString(a, "")))
 	}
-	if len(alternatives) != 8 {
-		t.Errorf("%d alternatives, want the proxy, a bundle, PostgreSQL, webhooks, login, a command, SPIFFE, and keys and certificates", len(alternatives))
+	if len(alternatives) != 9 {
+		t.Errorf("%d alternatives, want the proxy, a bundle, PostgreSQL, webhooks, login, a command, Vault, SPIFFE, and keys and certificates", len(alternatives))
 	}
 }
 

@@ -17,41 +17,58 @@ import (
 )
 
 func (c configCheck) servers(origin *url.URL) {
-	names, audiences := map[string]bool{}, map[string]string{}
+	names, audiences := map[string]bool{}, map[oauth.Resource]string{}
+	if v := c.s.house.Vault; v != nil && !v.Audience.IsZero() {
+		audiences[v.Audience] = "Vault"
+	}
 	for i, s := range c.s.Servers {
 		at := fmt.Sprintf("servers[%d]", i)
 		if names[s.Name] {
 			c.refuse(at+".name", "server %s is there twice: give each a name of its own", s.Name)
 		}
 		names[s.Name] = true
-		if c.isCommand(at, s) {
-			c.serverCommand(at, s)
-			continue
-		}
-		if !c.serverURL(at, s, origin) {
-			continue
-		}
-		field := at + ".audience"
-		if s.Audience == "" {
-			s.Audience, field = s.URL, at+".url"
-		}
-		audience, err := oauth.ParseResource(s.Audience)
+		c.legacy(at, s)
 		switch {
-		case err != nil:
-			c.refuse(field, "%s is %s: %v", field, shown(s.Audience), err)
-		case within(s.Audience, origin):
-			c.refuse(field, "%s is %s, which is Wicketgate's own: name the server as it names itself", field, shown(s.Audience))
-		case audiences[s.Audience] != "":
-			c.refuse(field, "%s is that of server %s too: a call token for one would be good at the other", field, audiences[s.Audience])
-		}
-		audiences[s.Audience] = s.Name
-		if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
-			c.s.house.Upstreams = append(c.s.house.Upstreams, c.ofEvery(at, s, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience}))
-			c.serverID(at, s)
+		case c.isCommand(at, s):
+			c.serverCommand(at, s)
+		case c.serverURL(at, s, origin):
+			c.serverAt(at, s, c.audience(at, s, origin, audiences))
 		}
 	}
 	if len(c.s.Servers) == 0 {
 		c.note("no server is configured: there is nothing to call")
+	}
+}
+
+// audience is the aud of call tokens for a server with a URL. Others are for one server
+// only, and Vault's for those that are called with its credentials.
+func (c configCheck) audience(at string, s ServerConfig, origin *url.URL, taken map[oauth.Resource]string) oauth.Resource {
+	if a, ok := c.forVault(s); ok {
+		return a
+	}
+	field := at + ".audience"
+	if s.Audience == "" {
+		s.Audience, field = s.URL, at+".url"
+	}
+	audience, err := oauth.ParseResource(s.Audience)
+	switch {
+	case err != nil:
+		c.refuse(field, "%s is %s: %v", field, shown(s.Audience), err)
+	case within(s.Audience, origin):
+		c.refuse(field, "%s is %s, which is Wicketgate's own: name the server as it names itself", field, shown(s.Audience))
+	case taken[audience] == "Vault":
+		c.refuse(field, "%s is that of Vault: whoever gets a call token of this server could log in there", field)
+	case taken[audience] != "":
+		c.refuse(field, "%s is that of server %s too: a call token for one would be good at the other", field, taken[audience])
+	}
+	taken[audience] = s.Name
+	return audience
+}
+
+func (c configCheck) serverAt(at string, s ServerConfig, audience oauth.Resource) {
+	if public, err := oauth.ParseResource(c.s.Issuer + "/mcp/" + s.Name); err == nil {
+		c.s.house.Upstreams = append(c.s.house.Upstreams, c.ofEvery(at, s, gateway.Upstream{Name: s.Name, Resource: public, URL: s.URL, Audience: audience}))
+		c.serverID(at, s)
 	}
 }
 
@@ -93,7 +110,7 @@ func (c configCheck) serverURL(at string, s ServerConfig, origin *url.URL) bool 
 		c.refuse(at, "%s is http on another machine: whoever is on the way reads calls and tokens; write https, or insecure_plaintext: true", at)
 	default:
 		if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-			c.note("server %s is reached in the clear (insecure_plaintext): whoever is on the way reads calls and call tokens", s.Name)
+			c.note("server %s is reached in the clear (insecure_plaintext): whoever is on the way reads calls and %s", s.Name, map[bool]string{true: "credentials", false: "call tokens"}[s.Credential != ""])
 		}
 		return true
 	}

@@ -109,7 +109,7 @@ func (g schemaMaker) value(t reflect.Type, tag reflect.StructTag) *schema {
 func comments(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, name := range []string{"config.go", "config_console.go", "config_limits.go", "config_policy.go", "config_servers.go", "config_spiffe.go", "config_trust.go"} {
+	for _, name := range []string{"config.go", "config_console.go", "config_limits.go", "config_policy.go", "config_servers.go", "config_spiffe.go", "config_trust.go", "config_vault.go", "config_vault_servers.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,13 @@ type ServerConfig struct {
 	// What the command may do.
 	Sandbox SandboxConfig `yaml:"sandbox"`
 
+	// vault: it gets credentials of Vault, made for the call, and no token at all. Absent: a
+	// call token with each request, or nothing, for a command.
+	Credential string `yaml:"credential" enum:"vault"`
+
+	// With credential: vault: which credential, and where it goes.
+	Vault *ServerVaultConfig `yaml:"vault"`
+
 	// aud of the call tokens that it is sent: its own name for itself, used by no other
 	// server. Default: url.
 	Audience string `yaml:"audience"`

@@ -105,6 +105,9 @@ func (d *devSetup) addFile(path string) error {
 	}
 	d.notes = append(d.notes, notes...)
 	for _, s := range servers {
+		if len(s.Headers) > 0 {
+			d.notes = append(d.notes, fmt.Sprintf("server %s: headers are not used: development mode keeps no keys of servers; wicketgate import moves them into Vault", s.Name))
+		}
 		if s.URL != "" {
 			err = d.addServer(s.Name, s.URL)
 		} else {

@@ -15,7 +15,9 @@ import (
 // mcpServer is a server in the file of another client: a URL or a command.
 type mcpServer struct {
 	Name    string
+	Written string // its name in the file
 	URL     string
+	Headers map[string]string
 	Command []string
 	Env     []string
 	Dir     string
@@ -36,6 +38,7 @@ type mcpEntry struct {
 	Env      map[string]string         `json:"env"`
 	Dir      string                    `json:"cwd"`
 	URL      string                    `json:"url"`
+	Headers  map[string]string         `json:"headers"`
 	Disabled bool                      `json:"disabled"`
 	Rest     map[string]jsontext.Value `json:",embed"`
 }
@@ -110,7 +113,7 @@ func (e mcpEntry) server(written string) (mcpServer, error) {
 	if err := e.check(); err != nil {
 		return mcpServer{}, err
 	}
-	s := mcpServer{Name: name, URL: e.URL, Dir: e.Dir}
+	s := mcpServer{Name: name, Written: written, URL: e.URL, Headers: e.Headers, Dir: e.Dir}
 	if e.URL != "" {
 		return s, nil
 	}
@@ -123,12 +126,14 @@ func (e mcpEntry) server(written string) (mcpServer, error) {
 
 func (e mcpEntry) check() error {
 	values := append([]string{e.Command, e.URL, e.Dir}, e.Args...)
-	values = slices.AppendSeq(values, maps.Values(e.Env))
+	values = slices.AppendSeq(slices.AppendSeq(values, maps.Values(e.Env)), maps.Values(e.Headers))
 	switch {
 	case (e.URL == "") == (e.Command == ""):
 		return errors.New("want either command or url")
 	case e.URL != "" && (len(e.Args) > 0 || len(e.Env) > 0 || e.Dir != ""):
 		return errors.New("args, env and cwd are for a command, not for a url")
+	case e.URL == "" && len(e.Headers) > 0:
+		return errors.New("headers are for a url, not for a command")
 	case e.Type == "sse":
 		return errors.New("type sse is the transport of 2024, which is not supported: want stdio or http")
 	case e.Type != "" && (e.URL == "") != (e.Type == "stdio"), e.URL != "" && !slices.Contains([]string{"", "http", "streamable-http", "streamableHttp"}, e.Type):

@@ -14,14 +14,14 @@ func TestFilesOfOtherClients(t *testing.T) {
 		notes    []string
 	}{
 		{"Claude Desktop", `{"mcpServers":{"My Files":{"command":"node","args":["index.js","/srv"],"env":{"B":"2","A":"1"}}}}`,
-			[]mcpServer{{Name: "my-files", Command: []string{"node", "index.js", "/srv"}, Env: []string{"A=1", "B=2"}}}, nil},
+			[]mcpServer{{Name: "my-files", Written: "My Files", Command: []string{"node", "index.js", "/srv"}, Env: []string{"A=1", "B=2"}}}, nil},
 		{"Claude Code", `{"mcpServers":{"api":{"type":"http","url":"https://example.com/mcp","headers":{"Authorization":"Bearer hidden"}}}}`,
-			[]mcpServer{{Name: "api", URL: "https://example.com/mcp"}}, []string{`server api: not used: ["headers"]`}},
+			[]mcpServer{{Name: "api", Written: "api", URL: "https://example.com/mcp", Headers: map[string]string{"Authorization": "Bearer hidden"}}}, nil},
 		{"VS Code", `{"servers":{"git":{"type":"stdio","command":"git-mcp","cwd":"/srv"}},"inputs":[]}`,
-			[]mcpServer{{Name: "git", Command: []string{"git-mcp"}, Dir: "/srv"}}, []string{`the file: not used: ["inputs"]`}},
+			[]mcpServer{{Name: "git", Written: "git", Command: []string{"git-mcp"}, Dir: "/srv"}}, []string{`the file: not used: ["inputs"]`}},
 		{"one that is disabled", `{"mcpServers":{"a":{"command":"a","disabled":true},"b":{"command":"b"}}}`,
-			[]mcpServer{{Name: "b", Command: []string{"b"}}}, []string{"server a is disabled in the file, and left out"}},
-		{"a name with a scope", `{"mcpServers":{"@org/files_2":{"command":"a"}}}`, []mcpServer{{Name: "org-files-2", Command: []string{"a"}}}, nil},
+			[]mcpServer{{Name: "b", Written: "b", Command: []string{"b"}}}, []string{"server a is disabled in the file, and left out"}},
+		{"a name with a scope", `{"mcpServers":{"@org/files_2":{"command":"a"}}}`, []mcpServer{{Name: "org-files-2", Written: "@org/files_2", Command: []string{"a"}}}, nil},
 	} {
 		got, notes, err := readMCPJSON([]byte(c.in))
 		if err != nil {
@@ -49,6 +49,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"a command of type http", `{"mcpServers":{"a":{"type":"http","command":"hidden"}}}`, "type does not go with it"},
 		{"the transport of 2024", `{"mcpServers":{"a":{"type":"sse","url":"http://hidden"}}}`, "not supported"},
 		{"a placeholder", `{"mcpServers":{"a":{"command":"b","env":{"K":"${input:hidden}"}}}}`, "write the value out"},
+		{"headers of a command", `{"mcpServers":{"a":{"command":"b","headers":{"X-Key":"hidden"}}}}`, "headers are for a url"},
 		{"a bad variable", `{"mcpServers":{"a":{"command":"b","env":{"A=hidden":"c"}}}}`, "env has a name"},
 		{"a name of other letters", `{"mcpServers":{"файлы":{"command":"b"}}}`, "rename it"},
 		{"names that become one", `{"mcpServers":{"a b":{"command":"b"},"a-b":{"command":"b"}}}`, "would both be a-b"},

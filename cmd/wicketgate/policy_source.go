@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +31,15 @@ type pdpSource struct {
 	Timeout time.Duration // of OPA
 }
 
-// readPolicy reads what the policy is made of, as it is now.
+// readPolicy reads what the policy is made of, as it is now. Servers that are called with
+// credentials of Vault are never only observed.
 func (c *houseConfig) readPolicy(ctx context.Context) (policies.Config, error) {
+	cfg, err := c.policySource(ctx)
+	cfg.Enforced = slices.Collect(maps.Keys(c.Legacy))
+	return cfg, err
+}
+
+func (c *houseConfig) policySource(ctx context.Context) (policies.Config, error) {
 	switch {
 	case c.PDP.Bundle != nil:
 		b, err := c.PDP.Bundle.read(ctx, c.Data)

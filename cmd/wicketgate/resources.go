@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/wicketgate/wicketgate/exchange"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
@@ -14,6 +15,15 @@ func registry(cfg houseConfig) (oauth.Resources, map[oauth.Resource]string) {
 		servers[u.Resource] = u.Name
 	}
 	return withConsole(cfg, oauth.NewResources(public, internal).And(everyServer(cfg))), servers
+}
+
+// behind is the same the other way round: which servers an internal resource stands for.
+func behind(cfg houseConfig) exchange.Upstreams {
+	out := exchange.Upstreams{}
+	for _, u := range cfg.Upstreams {
+		out[u.Audience] = append(out[u.Audience], u.Resource)
+	}
+	return out
 }
 
 // everyServer is the resource of the endpoint over all servers.

@@ -203,10 +203,7 @@ func (h *house) elsewhere() (gateway.Exchanger, func(context.Context, gateway.Up
 
 // gatewaysThatExchange are those of other processes, as the exchange needs to know them.
 func (h *house) gatewaysThatExchange(cfg houseConfig) exchange.Gateways {
-	g := exchange.Gateways{Clients: cfg.Gateways, Presenter: gatewayID, All: everyServer(cfg), Upstreams: map[oauth.Resource]oauth.Resource{}}
-	for _, u := range cfg.Upstreams {
-		g.Upstreams[u.Audience] = u.Resource
-	}
+	g := exchange.Gateways{Clients: cfg.Gateways, Presenter: gatewayID}
 	g.Spend = func(ctx context.Context, jti string, until time.Time) (bool, error) {
 		err := single{h.store, time.Now}.Spend(ctx, jti, until)
 		if errors.Is(err, gateway.ErrSpent) {

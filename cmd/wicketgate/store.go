@@ -21,6 +21,7 @@ import (
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/sqlite"
 	"github.com/wicketgate/wicketgate/internal/webhook"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // storage is all that a process remembers.
@@ -28,10 +29,15 @@ type storage interface {
 	authz.Store
 	gateway.PinStore
 	keys.Store
+	keys.RewrapStore
 	audit.Heads
 	revocation.Store
 	approval.Store
 	webhook.Outbox
+	vaultbridge.Records
+	// EndLeases has those who hold them end the leases of a selection, for the operator by,
+	// and returns their ids.
+	EndLeases(ctx context.Context, of vaultbridge.Selection, by string) ([]string, error)
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.

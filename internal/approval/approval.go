@@ -26,9 +26,8 @@ var (
 	ErrOwn      = errors.New("nobody decides on a call of their own")
 	ErrTooMany  = errors.New("too many calls of the subject wait for approval")
 
-	ErrNotPerson  = errors.New("only a person decides, for themself: no workload, and nobody in between")
-	ErrInvalid    = errors.New("this cannot be an approval")
-	ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no approvals: wicketgate migrate up")
+	ErrNotPerson = errors.New("only a person decides, for themself: no workload, and nobody in between")
+	ErrInvalid   = errors.New("this cannot be an approval")
 )
 
 // Bounds of a request.
@@ -97,8 +96,7 @@ func StateOf(r Request, approved bool, now time.Time) State {
 	return Denied
 }
 
-// Store keeps requests. It is safe for concurrent use, by several processes too. On the
-// schema before, which has none, what writes returns ErrUnmigrated.
+// Store keeps requests. It is safe for concurrent use, by several processes too.
 type Store interface {
 	// InTx runs f in one transaction: all of it, or nothing when f fails.
 	InTx(ctx context.Context, f func(ctx context.Context) error) error

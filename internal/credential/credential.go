@@ -95,24 +95,26 @@ func (c Credential) Live(lease string, done <-chan struct{}, end func()) *Creden
 const redacted = "[credential]"
 
 // String redacts.
-func (*Credential) String() string { return redacted }
+func (Credential) String() string { return redacted }
 
 // GoString redacts.
-func (*Credential) GoString() string { return redacted }
+func (Credential) GoString() string { return redacted }
 
 // Format redacts for the verbs that do not ask String.
-func (*Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+func (Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue redacts.
-func (*Credential) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (Credential) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText redacts in JSON.
-func (*Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (Credential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 type key struct{}
 
 // With gives the credential to the transports that ctx reaches.
-func With(ctx context.Context, c *Credential) context.Context { return context.WithValue(ctx, key{}, c) }
+func With(ctx context.Context, c *Credential) context.Context {
+	return context.WithValue(ctx, key{}, c)
+}
 
 // From is the credential that With gave; nil: none.
 func From(ctx context.Context) *Credential {

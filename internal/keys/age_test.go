@@ -139,7 +139,7 @@ func TestBadConfigsAreRefused(t *testing.T) {
 		"unknown algorithm": {Algorithm: "RS256"}, "no algorithm": {Algorithm: "none"}, "algorithm in lower case": {Algorithm: "es256"},
 		"overlap below zero": {Overlap: -1}, "warn age below zero": {WarnAge: -1}, "keys that never settle": {MaxAge: keys.Settle - 1},
 	} {
-		cfg.Store, cfg.KEK, cfg.Now = &memory{}, kek, clock
+		cfg.Store, cfg.Wrapper, cfg.Now = &memory{}, kek, clock
 		if r, err := keys.New(t.Context(), cfg); err == nil || r != nil {
 			t.Errorf("%s: New = %v, %v, want an error", name, r, err)
 		}

@@ -8,9 +8,11 @@
 // replicas agree without talking to each other, and whoever dies between two steps
 // leaves a state that the next one completes.
 //
+// A Remote may keep the private halves of token keys, and sign with them. What the
+// store has of such a key is where it is, wrapped like a private key.
+//
 // The package parses no tokens, and removes no keys from the store: old audit
-// heads need theirs for good. Key-encryption keys outside a file (Vault transit)
-// are not here yet.
+// heads need theirs for good. It speaks with no Vault (package transit does).
 package keys
 
 import (
@@ -52,7 +54,7 @@ type Record struct {
 	KeyID     string
 	Use       Use
 	Algorithm string
-	Wrapped   []byte // the private key, sealed by the key-encryption key
+	Wrapped   []byte // the private key, or where it is, sealed by the key-encryption key
 	Public    []byte // PKIX, empty for a symmetric key
 	Created   time.Time
 	Activated time.Time // when it began to be used; zero: it is next
@@ -87,30 +89,40 @@ func (k KEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) 
 // MarshalText redacts in JSON and in slog.
 func (k KEK) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// ErrWrongKEK is returned when the key-encryption key does not open a stored key.
-var ErrWrongKEK = errors.New("the key-encryption key does not open the stored keys: it is not the one they were wrapped with")
+// material is what is secret of a key, and what is public.
+type material struct{ private, public []byte }
 
 // generate makes a key that is next.
-func generate(u Use, algorithm string, kek KEK, now time.Time) (Record, error) {
-	r := Record{KeyID: string(u) + "-" + rand.Text()[:12], Use: u, Algorithm: algorithm, Created: now}
-	var private []byte
-	if u == UseSession {
-		private = make([]byte, 32)
-		rand.Read(private)
-	} else {
-		k, err := generateSigner(algorithm)
-		if err != nil {
-			return Record{}, err
-		}
-		if private, err = x509.MarshalPKCS8PrivateKey(k); err != nil {
-			return Record{}, err
-		}
-		if r.Public, err = x509.MarshalPKIXPublicKey(k.Public()); err != nil {
-			return Record{}, err
-		}
+func generate(ctx context.Context, u Use, algorithm string, cfg Config) (Record, error) {
+	r := Record{KeyID: string(u) + "-" + rand.Text()[:12], Use: u, Algorithm: algorithm, Created: cfg.Now()}
+	m, err := generateMaterial(ctx, r, cfg)
+	if err != nil {
+		return Record{}, err
 	}
-	r.Wrapped = newBox(kek[:]).seal(private, []byte(wrapping(r)))
-	return r, nil
+	r.Public = m.public
+	r.Wrapped, err = wrap(ctx, cfg.Wrapper, r, m.private, "")
+	return r, err
+}
+
+func generateMaterial(ctx context.Context, r Record, cfg Config) (material, error) {
+	switch {
+	case r.Use == UseSession:
+		private := make([]byte, 32)
+		rand.Read(private)
+		return material{private: private}, nil
+	case cfg.remotely(r.Use):
+		return generateRemote(ctx, r, cfg.Remote)
+	}
+	k, err := generateSigner(r.Algorithm)
+	if err != nil {
+		return material{}, err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return material{}, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(k.Public())
+	return material{private, public}, err
 }
 
 func generateSigner(algorithm string) (crypto.Signer, error) {
@@ -119,17 +131,4 @@ func generateSigner(algorithm string) (crypto.Signer, error) {
 		return k, err
 	}
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-}
-
-// wrapping is the purpose that a key is sealed for: a stored key cannot be given
-// the id, use or algorithm of another.
-func wrapping(r Record) string { return "key " + r.KeyID + " " + string(r.Use) + " " + r.Algorithm }
-
-// unwrap reverses generate.
-func unwrap(r Record, kek KEK) ([]byte, error) {
-	private, ok := newBox(kek[:]).open(r.Wrapped, []byte(wrapping(r)))
-	if !ok {
-		return nil, fmt.Errorf("key %s: %w", r.KeyID, ErrWrongKEK)
-	}
-	return private, nil
 }

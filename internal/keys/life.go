@@ -103,10 +103,10 @@ func (l line) current() (Record, bool) {
 }
 
 // successor is the key that is activated next. There may be several that are next:
-// replicas that miss one each make one. Those of another algorithm wait for the
-// setting to change back.
-func (l line) successor(algorithm string) (Record, bool) {
-	i := slices.IndexFunc(l.next, func(r Record) bool { return r.Algorithm == algorithm })
+// replicas that miss one each make one. Those that do not fit the settings wait for these
+// to change back.
+func (l line) successor(fits func(Record) bool) (Record, bool) {
+	i := slices.IndexFunc(l.next, fits)
 	if i < 0 {
 		return Record{}, false
 	}

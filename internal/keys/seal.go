@@ -34,7 +34,7 @@ func (s Sealer) Seal(plain []byte) []byte {
 // key first; a key of another replica's future may have been used already.
 func (s Sealer) Open(sealed []byte) (plain []byte, ok bool) {
 	for _, k := range s.ring.state.Load().session {
-		if !k.until.IsZero() && !live(k.until, s.ring.cfg.Now()) {
+		if !k.until.IsZero() && !live(k.until, s.ring.cfg().Now()) {
 			continue
 		}
 		if plain, ok := k.open(sealed, s.purpose); ok {

@@ -63,6 +63,18 @@ func Bounced(t testing.TB, url string) string {
 	return url + "&port=" + running(t, bouncer).port
 }
 
+// Query runs a statement in the database of the URL, as its administrator, and returns the
+// rows: one a line, with columns apart by "|".
+func Query(t testing.TB, url, statement string) string {
+	t.Helper()
+	s := running(t, server)
+	out, err := exec.Command(s.psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", url, "-c", statement).CombinedOutput()
+	if err != nil {
+		t.Fatalf("psql: %v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 const templateName = "wicketgate_template"
 
 // instance is a running server.

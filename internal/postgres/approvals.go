@@ -60,7 +60,7 @@ func (s *Store) OpenApproval(ctx context.Context, r approval.Request, most int) 
 		return err
 	})
 	if err != nil {
-		return approval.Request{}, false, fmt.Errorf("store approval: %w", unmigrated(err))
+		return approval.Request{}, false, fmt.Errorf("store approval: %w", err)
 	}
 	return stands, stored, nil
 }
@@ -95,7 +95,7 @@ func (s *Store) Approval(ctx context.Context, id string, now time.Time) (approva
 		err = approval.ErrNotFound
 	}
 	if err != nil {
-		return approval.Request{}, fmt.Errorf("read approval: %w", unmigrated(err))
+		return approval.Request{}, fmt.Errorf("read approval: %w", err)
 	}
 	return r, nil
 }
@@ -124,7 +124,7 @@ func (s *Store) Approvals(ctx context.Context, of approval.State, limit int, now
 			CASE WHEN expires_at <= $1 THEN 'expired' WHEN used_at IS NOT NULL THEN 'used' WHEN decided_at IS NULL THEN 'pending' WHEN approved THEN 'approved' ELSE 'denied' END)
 			ORDER BY created_at DESC, id DESC LIMIT $3`, micros(now), string(of), limit)
 	}
-	if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
+	if err != nil {
 		return nil, fmt.Errorf("list approvals: %w", err)
 	}
 	return all, nil
@@ -148,7 +148,7 @@ func (s *Store) DecideApproval(ctx context.Context, id string, as approval.State
 		return err
 	})
 	if err != nil {
-		return approval.Request{}, fmt.Errorf("decide on approval: %w", unmigrated(err))
+		return approval.Request{}, fmt.Errorf("decide on approval: %w", err)
 	}
 	return r, nil
 }
@@ -161,7 +161,7 @@ func (s *Store) UseApproval(ctx context.Context, id string, now time.Time) error
 		err = approval.ErrSpent
 	}
 	if err != nil {
-		return fmt.Errorf("use approval: %w", unmigrated(err))
+		return fmt.Errorf("use approval: %w", err)
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 const (
@@ -23,9 +23,9 @@ const keepApproval = 7 * 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets and revocations that have expired and
-// documents that nothing names, approvals and messages that are a week old, and counts of limits
-// that say nothing any more, and returns how many. It removes a bounded number: call it again
-// while it removes any. Replicas that do so at the same time leave one another's
+// documents that nothing names, approvals and messages that are a week old, counts of limits
+// that say nothing any more, and leases of Vault that have been over for a day, and returns
+// how many. It removes a bounded number: call it again while it removes any. Replicas that do so at the same time leave one another's
 // rows alone rather than wait for them.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
 	old := micros(now.Add(-grace))
@@ -64,6 +64,8 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)) AND due_at <= $1`, micros(now)},
 		{`DELETE FROM limit_leases WHERE id = ANY(ARRAY(SELECT id FROM limit_leases WHERE expires_at <= $1
 				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, micros(now)},
+		{`DELETE FROM vault_leases WHERE id = ANY(ARRAY(SELECT id FROM vault_leases WHERE expires_at <= $1
+				ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`, old},
 	} {
 		rows, err := s.sweep(ctx, sweep.query, sweep.before)
 		if err != nil {
@@ -81,7 +83,7 @@ func (s *Store) sweep(ctx context.Context, query string, before int64) (n int64,
 		n, err = s.exec(ctx, query, before, perExpire)
 		return err
 	})
-	if errors.Is(unmigrated(err), approval.ErrUnmigrated) {
+	if errors.Is(unmigrated(err), vaultbridge.ErrUnmigrated) {
 		return 0, nil
 	}
 	return n, err

@@ -44,3 +44,12 @@ func (s *Store) ActivateKey(ctx context.Context, keyID string, now time.Time) er
 	}
 	return nil
 }
+
+// RewrapKey implements keys.RewrapStore.
+func (s *Store) RewrapKey(ctx context.Context, keyID string, before, after []byte) error {
+	n, err := s.exec(ctx, `UPDATE keys SET wrapped = $1 WHERE kid = $2 AND wrapped = $3`, some(after), keyID, some(before))
+	if err = none(n, err, keys.ErrChanged); err != nil {
+		return fmt.Errorf("rewrap key: %w", err)
+	}
+	return nil
+}

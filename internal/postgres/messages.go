@@ -2,14 +2,12 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
@@ -26,7 +24,7 @@ func (s *Store) AddMessages(ctx context.Context, all []webhook.Message) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("store messages: %w", unmigrated(err))
+		return fmt.Errorf("store messages: %w", err)
 	}
 	return nil
 }
@@ -41,7 +39,7 @@ func (s *Store) TakeMessages(ctx context.Context, endpoint string, limit int, no
 	}, `UPDATE webhook_messages SET due_at = $1, attempts = attempts + 1 WHERE id = ANY(ARRAY(SELECT id FROM webhook_messages
 			WHERE endpoint = $2 AND due_at <= $3 ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED)) AND due_at <= $3
 		RETURNING id, endpoint, kind, body, created_at, due_at, attempts`, micros(until), endpoint, micros(now), limit)
-	if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
+	if err != nil {
 		return nil, fmt.Errorf("take messages: %w", err)
 	}
 	slices.SortFunc(all, func(a, b webhook.Message) int { return a.Created.Compare(b.Created) })

@@ -16,7 +16,7 @@ import (
 )
 
 // wholeTables are the statements that read all of a table on purpose.
-var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|approvals WHERE created_at > 0 AND \(\$2|wicketgate_)`)
+var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \$1 = ''|approvals WHERE created_at > 0 AND \(\$2|vault_leases ORDER BY|wicketgate_)|UPDATE vault_leases SET ended_by`)
 
 // TestNoStatementScansATable keeps the price of a request from growing with what
 // is stored: with plans made while tables were small and kept, and with plans made
@@ -53,7 +53,7 @@ func noScans(t *testing.T, conn *pgx.Conn) {
 			t.Errorf("%s:\n%s", s, text)
 		}
 	}
-	if listed > 7 {
+	if listed > 9 {
 		t.Errorf("%d statements may read all of a table", listed)
 	}
 }

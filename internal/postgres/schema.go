@@ -15,8 +15,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/migrations"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // ErrSchema is returned for a schema that this version of the program cannot run
@@ -241,11 +241,11 @@ func coded(err error, codes ...string) bool {
 	return false
 }
 
-// unmigrated is approval.ErrUnmigrated where a table is missing, which the schema before
+// unmigrated is vaultbridge.ErrUnmigrated where a table is missing, which the schema before
 // does not have.
 func unmigrated(err error) error {
 	if coded(err, undefinedTable) {
-		return approval.ErrUnmigrated
+		return vaultbridge.ErrUnmigrated
 	}
 	return err
 }

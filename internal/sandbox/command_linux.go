@@ -30,6 +30,7 @@ type child struct {
 	Landlock int // ABI version; 0: none
 	Filter   bool
 	NProc    bool // RLIMIT_NPROC counts the command's own tasks
+	Bare     bool // nothing is confined: it leaves no core dump, and that is all
 }
 
 // Command is the confined command, which may also read its program and read and write
@@ -42,22 +43,28 @@ func (s *Sandbox) Command(home, program string, args ...string) (*exec.Cmd, erro
 		return nil, err
 	}
 	c.Spec.Read = append(slices.Clone(c.Spec.Read), program, real)
+	cmd, err := c.command(program, args)
+	if err == nil && s.support.Namespaces {
+		unshare(cmd.SysProcAttr, len(s.spec.Connect) == 0)
+	}
+	return cmd, err
+}
+
+// Bare is the command as it is, confined in nothing: it leaves no core dump, and ends with
+// us. Its process must be started by a goroutine that is locked to its thread.
+func Bare(program string, args ...string) (*exec.Cmd, error) {
+	return child{Bare: true}.command(program, args)
+}
+
+// command is this program, which becomes the other in a process group of its own.
+func (c child) command(program string, args []string) (*exec.Cmd, error) {
 	spec, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{word, string(spec), program}, args)...)
-	cmd.SysProcAttr = s.attributes()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd, nil
-}
-
-// attributes are for the start: a process group of its own, and namespaces.
-func (s *Sandbox) attributes() *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if s.support.Namespaces {
-		unshare(a, len(s.spec.Connect) == 0)
-	}
-	return a
 }
 
 // unshare has a process start in namespaces of its own, without a network if that is

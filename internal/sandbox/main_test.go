@@ -63,6 +63,21 @@ var acts = map[string]func(argument string) error{
 		}
 		return unix.Sendto(pair[0], []byte("hello"), 0, &unix.SockaddrUnix{Name: path})
 	},
+	"trace": func(pid string) error {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			return err
+		}
+		return syscall.PtraceAttach(n)
+	},
+	"peek": peek,
+	"core": func(string) error {
+		var l syscall.Rlimit
+		if err := syscall.Getrlimit(unix.RLIMIT_CORE, &l); err != nil || l.Max > 1 {
+			return fmt.Errorf("%+v: %w", l, err)
+		}
+		return nil
+	},
 	"parent": parent,
 	"sleep": func(string) error {
 		fmt.Println("up")
@@ -120,6 +135,21 @@ func parent(home string) error {
 	}
 	cmd.Env, cmd.Stdout = []string{actVariable + "=sleep"}, os.Stdout
 	return cmd.Run()
+}
+
+// peek reads the memory of another process, of which any address will do that may be one:
+// EFAULT would say that it was looked at.
+func peek(pid string) error {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return err
+	}
+	var b [1]byte
+	local, remote := []unix.Iovec{{Base: &b[0], Len: 1}}, []unix.RemoteIovec{{Base: 0x1000, Len: 1}}
+	if _, err = unix.ProcessVMReadv(n, local, remote, 0); err == unix.EFAULT {
+		return nil
+	}
+	return err
 }
 
 func address(addr string) (*unix.SockaddrInet4, error) {

@@ -22,3 +22,8 @@ func Run([]string) (mine bool, err error) { return false, nil }
 func (s *Sandbox) Command(_, _ string, _ ...string) (*exec.Cmd, error) {
 	return nil, errors.New("the sandbox needs Linux")
 }
+
+// Bare is not to be had here.
+func Bare(string, ...string) (*exec.Cmd, error) {
+	return nil, errors.New("servers that are commands need Linux")
+}

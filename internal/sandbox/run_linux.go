@@ -42,6 +42,9 @@ func Run(args []string) (mine bool, err error) {
 
 // confine takes away what the command must not have.
 func (c child) confine() error {
+	if c.Bare {
+		return noCore()
+	}
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return err
 	}
@@ -79,8 +82,13 @@ func (c child) limit() error {
 			return fmt.Errorf("rlimit %d: %w", resource, err)
 		}
 	}
-	return lower(unix.RLIMIT_CORE, 0)
+	return noCore()
 }
+
+// noCore has the process leave nothing of its memory, and so of its environment, when it
+// crashes. One byte is too little for a file, and the one value with which the kernel calls
+// no program that takes dumps either, as it does with 0 (Linux, fs/coredump.c).
+func noCore() error { return lower(unix.RLIMIT_CORE, 1) }
 
 // lower sets both limits, and never raises the hard one.
 func lower(resource int, n uint64) error {

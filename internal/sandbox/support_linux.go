@@ -58,6 +58,7 @@ func (s Support) gaps(spec Spec) []string {
 	noNetwork := len(spec.Connect) == 0
 	add(s.Landlock == 0, "files are not limited (no Landlock in this kernel)")
 	add(s.Landlock < abiScope && !s.Namespaces, "it can send signals to other processes of its user (no Landlock ABI %d, no namespaces)", abiScope)
+	add(s.Landlock == 0 && !s.Namespaces, "it can read the environment and the memory of other processes of its user (no Landlock, no namespaces)")
 	add(noNetwork && !s.Filter && !s.Namespaces, "the network is not limited (no seccomp, no namespaces)")
 	add(!s.Filter, "Unix sockets are not limited (no seccomp)")
 	add(!noNetwork && (s.Landlock < abiNet || !s.Filter), "connections are not limited to ports (no Landlock ABI %d, or no seccomp)", abiNet)

@@ -49,7 +49,7 @@ func (s *Store) OpenApproval(ctx context.Context, r approval.Request, most int) 
 		return s.insertApproval(ctx, r, most)
 	})
 	if err != nil {
-		return approval.Request{}, false, fmt.Errorf("store approval: %w", unmigrated(err))
+		return approval.Request{}, false, fmt.Errorf("store approval: %w", err)
 	}
 	return stands, stored, nil
 }
@@ -84,7 +84,7 @@ func (s *Store) Approval(ctx context.Context, id string, now time.Time) (approva
 		err = approval.ErrNotFound
 	}
 	if err != nil {
-		return approval.Request{}, fmt.Errorf("read approval: %w", unmigrated(err))
+		return approval.Request{}, fmt.Errorf("read approval: %w", err)
 	}
 	return r, nil
 }
@@ -109,7 +109,7 @@ func (s *Store) Approvals(ctx context.Context, of approval.State, limit int, now
 			CASE WHEN expires_at <= ?1 THEN 'expired' WHEN used_at IS NOT NULL THEN 'used' WHEN decided_at IS NULL THEN 'pending' WHEN approved THEN 'approved' ELSE 'denied' END)
 			ORDER BY created_at DESC, id DESC LIMIT ?3`, micros(now), string(of), limit)
 	}
-	if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
+	if err != nil {
 		return nil, fmt.Errorf("list approvals: %w", err)
 	}
 	return all, nil
@@ -132,7 +132,7 @@ func (s *Store) DecideApproval(ctx context.Context, id string, as approval.State
 		return err
 	})
 	if err != nil {
-		return approval.Request{}, fmt.Errorf("decide on approval: %w", unmigrated(err))
+		return approval.Request{}, fmt.Errorf("decide on approval: %w", err)
 	}
 	return r, nil
 }
@@ -145,7 +145,7 @@ func (s *Store) UseApproval(ctx context.Context, id string, now time.Time) error
 		err = approval.ErrSpent
 	}
 	if err != nil {
-		return fmt.Errorf("use approval: %w", unmigrated(err))
+		return fmt.Errorf("use approval: %w", err)
 	}
 	return nil
 }

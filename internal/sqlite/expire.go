@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 const (
@@ -23,8 +23,9 @@ const keepApproval = 7 * 24 * time.Hour
 
 // DeleteExpired removes codes, refresh tokens, device codes and authorizations that
 // expired a day before now or earlier, tickets and revocations that have expired and
-// documents that nothing names, approvals and messages that are a week old, and returns how many. It removes a bounded number: call it again
-// while it removes any.
+// documents that nothing names, approvals and messages that are a week old, and leases of
+// Vault that have been over for a day, and returns how many. It removes a bounded number:
+// call it again while it removes any.
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err error) {
 	err = s.InTx(ctx, func(ctx context.Context) error {
 		n = 0
@@ -57,9 +58,11 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time) (n int64, err 
 				(SELECT id FROM approvals WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, micros(now.Add(-keepApproval))},
 			{`DELETE FROM webhook_messages WHERE id IN
 				(SELECT id FROM webhook_messages WHERE created_at <= ? ORDER BY created_at LIMIT ?)`, micros(now.Add(-keepApproval))},
+			{`DELETE FROM vault_leases WHERE id IN
+				(SELECT id FROM vault_leases WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, old},
 		} {
 			rows, err := s.exec(ctx, sweep.query, sweep.before, perExpire)
-			if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
+			if err = unmigrated(err); err != nil && !errors.Is(err, vaultbridge.ErrUnmigrated) {
 				return err
 			}
 			n += rows

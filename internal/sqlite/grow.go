@@ -30,6 +30,8 @@ func grown() []string {
 		CASE WHEN i % 100 > 0 THEN 1 END, 0, 'grown', '', 1 FROM row WHERE i % 10 = 0`,
 		`INSERT INTO webhook_messages (id, endpoint, kind, body, created_at, due_at, attempts)
 		SELECT id, 'grown', '', x'', 9000000000000000 + i, 9000000000000000 + i, 0 FROM row WHERE i % 10 = 0`,
+		`INSERT INTO vault_leases (` + leaseColumns + `)
+		SELECT id, 'grown-' || (i % 1000), '', '', 'grown', 'grown', '', '', '', '', '', 1, 9000000000000000 + i, 9000000000000000 + i, NULL, 0, '', '' FROM row WHERE i % 10 = 0`,
 	}
 }
 

@@ -45,3 +45,15 @@ func (s *Store) ActivateKey(ctx context.Context, keyID string, now time.Time) er
 	}
 	return nil
 }
+
+// RewrapKey implements keys.RewrapStore.
+func (s *Store) RewrapKey(ctx context.Context, keyID string, before, after []byte) error {
+	n, err := s.exec(ctx, `UPDATE keys SET wrapped = ? WHERE kid = ? AND wrapped = ?`, bytes(after), keyID, bytes(before))
+	if err == nil && n == 0 {
+		err = keys.ErrChanged
+	}
+	if err != nil {
+		return fmt.Errorf("rewrap key: %w", err)
+	}
+	return nil
+}

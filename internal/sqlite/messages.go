@@ -2,12 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/internal/webhook"
 )
 
@@ -24,7 +22,7 @@ func (s *Store) AddMessages(ctx context.Context, all []webhook.Message) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("store messages: %w", unmigrated(err))
+		return fmt.Errorf("store messages: %w", err)
 	}
 	return nil
 }
@@ -46,7 +44,7 @@ func (s *Store) TakeMessages(ctx context.Context, endpoint string, limit int, no
 				RETURNING id, endpoint, kind, body, created_at, due_at, attempts`, micros(until), endpoint, micros(now), limit)
 		})
 	}
-	if err = unmigrated(err); err != nil && !errors.Is(err, approval.ErrUnmigrated) {
+	if err != nil {
 		return nil, fmt.Errorf("take messages: %w", err)
 	}
 	slices.SortFunc(all, func(a, b webhook.Message) int { return a.Created.Compare(b.Created) })

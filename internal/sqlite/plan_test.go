@@ -13,7 +13,7 @@ import (
 )
 
 // wholeTables are the statements that read all of a table on purpose.
-var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \?1 = ''|goose_db_version|sqlite_schema|pragma_application_id)`)
+var wholeTables = regexp.MustCompile(`FROM (clients ORDER BY id|tool_pins ORDER BY server|keys ORDER BY|audit_heads WHERE \?1 = ''|vault_leases ORDER BY|goose_db_version|sqlite_schema|pragma_application_id)|UPDATE vault_leases SET ended_by`)
 
 // TestNoStatementScansATable keeps the price of a request from growing with what
 // is stored.
@@ -42,7 +42,7 @@ func TestNoStatementScansATable(t *testing.T) {
 			}
 		}
 	}
-	if listed > 7 {
+	if listed > 9 {
 		t.Errorf("%d statements may read all of a table", listed)
 	}
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 
-	"github.com/wicketgate/wicketgate/internal/approval"
 	"github.com/wicketgate/wicketgate/migrations"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // Migrate makes the database if there is none and brings its schema up to date.
@@ -138,11 +138,11 @@ func newest() (version int64, err error) {
 	return version, nil
 }
 
-// unmigrated is approval.ErrUnmigrated where a table is missing that the schema before
+// unmigrated is vaultbridge.ErrUnmigrated where the table is missing that the schema before
 // does not have.
 func unmigrated(err error) error {
-	if err != nil && (strings.Contains(err.Error(), "no such table: approvals") || strings.Contains(err.Error(), "no such table: webhook_messages")) {
-		return approval.ErrUnmigrated
+	if err != nil && strings.Contains(err.Error(), "no such table: vault_leases") {
+		return vaultbridge.ErrUnmigrated
 	}
 	return err
 }

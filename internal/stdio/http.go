@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/wicketgate/wicketgate/internal/credential"
 )
 
 const headerSession = "Mcp-Session-Id"
@@ -30,6 +32,7 @@ var (
 	refuseSecondStream = &refusal{http.StatusConflict, "the session has a stream already"}
 	refuseStart        = &refusal{http.StatusBadGateway, "process_failed: the server did not start; the log says why"}
 	refuseEnded        = &refusal{http.StatusBadGateway, "process_ended: the server ended before it answered"}
+	refuseCredential   = &refusal{http.StatusServiceUnavailable, "credential_ended: the credential of the server's process is good no more"}
 	refuseSlow         = &refusal{http.StatusBadGateway, "the client reads too slowly"}
 )
 
@@ -53,6 +56,9 @@ func (t *Transport) handle(req *http.Request) (*http.Response, *refusal, error) 
 	body, refused, err := readBody(req)
 	if refused != nil || err != nil {
 		return nil, refused, err
+	}
+	if t.cfg.PerCall {
+		return t.perCall(req, body)
 	}
 	id := req.Header.Get(headerSession)
 	if req.Method == http.MethodPost && id == "" {
@@ -133,16 +139,15 @@ func (t *Transport) initialize(ctx context.Context, body []byte) (*http.Response
 // open starts the process of a new session.
 func (t *Transport) open(ctx context.Context) (*session, *refusal) {
 	owner := t.cfg.Owner(ctx)
-	if reason := t.reserve(owner); reason != "" {
+	if reason := t.place(ctx, owner); reason != "" {
 		t.log.Warn("no process was started", "why", reason)
 		return nil, refuseBusy(reason)
 	}
-	now := t.cfg.Now()
-	s := &session{id: rand.Text(), owner: owner, t: t, log: t.log, open: map[string]*call{}, born: now, used: now}
+	s := t.newSession(ctx, owner)
 	p, err := t.start(s)
 	if err != nil {
 		t.release(owner)
-		t.log.Error("start stdio server", "error", err)
+		t.log.Error("start stdio server", "error", s.masked(err.Error()))
 		return nil, refuseStart
 	}
 	if !t.add(s) {
@@ -153,10 +158,32 @@ func (t *Transport) open(ctx context.Context) (*session, *refusal) {
 	return s, nil
 }
 
-// watch ends the session when its process has ended by itself.
+func (t *Transport) newSession(ctx context.Context, owner string) *session {
+	now := t.cfg.Now()
+	s := &session{id: rand.Text(), owner: owner, t: t, log: t.log, rate: &logRate{}, credential: credential.From(ctx), once: t.cfg.PerCall,
+		open: map[string]*call{}, born: now, used: now}
+	if s.credential != nil {
+		s.secrets = s.credential.Secrets()
+	}
+	if s.once {
+		s.rate = &t.rate
+	}
+	return s
+}
+
+// watch ends the session when its process has ended by itself, and kills the process whose
+// credential has ended: it may hold on to what it got by it.
 func (s *session) watch() {
-	<-s.process.exited
-	s.end("process ended")
+	var ended <-chan struct{}
+	if s.credential != nil {
+		ended = s.credential.Done()
+	}
+	select {
+	case <-s.process.exited:
+		s.end("process ended")
+	case <-ended:
+		s.kill(errCredential, "credential ended")
+	}
 }
 
 // firstAnswer waits for the answer to initialize; what comes before it has no
@@ -187,10 +214,20 @@ func (s *session) send(ctx context.Context, m message, body []byte) (*call, *ref
 	}
 	if err := s.process.send(ctx, oneLine(body)); err != nil {
 		s.unsent(c)
-		refused, err := failure(ctx, err)
+		refused, err := failure(ctx, s.because(err))
 		return nil, refused, err
 	}
 	return c, nil, nil
+}
+
+// because is why nothing can be sent any more.
+func (s *session) because(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil && errors.Is(err, errEnded) {
+		return s.cause
+	}
+	return err
 }
 
 // failure is what a caller is told of an error.
@@ -200,6 +237,8 @@ func failure(ctx context.Context, err error) (*refusal, error) {
 		return nil, context.Cause(ctx)
 	case errors.Is(err, errSlow):
 		return refuseSlow, nil
+	case errors.Is(err, errCredential):
+		return refuseCredential, nil
 	default:
 		return refuseEnded, nil
 	}
@@ -217,7 +256,7 @@ func (s *session) post(ctx context.Context, body []byte) (*http.Response, *refus
 	}
 	s.touch(m)
 	if err := s.process.send(ctx, oneLine(body)); err != nil {
-		refused, err := failure(ctx, err)
+		refused, err := failure(ctx, s.because(err))
 		return nil, refused, err
 	}
 	return respond(http.StatusAccepted, "", nil), nil, nil

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wicketgate/wicketgate/internal/sandbox"
 )
 
 // process is a running server.
@@ -61,28 +63,28 @@ func (p *pipes) close() {
 
 // start starts the process of s. When it is gone, its place is released.
 func (t *Transport) start(s *session) (*process, error) {
-	home, err := os.MkdirTemp("", "wicketgate-stdio-")
+	home, err := newHome()
 	if err != nil {
 		return nil, err
 	}
 	ends, err := newPipes()
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(home))
+		return nil, errors.Join(err, home.remove())
 	}
-	cmd, err := t.command(home, ends)
+	cmd, err := t.command(s, home.path, ends)
 	if err != nil {
 		ends.close()
-		return nil, errors.Join(err, os.RemoveAll(home))
+		return nil, errors.Join(err, home.remove())
 	}
 	p := &process{cmd: cmd, grace: t.cfg.Grace, stdin: ends.in, input: make(chan []byte, 16), exited: make(chan struct{})}
 	s.process = p
 	started := make(chan error)
 	go func() {
 		if err := t.run(s, p, ends, started); err != nil {
-			started <- errors.Join(err, os.RemoveAll(home))
+			started <- errors.Join(err, home.remove())
 			return
 		}
-		if err := os.RemoveAll(home); err != nil {
+		if err := home.remove(); err != nil {
 			s.log.Warn("remove the temporary folder of a stdio server", "error", err)
 		}
 		t.release(s.owner)
@@ -90,28 +92,35 @@ func (t *Transport) start(s *session) (*process, error) {
 	return p, <-started
 }
 
-func (t *Transport) command(home string, ends *pipes) (*exec.Cmd, error) {
-	cmd := exec.Command(t.program, t.cfg.Command[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if t.cfg.Sandbox != nil {
-		var err error
-		if cmd, err = t.cfg.Sandbox.Command(home, t.program, t.cfg.Command[1:]...); err != nil {
-			return nil, err
-		}
+func (t *Transport) command(s *session, home string, ends *pipes) (*exec.Cmd, error) {
+	cmd, err := t.confined(home)
+	if err != nil {
+		return nil, err
 	}
 	if cmd.Dir = t.cfg.Dir; cmd.Dir == "" {
 		cmd.Dir = home
 	}
 	cmd.Env = environment(home, t.cfg.Env)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ends.childIn, ends.childOut, ends.childErr
+	if err := give(cmd, s.credential); err != nil {
+		given(cmd)
+		return nil, err
+	}
 	return cmd, nil
+}
+
+func (t *Transport) confined(home string) (*exec.Cmd, error) {
+	if t.cfg.Sandbox == nil {
+		return sandbox.Bare(t.program, t.cfg.Command[1:]...)
+	}
+	return t.cfg.Sandbox.Command(home, t.program, t.cfg.Command[1:]...)
 }
 
 // watchUse kills a process that takes too much, until ctx is done.
 func (s *session) watchUse(ctx context.Context) {
 	s.t.cfg.Sandbox.Watch(ctx, s.process.cmd.Process.Pid, func(why string) {
 		s.log.Warn("stdio server takes too much and is killed", "why", why)
-		s.process.signal(syscall.SIGKILL)
+		s.process.kill()
 	})
 }
 
@@ -132,21 +141,22 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 	defer ends.close()
 	err := p.cmd.Start()
 	ends.closeChild()
+	given(p.cmd)
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	var readers sync.WaitGroup
-	readers.Go(func() {
+	var output, others sync.WaitGroup
+	output.Go(func() {
 		if err := lines(ends.out, maxLine, s.receive); errors.Is(err, errLongLine) {
 			s.end("a line of more than 4 MiB")
 		}
 	})
-	readers.Go(func() { logLines(ends.err, s.log, t.cfg.Now) })
-	readers.Go(p.write)
+	others.Go(func() { s.logLines(ends.err) })
+	others.Go(p.write)
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
 	if t.cfg.Sandbox != nil {
-		readers.Go(func() { s.watchUse(watching) })
+		others.Go(func() { s.watchUse(watching) })
 	}
 	started <- nil
 	state := p.wait()
@@ -156,9 +166,10 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 	for _, f := range []*os.File{ends.out, ends.err} {
 		_ = f.SetReadDeadline(time.Now().Add(p.grace))
 	}
+	output.Wait() // who answers and ends has answered
 	close(p.exited)
 	stopWatching()
-	readers.Wait()
+	others.Wait()
 	return nil
 }
 
@@ -230,6 +241,9 @@ func (p *process) stop() {
 		}()
 	})
 }
+
+// kill ends the process at once, with all that it started.
+func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 func (p *process) signal(sig syscall.Signal) {
 	p.mu.Lock()

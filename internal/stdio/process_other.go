@@ -5,6 +5,7 @@ package stdio
 import (
 	"context"
 	"errors"
+	"log/slog"
 )
 
 // process is not to be had here: what ends a process with all that it started, when
@@ -18,3 +19,6 @@ func (t *Transport) start(*session) (*process, error) {
 func (*process) send(context.Context, []byte) error { return errEnded }
 func (*process) trySend([]byte)                     {}
 func (*process) stop()                              {}
+func (*process) kill()                              {}
+
+func removeLeft(*slog.Logger) {}

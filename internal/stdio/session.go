@@ -1,10 +1,15 @@
 package stdio
 
 import (
+	"context"
 	"log/slog"
 	"math/bits"
 	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/credential"
 )
 
 // session is one client's process.
@@ -13,9 +18,16 @@ type session struct {
 	t         *Transport
 	log       *slog.Logger
 	process   *process
+	rate      *logRate
+
+	credential *credential.Credential // that the process was started with; nil: none
+	secrets    []string               // of the credential
+	once       bool                   // it serves one request of the stateless era
 
 	mu      sync.Mutex // guards what follows
 	over    bool
+	cause   error            // with which what was open failed
+	request jsontext.Value   // id of the one request, once it was sent
 	open    map[string]*call // by the id of the request
 	get     *stream          // of the client's GET
 	born    time.Time
@@ -57,25 +69,43 @@ func (s *session) busy() bool {
 }
 
 // end makes the session unknown, fails what is open in it and ends its process.
-func (s *session) end(why string) {
+func (s *session) end(why string) { s.endWith(errEnded, why) }
+
+// kill is end without the time to end well.
+func (s *session) kill(cause error, why string) {
+	s.endWith(cause, why)
+	s.process.kill()
+}
+
+func (s *session) endWith(cause error, why string) {
 	s.t.remove(s)
 	s.mu.Lock()
 	first := !s.over
-	s.over = true
+	if s.over = true; first {
+		s.cause = cause
+	}
 	for _, c := range s.open {
 		if c.out != nil {
-			c.out.finish(errEnded)
+			c.out.finish(cause)
 		}
 	}
 	if s.get != nil {
-		s.get.finish(errEnded)
+		s.get.finish(cause)
 	}
 	dropped := s.dropped
 	s.mu.Unlock()
 	if first {
-		s.log.Info("session of a stdio server ended", "why", why, "dropped", dropped)
+		s.log.Log(context.Background(), s.level(), "session of a stdio server ended", "why", why, "dropped", dropped)
 	}
 	s.process.stop()
+}
+
+// level is that of news of a session, which is none where each request has one.
+func (s *session) level() slog.Level {
+	if s.once {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 // begin notes a request. It returns an HTTP refusal instead when it cannot be.
@@ -112,11 +142,16 @@ func (s *session) forgetGone() {
 }
 
 // leave notes that the client of a request has gone. The server still works on it:
-// its id stays taken, and what belongs to it is nobody else's.
+// its id stays taken, and what belongs to it is nobody else's. A process that has nothing
+// else to do is killed.
 func (s *session) leave(c *call) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	waiting := s.open[c.id] == c
 	c.out, s.used = nil, s.t.cfg.Now()
+	s.mu.Unlock()
+	if waiting && s.once {
+		s.kill(errEnded, "client gone")
+	}
 }
 
 // unsent takes a request back that the server has never seen.
@@ -167,8 +202,12 @@ func (s *session) receive(line []byte) {
 		return
 	}
 	line = oneLine(line)
-	if m.kind == response {
+	switch {
+	case m.kind == response:
 		s.answer(m, line)
+		return
+	case s.once && !relayed(m):
+		s.answerHere(m, line)
 		return
 	}
 	out := s.streamFor(m)
@@ -196,7 +235,12 @@ func (s *session) answer(m message, line []byte) {
 	if c != nil {
 		out = c.out
 	}
+	request := s.request
 	s.mu.Unlock()
+	if c != nil && request != nil {
+		line = stateless(request, line)
+		defer s.end("answered")
+	}
 	switch {
 	case c == nil:
 		s.drop("answer to no request", line)
@@ -256,5 +300,7 @@ func (s *session) drop(why string, line []byte) {
 	if bits.OnesCount(n) == 1 {
 		s.log.Warn("message of a stdio server dropped", "why", why, "bytes", len(line), "dropped", n)
 	}
-	s.log.Debug("message of a stdio server dropped", "why", why, "text", string(line[:min(len(line), maxLogged)]))
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("message of a stdio server dropped", "why", why, "text", cut(s.masked(string(line))))
+	}
 }

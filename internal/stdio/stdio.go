@@ -1,14 +1,19 @@
 // Package stdio runs the MCP server of a command and presents it as a streamable HTTP
-// server of the session era (MCP 2025-11-25, transports), within the process:
-// a Transport is an http.RoundTripper. A session has a process of its own, so that
-// nothing that a server remembers passes from one caller to another.
+// server within the process: a Transport is an http.RoundTripper. It is one of the session
+// era (MCP 2025-11-25, transports), where a session has a process of its own, so that
+// nothing that a server remembers passes from one caller to another; or of the stateless
+// era (MCP 2026-07-28), where each request has one (Config.PerCall).
 //
 // It owns the process (start, limits on number and life, end) and which message goes
-// to which stream. It does NOT authenticate anybody, does NOT look at what messages
-// say beyond method, id and progress token, and passes no header to the process: the
-// process never sees a token. What confines the process is package sandbox's.
+// to which stream. The credential in the context of the request that starts a process
+// (package credential) goes into that one's environment, and ends it. It does NOT
+// authenticate anybody, does NOT look at what messages say beyond method, id and progress
+// token, and passes no header to the process: the process never sees a token. What
+// confines the process is package sandbox's.
 //
-// Not here: resuming of streams (Last-Event-ID), batches.
+// Not here: resuming of streams (Last-Event-ID), batches; and where each request has a
+// process, questions of the server to the client (sampling, elicitation, roots),
+// subscriptions and levels of logging.
 package stdio
 
 import (
@@ -51,9 +56,17 @@ type Config struct {
 	MaxProcesses int // 0: 64
 	MaxPerOwner  int // 0: 8
 
-	// Owner names whose session it is, of the context of the initialize request; nil: all
-	// sessions are of one owner.
+	// PerCall gives each request a process of its own, and presents the command as a server
+	// of the stateless era (MCP 2026-07-28).
+	PerCall bool
+
+	// Owner names whose process it is, of the context of the request that starts it; nil:
+	// all are of one owner.
 	Owner func(ctx context.Context) string
+
+	// Mask takes the secrets of a credential out of a text for the log, as they are and in
+	// every way of writing them; nil: nothing that a process with a credential writes is logged.
+	Mask func(secrets []string, text string) string
 
 	Log *slog.Logger
 	Now func() time.Time
@@ -85,12 +98,14 @@ type Transport struct {
 	cfg     Config
 	program string
 	log     *slog.Logger
+	rate    logRate // of processes that serve one request each
 
 	mu       sync.Mutex
 	closed   bool
 	sessions map[string]*session
 	running  map[string]int // processes by owner, of ended sessions too until they are gone
 	total    int            // of running
+	freed    chan struct{}  // closed when a place is free
 
 	processes sync.WaitGroup // that run
 	stopSweep context.CancelFunc
@@ -113,8 +128,9 @@ func New(cfg Config) (*Transport, error) {
 			return nil, errors.New("env: each entry must be NAME=VALUE") // the value may be a secret
 		}
 	}
+	removeLeft(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{},
+	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{}, freed: make(chan struct{}),
 		stopSweep: cancel, swept: make(chan struct{})}
 	go t.sweepUntil(ctx)
 	return t, nil
@@ -204,6 +220,30 @@ const (
 	reasonCalls     = "too_many_open_requests"
 )
 
+// place takes a place for one process, or returns the reason why there is none. Where each
+// request has a process, it waits for those that have answered and are ending: after the
+// grace, twice, and a while, what is left is at work.
+func (t *Transport) place(ctx context.Context, owner string) string {
+	ending := time.NewTimer(3 * t.cfg.Grace)
+	defer ending.Stop()
+	for {
+		t.mu.Lock()
+		freed := t.freed
+		t.mu.Unlock()
+		reason := t.reserve(owner)
+		if reason == "" || reason == reasonClosed || !t.cfg.PerCall {
+			return reason
+		}
+		select {
+		case <-freed:
+		case <-ending.C:
+			return reason
+		case <-ctx.Done():
+			return reason
+		}
+	}
+}
+
 // reserve takes a place for one process. It returns the reason why there is none.
 func (t *Transport) reserve(owner string) string {
 	t.mu.Lock()
@@ -229,6 +269,8 @@ func (t *Transport) release(owner string) {
 	if t.running[owner]--; t.running[owner] == 0 {
 		delete(t.running, owner)
 	}
+	close(t.freed)
+	t.freed = make(chan struct{})
 	t.mu.Unlock()
 	t.processes.Done()
 }

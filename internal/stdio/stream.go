@@ -10,9 +10,18 @@ import (
 
 // Errors with which a stream may end.
 var (
-	errEnded = errors.New("the session has ended")
-	errSlow  = errors.New("the client reads too slowly")
+	errEnded      = errors.New("the session has ended")
+	errSlow       = errors.New("the client reads too slowly")
+	errCredential = &credentialEnded{}
 )
+
+// credentialEnded says by its Reason what a stream that has begun cannot say by its status.
+type credentialEnded struct{}
+
+func (*credentialEnded) Error() string { return "the credential of the server's process has ended" }
+
+// Reason is the word for the audit log.
+func (*credentialEnded) Reason() string { return "credential_ended" }
 
 // event is a message for a client.
 type event struct {

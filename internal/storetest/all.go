@@ -31,6 +31,7 @@ func writeAll(t *testing.T, ctx context.Context, s Store) {
 	writeGrants(t, ctx, s)
 	must(t, s.InsertKey(ctx, someKey("k1")))
 	must(t, s.ActivateKey(ctx, "k1", at))
+	must(t, s.RewrapKey(ctx, "k1", someKey("k1").Wrapped, []byte("anew")))
 	_, err = s.AddPin(ctx, somePin("mail", "send"))
 	must(t, err)
 	must(t, s.SaveHead(ctx, someHead("log", 1)))

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -26,7 +25,6 @@ var approvalTests = []test{
 	{"a transaction that fails has opened, decided and used nothing", approvalsRollBack},
 	{"another process knows all approvals", reopenedApprovals},
 	{"an approval stays for a week after it expired", deleteApprovals},
-	{"the schema before lists no approvals, and takes none", approvalsOnTheSchemaBefore},
 }
 
 const (
@@ -49,15 +47,6 @@ func someApproval(id string) approval.Request {
 		DefinitionDigest: "definition", PolicyDigest: "policy", Rule: "access.yaml:7: roles.admin.servers.db.tools.database_drop"},
 		Arguments: []byte(`{"table":"o\"rders"}`), Risk: "high", By: [][]string{{"approver"}, {"platform", "ops"}},
 		Created: at, Expires: at.Add(within), State: approval.Pending}
-}
-
-// needApprovals skips on the schema before, which has a test of its own.
-func needApprovals(t *testing.T, s Stores) {
-	t.Helper()
-	_, err := s.Approval(t.Context(), "none", at)
-	if s.before && errors.Is(err, approval.ErrUnmigrated) {
-		t.Skip("the schema before keeps no approvals")
-	}
 }
 
 func openApproval(t *testing.T, s Store, r approval.Request) (stands approval.Request, stored bool) {
@@ -83,7 +72,6 @@ func wantApproval(t *testing.T, s Store, want approval.Request, now time.Time) {
 }
 
 func approvalRoundTrip(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	want := someApproval("one")
 	stands, stored := openApproval(t, s, want)
 	wantSame(t, "OpenApproval", stands, want)
@@ -105,7 +93,6 @@ func approvalRoundTrip(t *testing.T, s Stores) {
 
 // openTwice opens the same call again in each state, and calls that differ in one thing.
 func openTwice(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	want := someApproval("one")
 	openApproval(t, s, want)
 	again := want
@@ -161,7 +148,6 @@ func otherBindings(b approval.Binding) (all []approval.Binding) {
 }
 
 func racingOpens(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	ids, stored := make([]string, 16), make([]bool, 16)
 	for i, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, i int) error {
 		r := someApproval("same")
@@ -184,7 +170,6 @@ func racingOpens(t *testing.T, s Stores) {
 }
 
 func decideShows(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	for _, as := range []approval.State{approval.Approved, approval.Denied} {
 		want := someApproval(string(as))
 		openApproval(t, s, want)
@@ -229,7 +214,6 @@ func oneWins(t *testing.T, s Stores, lost error, f func(ctx context.Context, s S
 }
 
 func decideApprovalOnce(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	openApproval(t, s, someApproval("one"))
 	as := []approval.State{approval.Approved, approval.Denied}
 	i := oneWins(t, s, approval.ErrDecided, func(ctx context.Context, s Store, i int) error {
@@ -244,7 +228,6 @@ func decideApprovalOnce(t *testing.T, s Stores) {
 }
 
 func useApprovalOnce(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	openApproval(t, s, someApproval("one"))
 	want := decide(t, s, "one", approval.Approved)
 	oneWins(t, s, approval.ErrSpent, func(ctx context.Context, s Store, _ int) error {
@@ -255,7 +238,6 @@ func useApprovalOnce(t *testing.T, s Stores) {
 }
 
 func useOfNothing(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	openApproval(t, s, someApproval("pending"))
 	openApproval(t, s, someApproval("denied"))
 	decide(t, s, "denied", approval.Denied)

@@ -12,7 +12,6 @@ import (
 )
 
 func expiredApproval(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	over := at.Add(within)
 	for _, id := range []string{"pending", "approved", "denied", "used"} {
 		openApproval(t, s, someApproval(id))
@@ -52,7 +51,6 @@ func listed(t *testing.T, s Store, of approval.State, limit int) (ids []string) 
 }
 
 func listApprovals(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	for i, id := range []string{"a", "b", "c", "d", "e", "f"} {
 		r := someApproval(id)
 		r.Created = at.Add(time.Duration(i/2) * time.Second)
@@ -93,7 +91,6 @@ func listApprovals(t *testing.T, s Stores) {
 }
 
 func tooManyPending(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	open := func(id, subject string, now time.Time) error {
 		r := someApproval(id)
 		r.Subject, r.Created, r.Expires = subjectOf(subject), now, now.Add(within)
@@ -113,7 +110,6 @@ func tooManyPending(t *testing.T, s Stores) {
 }
 
 func approvalsRollBack(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	for _, id := range []string{"pending", "approved"} {
 		openApproval(t, s, someApproval(id))
 	}
@@ -133,7 +129,6 @@ func approvalsRollBack(t *testing.T, s Stores) {
 }
 
 func reopenedApprovals(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	for _, id := range []string{"pending", "approved"} {
 		openApproval(t, s, someApproval(id))
 	}
@@ -147,7 +142,6 @@ func reopenedApprovals(t *testing.T, s Stores) {
 }
 
 func deleteApprovals(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	openApproval(t, s, someApproval("used"))
 	decide(t, s, "used", approval.Approved)
 	must(t, s.UseApproval(t.Context(), "used", at.Add(time.Minute)))
@@ -162,25 +156,4 @@ func deleteApprovals(t *testing.T, s Stores) {
 	}
 	_, err := s.Approval(t.Context(), "used", at)
 	wantIs(t, "Approval", err, approval.ErrNotFound)
-}
-
-func approvalsOnTheSchemaBefore(t *testing.T, s Stores) {
-	_, err := s.Approval(t.Context(), "none", at)
-	if !s.before || errors.Is(err, approval.ErrNotFound) {
-		t.Skip("for a schema without approvals")
-	}
-	wantIs(t, "Approval", err, approval.ErrUnmigrated)
-	_, _, err = s.OpenApproval(t.Context(), someApproval("one"), manyOf)
-	wantIs(t, "OpenApproval", err, approval.ErrUnmigrated)
-	_, err = s.DecideApproval(t.Context(), "one", approval.Approved, subjectOf("bob"), "", at)
-	wantIs(t, "DecideApproval", err, approval.ErrUnmigrated)
-	wantIs(t, "UseApproval", s.UseApproval(t.Context(), "one", at), approval.ErrUnmigrated)
-	if ids := listed(t, s, "", 100); len(ids) != 0 {
-		t.Errorf("approvals %v", ids)
-	}
-	wantIs(t, "AddMessages", s.AddMessages(t.Context(), messages("one")), approval.ErrUnmigrated)
-	all, err := s.TakeMessages(t.Context(), "endpoint", 10, at, at.Add(time.Minute))
-	if err != nil || len(all) != 0 {
-		t.Errorf("TakeMessages = %v, %v", all, err)
-	}
 }

@@ -39,7 +39,6 @@ func takeAll(t *testing.T, s Store, now time.Time) (ids []string) {
 }
 
 func takeMessages(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	want := messages("b", "a", "c")
 	for i := range want {
 		want[i].Created = at.Add(time.Duration(i) * time.Second)
@@ -62,7 +61,6 @@ func takeMessages(t *testing.T, s Stores) {
 }
 
 func leaseMessages(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	must(t, s.AddMessages(t.Context(), messages("a", "b", "c")))
 	some, err := s.TakeMessages(t.Context(), "endpoint", 2, at, at.Add(time.Minute))
 	must(t, err)
@@ -73,7 +71,6 @@ func leaseMessages(t *testing.T, s Stores) {
 }
 
 func putOffMessage(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	must(t, s.AddMessages(t.Context(), messages("a")))
 	first, err := s.TakeMessages(t.Context(), "endpoint", 1, at, at.Add(time.Minute))
 	must(t, err)
@@ -90,7 +87,6 @@ func putOffMessage(t *testing.T, s Stores) {
 }
 
 func takeMessagesOnce(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	ids := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
 	must(t, s.AddMessages(t.Context(), messages(ids...)))
 	var mu sync.Mutex // guards got
@@ -112,7 +108,6 @@ func takeMessagesOnce(t *testing.T, s Stores) {
 }
 
 func messagesRollBack(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	err := s.InTx(t.Context(), func(ctx context.Context) error {
 		must(t, s.AddMessages(ctx, messages("a")))
 		return errTest
@@ -122,14 +117,12 @@ func messagesRollBack(t *testing.T, s Stores) {
 }
 
 func reopenedMessages(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	must(t, s.AddMessages(t.Context(), messages("a")))
 	must(t, s.Close())
 	wantSame(t, "messages", takeAll(t, s.Open(t), at), []string{"a"})
 }
 
 func deleteMessages(t *testing.T, s Stores) {
-	needApprovals(t, s)
 	must(t, s.AddMessages(t.Context(), messages("a")))
 	week := at.Add(7 * 24 * time.Hour)
 	wantSame(t, "removed too early", deleteAll(t, s, week.Add(-time.Microsecond)), 0)

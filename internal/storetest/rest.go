@@ -15,6 +15,7 @@ var keyTests = []test{
 	{"keys come back with every field, oldest first", keyRoundTrip},
 	{"a key id is used once", keyOnce},
 	{"a key is activated once by 16 parallel requests", activateOnce},
+	{"a key is wrapped anew once by 16 parallel requests", rewrapOnce},
 	{"changing returned keys changes nothing in the store", ownKeys},
 	{"a ring opens with the keys that it made before", reopenRing},
 }
@@ -72,6 +73,31 @@ func activateOnce(t *testing.T, s Stores) {
 	if before[0].Activated.IsZero() || !before[1].Activated.IsZero() {
 		t.Errorf("activated: %v, want k1 alone", before)
 	}
+}
+
+// rewrapOnce keeps two operators from each putting a key in the place of the other's.
+func rewrapOnce(t *testing.T, s Stores) {
+	k := someKey("k1")
+	must(t, s.InsertKey(t.Context(), k))
+	must(t, s.InsertKey(t.Context(), someKey("k2")))
+	won := -1
+	for i, err := range race(t.Context(), spread(t, s, func(ctx context.Context, s Store, i int) error {
+		return s.RewrapKey(ctx, "k1", k.Wrapped, []byte{byte(i)})
+	})) {
+		switch {
+		case err == nil && won >= 0:
+			t.Error("two wrapped the key anew")
+		case err == nil:
+			won = i
+		case !errors.Is(err, keys.ErrChanged):
+			t.Errorf("a loser got %v, want ErrChanged", err)
+		}
+	}
+	k.Wrapped = []byte{byte(won)}
+	wantIs(t, "RewrapKey of no key", s.RewrapKey(t.Context(), "k3", k.Wrapped, nil), keys.ErrChanged)
+	got, err := s.Keys(t.Context())
+	must(t, err)
+	wantSame(t, "Keys", got, []keys.Record{k, someKey("k2")})
 }
 
 func keyOnce(t *testing.T, s Stores) {

@@ -101,16 +101,42 @@ var contests = []contest{
 			_, err := s.DecideApproval(ctx, fmt.Sprint(i), approval.Approved, subjectOf(fmt.Sprint("approver-", fighter)), "", at)
 			return err
 		},
-		lost:   approval.ErrDecided,
-		recent: true,
+		lost: approval.ErrDecided,
 	},
 	{
 		name:    "use of an approval",
 		prepare: func(ctx context.Context, s Store, i int) error { return approvalRound(ctx, s, i, true) },
 		try:     func(ctx context.Context, s Store, i, _ int) error { return s.UseApproval(ctx, fmt.Sprint(i), at) },
 		lost:    approval.ErrSpent,
-		recent:  true,
 	},
+	{
+		name: "claim of a lease that nobody holds",
+		prepare: func(ctx context.Context, s Store, i int) error {
+			r := someLease(fmt.Sprint("lease ", i))
+			r.Held = at.Add(time.Duration(i) * time.Second)
+			return s.InsertLease(ctx, r)
+		},
+		try:    claimRound,
+		lost:   errClaimed,
+		recent: true,
+	},
+}
+
+// errClaimed is returned by who came too late.
+var errClaimed = errors.New("another one has it")
+
+func claimRound(ctx context.Context, s Store, i, fighter int) error {
+	now := at.Add(time.Duration(i)*time.Second + time.Microsecond)
+	all, err := s.ClaimLeases(ctx, fmt.Sprint("fighter-", fighter), "boot", now, at.Add(24*time.Hour))
+	switch {
+	case err != nil:
+		return err
+	case len(all) == 0:
+		return errClaimed
+	case len(all) != 1 || all[0].ID != fmt.Sprint("lease ", i):
+		return fmt.Errorf("claimed %+v in round %d: %w", all, i, errWrong)
+	}
+	return nil
 }
 
 func approvalRound(ctx context.Context, s Store, i int, approved bool) error {
@@ -235,7 +261,7 @@ func roundTests() (tests []test) {
 	for _, c := range contests {
 		tests = append(tests, test{c.name + " has one winner in each round", func(t *testing.T, s Stores) {
 			if c.recent {
-				needApprovals(t, s)
+				needLeases(t, s)
 			}
 			replicas := []Store{s.Store, s.Open(t)}
 			rounds := cmp.Or(s.Rounds, mostRounds)

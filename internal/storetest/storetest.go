@@ -24,23 +24,29 @@ import (
 	"github.com/wicketgate/wicketgate/internal/keys"
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/webhook"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // Store is all that a store keeps.
 type Store interface {
 	authz.Store
 	keys.Store
+	keys.RewrapStore
 	gateway.PinStore
 	audit.Heads
 	revocation.Store
 	approval.Store
 	webhook.Outbox
+	vaultbridge.Records
+	// EndLeases has those who hold them end the leases of a selection, for the operator by,
+	// and returns their ids.
+	EndLeases(ctx context.Context, of vaultbridge.Selection, by string) ([]string, error)
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// DeleteExpired removes a bounded number of codes, refresh tokens, device codes and
 	// authorizations that expired at least a day before now, of tickets and
-	// revocations that have expired, of documents that nothing has named for 30 days, and
-	// of approvals and messages that have been over for a week.
+	// revocations that have expired, of documents that nothing has named for 30 days, of
+	// approvals and messages that have been over for a week, and of leases for a day.
 	DeleteExpired(ctx context.Context, now time.Time) (int64, error)
 	// Ping reports whether the store can be read.
 	Ping(ctx context.Context) error
@@ -61,7 +67,7 @@ type Stores struct {
 // Run runs the suite; every test opens its own Stores.
 func Run(t *testing.T, open func(t *testing.T) Stores) {
 	for _, group := range [][]test{clientTests, registeredTests, grantTests, onceTests, ticketTests, deviceTests,
-		documentTests, txTests, expireTests, keyTests, pinTests, orderTests, approvalTests, messageTests, headTests, revocationTests, pingTests, roundTests()} {
+		documentTests, txTests, expireTests, keyTests, pinTests, orderTests, approvalTests, messageTests, leaseTests, headTests, revocationTests, pingTests, roundTests()} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 		}

@@ -136,10 +136,12 @@ func (c *Client) do(ctx context.Context, r request) (*api.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if status/100 != 2 {
+	secret, err := r.parse(body)
+	// KV answers 404 for a version that was deleted, with what it was.
+	if gone := status == http.StatusNotFound && err == nil && secret != nil && len(secret.Data) > 0; status/100 != 2 && !gone {
 		return nil, r.refused(status, body)
 	}
-	return r.parse(body)
+	return secret, err
 }
 
 // parse reads an answer. Why it is none is not told: the words could be of a secret.

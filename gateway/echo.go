@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/wicketgate/wicketgate/internal/redact"
+)
+
+// maxLate is how many values are masked of credentials that have ended, of each server: one
+// that cannot be revoked is as good as before.
+const maxLate = 64
+
+// echoes are the values of the credentials that a server was given. What it says is read
+// without them, whoever it says it to and whenever: one server may tell one caller of
+// another's. A nil one masks nothing.
+type echoes struct {
+	mu   sync.Mutex     // guards what follows
+	used map[string]int // in how many credentials in use each value is
+	late []string       // those that no longer are, the oldest first
+	mask literals       // of all of them; nil: to be made
+}
+
+// begin is for a credential that the server is about to be given.
+func (e *echoes) begin(values []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.used == nil {
+		e.used = map[string]int{}
+	}
+	for _, v := range values {
+		if e.used[v]++; e.used[v] > 1 {
+			continue
+		}
+		if i := slices.Index(e.late, v); i >= 0 {
+			e.late = slices.Delete(e.late, i, i+1)
+		} else {
+			e.mask = nil
+		}
+	}
+}
+
+// end is for one that has ended.
+func (e *echoes) end(values []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, v := range values {
+		if e.used[v]--; e.used[v] > 0 {
+			continue
+		}
+		delete(e.used, v)
+		e.late = append(e.late, v)
+	}
+	if over := len(e.late) - maxLate; over > 0 {
+		e.late, e.mask = slices.Delete(e.late, 0, over), nil
+	}
+}
+
+func (e *echoes) redactor() literals {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mask == nil {
+		e.mask = literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))
+	}
+	return e.mask
+}
+
+var errEcho = errors.New("it cannot be searched for credentials")
+
+// clean is one JSON value of the server's with every credential masked: the same bytes where
+// there is none. An error holds nothing of it.
+func (e *echoes) clean(v jsontext.Value) (jsontext.Value, int, error) {
+	if e == nil || v == nil {
+		return v, 0, nil
+	}
+	out, found, err := e.redactor().JSON(v)
+	switch {
+	case errors.Is(err, redact.ErrUnchecked), errors.Is(err, redact.ErrDenied):
+		return nil, 0, errEcho
+	case err != nil:
+		return nil, 0, errNotJSON // its own text tells where, in the server's words
+	case out == nil:
+		return v, 0, nil
+	}
+	return out, found.Total(), nil
+}
+
+// parse reads a message of the server's. Nothing that the server says comes to anybody, or
+// is kept, but through here.
+func (e *echoes) parse(raw []byte) (peer, error) {
+	if e == nil {
+		return parsePeer(raw)
+	}
+	clean, n, err := e.clean(raw)
+	if err != nil {
+		return peer{}, err
+	}
+	m, err := parsePeer(clean)
+	m.masked = n
+	return m, err
+}
+
+// text is for logs.
+func (e *echoes) text(s string) string {
+	if e == nil || s == "" {
+		return s
+	}
+	return e.redactor().Text(s)
+}
+
+// has reports whether a credential is in the text.
+func (e *echoes) has(s string) bool {
+	if e == nil || s == "" {
+		return false
+	}
+	_, n, err := e.clean(quote(s))
+	return n > 0 || err != nil
+}
+
+// event is what around the data of an event passes: an id or a time with a credential in it
+// does not.
+func (e *echoes) event(ev sse) sse {
+	if e.has(ev.id) {
+		ev.id = ""
+	}
+	if ev.retry > 0 && e.has(strconv.Itoa(ev.retry)) {
+		ev.retry = 0
+	}
+	return ev
+}
+
+// headers takes out of an answer those that hold a credential: a session id, too.
+func (e *echoes) headers(h http.Header) (found bool) {
+	if e == nil {
+		return false
+	}
+	for name, values := range h {
+		if slices.ContainsFunc(values, e.has) || e.has(name) {
+			delete(h, name)
+			found = true
+		}
+	}
+	return found
+}
+
+// err is an error on the way to the server, which may quote what that said.
+func (e *echoes) err(err error) error {
+	if e == nil || err == nil {
+		return err
+	}
+	if said := err.Error(); e.has(said) {
+		return quiet{e.text(said), err}
+	}
+	return err
+}
+
+// quiet is an error with another text.
+type quiet struct {
+	text string
+	error
+}
+
+func (q quiet) Error() string { return q.text }
+func (q quiet) Unwrap() error { return q.error }
+
+// mask is what stands for a credential, in the words of package redact.
+const mask = "[credential]"
+
+var errEchoed = errors.New("its definition holds the server's credential, or the text " + mask)
+
+// learn is that of the catalog for a definition that is what the server said: one in which
+// something was masked is another.
+func (up *upstream) learn(ctx context.Context, definition jsontext.Value) (*tool, error) {
+	if up.echoes != nil && bytes.Contains(definition, []byte(mask)) {
+		return nil, errEchoed
+	}
+	return up.catalog.learn(ctx, definition)
+}
