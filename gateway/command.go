@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,16 @@ import (
 const commandScheme = "stdio"
 
 // Words with which that transport begins what it says: reasons of ours.
-var commandReasons = []string{"process_failed", "process_ended", "too_many_processes", "too_many_processes_of_caller", "too_many_open_requests", "shutting_down"}
+var commandReasons = []string{"process_failed", "process_ended", "too_many_processes", "too_many_processes_of_caller", "too_many_open_requests", "shutting_down", "credential_ended"}
+
+type subjectKey struct{}
+
+// SubjectOf tells the Transport of a command for whom a message is: the context of each
+// request to it has it.
+func SubjectOf(ctx context.Context) string {
+	subject, _ := ctx.Value(subjectKey{}).(string)
+	return subject
+}
 
 // command reports whether the upstream is one.
 func (up *upstream) command() bool { return up.url.Scheme == commandScheme }

@@ -35,8 +35,10 @@ var errFailed = errors.New("the upstream answered HTTP 5xx")
 
 func newHealth(name string, pause time.Duration, changed func(name string, from, to gobreaker.State)) health {
 	return health{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{Name: name, MaxRequests: 1, Timeout: pause,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= maxFailures },
-		IsExcluded:    func(err error) bool { return errors.Is(err, errNoVerdict) },
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= maxFailures },
+		IsExcluded: func(err error) bool {
+			return errors.Is(err, errNoVerdict) || reasonOf(err, "") == errCredentialEnded.reason
+		},
 		OnStateChange: changed})}
 }
 

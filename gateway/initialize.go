@@ -122,20 +122,11 @@ type opened struct {
 
 func (o opened) leg() leg { return leg{session: o.session, version: o.version} }
 
-type subjectKey struct{}
-
-// SubjectOf tells a Transport whose session it opens: the context of an initialize has it.
-func SubjectOf(ctx context.Context) string {
-	subject, _ := ctx.Value(subjectKey{}).(string)
-	return subject
-}
-
 // handshake sends our own initialize.
 func (p *passage) handshake(ctx context.Context, call token.Call, params initializeParams) (opened, *rpcError) {
 	id := jsontext.Value("1")
 	body := envelope(id, "initialize", object{}.with(member{"protocolVersion", quote(params.version)},
 		member{"capabilities", orEmpty(params.capabilities)}, member{"clientInfo", params.client}))
-	ctx = context.WithValue(ctx, subjectKey{}, p.Subject().String())
 	resp, err := p.g.post(ctx, p.up, call, leg{}, outgoing{body: body})
 	if err != nil {
 		return opened{}, upstreamError(err)
@@ -143,7 +134,7 @@ func (p *passage) handshake(ctx context.Context, call token.Call, params initial
 	defer drain(resp)
 	if c := resp.StatusCode; c != http.StatusOK {
 		refused := c == http.StatusBadRequest || c == http.StatusNotFound || c == http.StatusMethodNotAllowed
-		if p.up.command() {
+		if p.up.command() && c != http.StatusNotFound { // with which one says that it is of the stateless era
 			return opened{}, p.up.failure(resp)
 		}
 		if refused {

@@ -122,7 +122,7 @@ func (g *Gateway) probe(ctx context.Context, up *upstream) (*era, error) {
 	defer drain(resp)
 	switch c := resp.StatusCode; {
 	case c == http.StatusUnauthorized || c == http.StatusForbidden || c == http.StatusRequestTimeout || c == http.StatusTooManyRequests || c >= 500:
-		return nil, fmt.Errorf("server/discover: %w", statusError(c))
+		return nil, fmt.Errorf("server/discover: %w", up.failure(resp))
 	case c != http.StatusOK:
 		return &era{}, nil
 	}

@@ -128,7 +128,7 @@ func (d *dialogue) refused(resp *http.Response) (outcome, *rpcError) {
 	m, err := d.p.up.echoes.parse(body)
 	said := err == nil && m.fault != nil && (bytes.Equal(m.id, d.sent.id) || m.id.Kind() == 'n')
 	if !said || resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusNotFound {
-		if d.leg.stateless {
+		if d.leg.stateless && !d.p.up.command() {
 			d.p.up.era.forget()
 			return outcome{}, errUnavailable("upstream_failed", fmt.Errorf("HTTP %d", resp.StatusCode))
 		}

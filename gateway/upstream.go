@@ -37,6 +37,9 @@ var (
 // post sends one message to the upstream. It needs a call token, and it sends no
 // header of the client's.
 func (g *Gateway) post(ctx context.Context, up *upstream, call token.Call, l leg, m outgoing) (*http.Response, error) {
+	if up.command() {
+		ctx = context.WithValue(ctx, subjectKey{}, call.Subject().String())
+	}
 	req := up.request(ctx, m)
 	req.Header = m.header(l)
 	if err := up.authorize(req, call, m.method); err != nil {
@@ -184,7 +187,7 @@ func answerError(err error) *rpcError {
 	if e := errOver(err); e != nil {
 		return e
 	}
-	return errUnavailable("upstream_malformed", err)
+	return errUnavailable(reasonOf(err, "upstream_malformed"), err) // a command says why its stream ended
 }
 
 // statusError is what an upstream's HTTP status means to the client.

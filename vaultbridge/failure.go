@@ -10,21 +10,25 @@ import (
 
 // The reasons that are not Vault's own.
 const (
-	NoLease       vault.Reason = "vault_no_lease"         // the engine must answer one
-	CircuitOpen   vault.Reason = "vault_circuit_open"     // Vault failed a while ago, and is left alone
-	TokenTTL      vault.Reason = "vault_token_ttl"        // the login gave a token that outlives the call
-	TokenBatch    vault.Reason = "vault_token_batch"      // or one that cannot be revoked
-	KeyTooOld     vault.Reason = "vault_key_too_old"      // a static key
-	BadTemplate   vault.Reason = "vault_bad_template"     // the injection asks for what the secret does not have
-	BadSubject    vault.Reason = "vault_subject_in_path"  // a name that cannot be put in a path
-	Backlog       vault.Reason = "vault_leases_not_ended" // too many could not be revoked
-	Unrecorded    vault.Reason = "lease_not_recorded"     // the store failed
-	Unaudited     vault.Reason = "audit_unavailable"      // the audit log failed
-	Ended         vault.Reason = "credential_ended"       // revoked, frozen, or over before it was handed out
-	Stopping      vault.Reason = "credential_stopping"    // Close was called
-	NotForServer  vault.Reason = "credential_other_call"  // the call token names another server, or nobody
-	CallerGone    vault.Reason = "credential_caller_gone" // who asked waits no longer
-	unknownReason vault.Reason = "credential_failed"
+	NoLease       vault.Reason = "vault_no_lease"        // the engine must answer one
+	CircuitOpen   vault.Reason = "vault_circuit_open"    // Vault failed a while ago, and is left alone
+	TokenTTL      vault.Reason = "vault_token_ttl"       // the login gave a token that outlives the call
+	TokenBatch    vault.Reason = "vault_token_batch"     // or one that cannot be revoked
+	KeyTooOld     vault.Reason = "vault_key_too_old"     // a static key
+	KeyAgeUnknown vault.Reason = "vault_key_age_unknown" // one that may be too old
+	VersionGone   vault.Reason = "vault_version_gone"    // the version of a KV secret was deleted or destroyed
+
+	CertificateTTL vault.Reason = "vault_certificate_ttl"  // a certificate outlives the call
+	BadTemplate    vault.Reason = "vault_bad_template"     // the injection asks for what the secret does not have
+	BadSubject     vault.Reason = "vault_subject_in_path"  // a name that cannot be put in a path
+	Backlog        vault.Reason = "vault_leases_not_ended" // too many could not be revoked
+	Unrecorded     vault.Reason = "lease_not_recorded"     // the store failed
+	Unaudited      vault.Reason = "audit_unavailable"      // the audit log failed
+	Ended          vault.Reason = "credential_ended"       // revoked, frozen, or over before it was handed out
+	Stopping       vault.Reason = "credential_stopping"    // Close was called
+	NotForServer   vault.Reason = "credential_other_call"  // the call token names another server, or nobody
+	CallerGone     vault.Reason = "credential_caller_gone" // who asked waits no longer
+	unknownReason  vault.Reason = "credential_failed"
 )
 
 // Failure is why there is no credential.
@@ -84,7 +88,10 @@ var advice = map[vault.Reason]string{
 	TokenTTL:        setUp + "the Vault token of a call lives longer than the call may.",
 	TokenBatch:      setUp + "the Vault token of a call cannot be revoked.",
 	BadTemplate:     setUp + "Vault's answer does not have what the server takes.",
+	VersionGone:     setUp + "the version of the server's key that is set was deleted or destroyed.",
+	CertificateTTL:  setUp + "the certificate of a call lives longer than the call may.",
 	KeyTooOld:       "The key of this server is too old. Tell whoever runs the gateway that it must be rotated.",
+	KeyAgeUnknown:   "Nobody knows how old the key of this server is. Tell whoever runs the gateway that it must be rotated.",
 
 	Unrecorded: "The gateway cannot record what it does at the moment. Try again in a minute; if it lasts, tell whoever runs it.",
 	Unaudited:  "The gateway cannot record what it does at the moment. Try again in a minute; if it lasts, tell whoever runs it.",

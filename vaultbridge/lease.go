@@ -76,7 +76,6 @@ func (b *Bridge) mint(l *lease) {
 	l.live = true
 	if l.err = failure("mint a credential", err); err == nil {
 		l.last(m, b.cfg.Now())
-		l.source.age = m.age
 		l.source.observe("minted", "", time.Since(began))
 	}
 	close(l.ready)
@@ -108,7 +107,10 @@ func (b *Bridge) make(ctx context.Context, l *lease) (minted, error) {
 	if err := b.cfg.Records.InsertLease(ctx, l.record); err != nil {
 		return minted{}, &Failure{Unrecorded, "record the lease before it is minted", err}
 	}
-	m, err := s.mint(ctx, b.cfg.Vault, auth.Token, call.Subject())
+	m, err := s.mint(ctx, reading{b.cfg.Vault, auth.Token, b.cfg.Now()}, call.Subject())
+	if err == nil || m.age > 0 {
+		b.aged(ctx, l.source, m.age)
+	}
 	if err != nil {
 		return minted{}, err
 	}

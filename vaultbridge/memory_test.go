@@ -95,6 +95,17 @@ func (m *memory) ClaimLeases(_ context.Context, holder, boot string, now, until 
 	return list, m.fail["ClaimLeases"]
 }
 
+func (m *memory) EndedLeases(_ context.Context, holder, boot string) (list []vaultbridge.Record, _ error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range m.all {
+		if r.Holder == holder && r.Boot == boot && r.EndedBy != "" {
+			list = append(list, r)
+		}
+	}
+	return list, m.fail["EndedLeases"]
+}
+
 func (m *memory) Leases(context.Context) ([]vaultbridge.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrUnmigrated is returned by everything of Records and Orders on the schema before.
+// ErrUnmigrated is returned by everything of Records on the schema before.
 var ErrUnmigrated = errors.New("the schema of the store is the one before and keeps no leases, so no call gets a credential of Vault: wicketgate migrate up")
 
 // Bounds of Records.
@@ -66,6 +66,9 @@ type Records interface {
 	// until, and returns them: those held until before now, whoever's, and those of the same
 	// holder and another boot. Each is one process's: who claims at the same time gets others.
 	ClaimLeases(ctx context.Context, holder, boot string, now, until time.Time) ([]Record, error)
+	// EndedLeases returns what an operator wants ended of a holder and boot, at most
+	// MaxRecords, and the same until they are deleted.
+	EndedLeases(ctx context.Context, holder, boot string) ([]Record, error)
 	// Leases returns all, the oldest first, at most MaxRecords.
 	Leases(ctx context.Context) ([]Record, error)
 }

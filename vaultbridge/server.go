@@ -37,14 +37,14 @@ const (
 type Server struct {
 	Name   string
 	Engine Engine
-	Path   string // that is read; {{.subject}} in it is the caller
+	Path   string // of Vault's API, without /v1/: secret/data/reports; {{.subject}} in it is the caller
 
 	Role      string   // of Vault's JWT auth: what the call logs in as
 	Policies  []string // of the call's token, where it is a child of our own
 	TokenRole string   // that the child is made with; empty: none
 
 	Version int               // of a KV secret; 0: the newest
-	Request map[string]string // sent with a write (PKI)
+	Request map[string]string // sent with a write (PKI, Generic); {{.subject}} in a value is the caller
 
 	Inject  *credential.Template
 	Per     Per
@@ -66,7 +66,7 @@ func (s Server) check(jwt bool) error {
 	case jwt && s.Role == "":
 		return errors.New("there is no role of Vault's JWT auth to log in as")
 	}
-	return nil
+	return s.checkEngine()
 }
 
 // Event is what metrics count.

@@ -21,8 +21,10 @@ type Source struct {
 	crew   crew
 	pool   map[key]*lease // kept for a session or subject
 	why    string         // the last refusal; empty since one went well
-	age    time.Duration  // of the static key that was read last
 	warned bool           // that leases end later than they might
+
+	age       time.Duration // of the static key that was read last
+	warnedAge time.Time     // when operators were told of it; zero: never
 }
 
 func newSource(b *Bridge, s Server) *Source {

@@ -14,7 +14,8 @@ type Status struct {
 	Per    Per
 	Leases int           // that live, of calls or kept for a session or subject
 	InUse  int           // calls that go on with one
-	Failed int           // leases that could not be ended, and are tried again
+	Ending int           // leases whose end has begun, and has not failed
+	Failed int           // that could not be ended, and are tried again
 	Oldest time.Time     // when the oldest of Failed was minted; zero: there is none
 	Why    string        // the last refusal, or why the oldest of Failed has not ended; empty: all is well
 	Open   bool          // the circuit: Vault is asked nothing for this server for a while
@@ -39,9 +40,15 @@ func (b *Bridge) Status() []Status {
 		}
 		byName[l.source.server.Name].InUse += len(l.users)
 	}
-	for e := range b.failed {
-		if s := byName[e.record.Server]; s != nil {
+	for e := range b.endings {
+		s := byName[e.record.Server]
+		if s == nil {
+			continue
+		}
+		if _, failed := b.failed[e]; failed {
 			s.failed(e)
+		} else {
+			s.Ending++
 		}
 	}
 	return list

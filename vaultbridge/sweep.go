@@ -2,6 +2,7 @@ package vaultbridge
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/vault"
@@ -14,7 +15,7 @@ func (b *Bridge) Sweep(ctx context.Context) error {
 	if !b.sweep() {
 		return nil
 	}
-	return b.hold(ctx)
+	return errors.Join(b.hold(ctx), b.obey(ctx))
 }
 
 // sweep is false after Close.

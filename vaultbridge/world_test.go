@@ -362,13 +362,13 @@ func (g *gate) asked(path string) int {
 type lines struct {
 	mu   sync.Mutex // guards what follows
 	all  []audit.Event
-	fail string // status of lines that are not taken
+	fail string // status or kind of lines that are not taken
 }
 
 func (l *lines) Record(_ context.Context, e audit.Event) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fail == e.Status {
+	if e.Kind == audit.Lease && l.fail == e.Status || l.fail == string(e.Kind) {
 		return errors.New("the disk is full")
 	}
 	l.all = append(l.all, e)

@@ -37,9 +37,12 @@ type Config struct {
 	Store StoreConfig `yaml:"store"`
 
 	// File with the key-encryption key (base64 of 32 bytes, mode 0600), made at the
-	// first start. Default: kek in the data folder. Whoever has it and the store can
+	// first start. Default: kek in the data folder, unless keys.transit is there. Whoever has it and the store can
 	// sign tokens: back the two up apart. Without it the store's keys are lost.
 	KeyEncryptionKey string `yaml:"key_encryption_key"`
+
+	// Where the keys of the store are opened, if not with key_encryption_key.
+	Keys KeysConfig `yaml:"keys"`
 
 	// Where people log in: the organisation's IdP, by OpenID Connect. Absent: nobody can
 	// log in, and only workloads (clients with client_credentials) get tokens.
@@ -75,7 +78,7 @@ type Config struct {
 	// The MCP servers behind the gateway, each at ISSUER/mcp/NAME.
 	Servers []ServerConfig `yaml:"servers"`
 
-	// HashiCorp Vault, for servers with credential: vault. Absent: none.
+	// HashiCorp Vault, for servers with credential: vault and for keys.transit. Absent: none.
 	Vault *VaultConfig `yaml:"vault"`
 
 	// Clients that are known from here: workloads, and applications that do not register

@@ -69,6 +69,7 @@ func (c configCheck) check(ctx context.Context) {
 	c.store()
 	c.folder()
 	c.vault(origin)
+	c.keysInVault()
 	c.servers(origin)
 	c.downstream()
 	c.clients()
@@ -282,6 +283,14 @@ func (c configCheck) folder() {
 		h.Store.SQLite = c.file(s.Store.SQLite.Path)
 	}
 	h.setPaths()
+	if s.Keys.Transit == nil {
+		c.kek()
+	}
+}
+
+// kek looks at the key-encryption key, if it is there.
+func (c configCheck) kek() {
+	h := &c.s.house
 	_, err := os.Stat(h.KEK)
 	_, storeErr := os.Stat(h.Store.SQLite)
 	if h.Store.Postgres != nil {

@@ -11,7 +11,7 @@ import (
 // legacyServer is a server with credential: vault that was checked.
 type legacyServer struct {
 	ServerVaultConfig
-	Inject credential.Injection
+	Inject *credential.Template
 }
 
 // legacy checks whether a server is called with credentials of Vault, and with which.
@@ -64,7 +64,11 @@ func (c configCheck) legacyVault(serverAt string, s ServerConfig) {
 	c.vaultEngine(at, *v)
 	c.vaultPath(at, *v)
 	c.inject(at+".inject", s)
-	c.s.house.Legacy[s.Name] = legacyServer{*v, v.Inject.injection()}
+	inject, err := credential.Compile(v.Inject.injection())
+	if err != nil && c.whole(at+".inject") {
+		c.refuse(at+".inject", "%s.inject: %v", at, err)
+	}
+	c.s.house.Legacy[s.Name] = legacyServer{*v, inject}
 }
 
 // vaultRole checks what the token of a call may do.

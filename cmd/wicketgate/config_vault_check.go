@@ -53,7 +53,7 @@ func (c configCheck) vault(origin *url.URL) {
 	default:
 		out.Audience = audience
 	}
-	if v.CA != "" && c.asked.enforces() {
+	if v.CA != "" && c.logsIn() {
 		if out.CAs, err = readCAs(c.file(v.CA)); err != nil {
 			c.refuse("vault.ca", "vault.ca: %v", err)
 		}
@@ -98,9 +98,12 @@ func (c configCheck) vaultLogin(l *VaultLoginConfig) {
 	c.loginFiles(l)
 }
 
+// logsIn reports whether this process does, so that the files for it are there.
+func (c configCheck) logsIn() bool { return c.asked.enforces() || c.s.Keys.Transit != nil }
+
 func (c configCheck) loginFiles(l *VaultLoginConfig) {
 	switch {
-	case !c.asked.enforces():
+	case !c.logsIn():
 	case l.Method == loginCert:
 		c.needsOwn("vault.login.method")
 	case l.Method == loginAppRole && l.SecretIDFile != "":

@@ -187,7 +187,7 @@ func (s *enforceSetup) open(ctx context.Context, log *slog.Logger) (*house, erro
 	cfg := houseConfig{Data: s.data, Role: roleEnforce, Log: log}
 	cfg.setPaths()
 	h := &house{}
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openAudit} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openAudit, h.followKeys} {
 		if err := open(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.close())
 		}

@@ -27,10 +27,12 @@ import (
 	"github.com/wicketgate/wicketgate/internal/revocation"
 	"github.com/wicketgate/wicketgate/internal/spiffe"
 	"github.com/wicketgate/wicketgate/internal/token"
+	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/internal/web"
 	"github.com/wicketgate/wicketgate/internal/webhook"
 	"github.com/wicketgate/wicketgate/metadata"
 	"github.com/wicketgate/wicketgate/policies"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // Files in the data folder.
@@ -49,13 +51,14 @@ type houseConfig struct {
 	Data          string // folder; holds the store, the key-encryption key and the audit log
 	Store         storeConfig
 	Role          role
-	KEK, Audit    string // paths; see setPaths
-	Algorithm     string // of token keys; empty: that of the current one
-	AuditName     string // of the audit log among those in the store
-	AuditSync     bool   // fsync the audit log
-	KeepArguments bool   // redacted, in the audit log
-	Issuer        string // external base URL, without trailing slash
-	Access        string // path of access.yaml
+	KEK, Audit    string         // paths; see setPaths
+	Transit       *TransitConfig // has the keys wrapped in Vault; nil: KEK has
+	Algorithm     string         // of token keys; empty: that of the current one
+	AuditName     string         // of the audit log among those in the store
+	AuditSync     bool           // fsync the audit log
+	KeepArguments bool           // redacted, in the audit log
+	Issuer        string         // external base URL, without trailing slash
+	Access        string         // path of access.yaml
 	PDP           pdpSource
 	Upstreams     []gateway.Upstream
 	TrustFirstUse bool               // approve tool definitions when first seen
@@ -136,6 +139,12 @@ type house struct {
 
 	policyReport *policyReport
 
+	vault    *vault.Client // nil: nothing of this process logs in to Vault
+	vaultOwn *vault.Own
+
+	bridge     *vaultbridge.Bridge // nil: no server is called with credentials of Vault
+	vaultWatch *vaultWatch         // nil as well
+
 	revocations *revocation.View
 	verifier    *token.Verifier
 	prover      *dpop.Verifier
@@ -166,7 +175,7 @@ func build(ctx context.Context, cfg houseConfig) (*house, error) {
 
 func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	cfg.setPaths()
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openPolicy, h.openAudit, h.watchPolicy, h.openSPIFFE, h.openRemote, h.watchRevocations} {
+	for _, open := range []func(context.Context, houseConfig) error{h.openSPIFFE, h.openVaultForKeys, h.openStore, h.openPolicy, h.openAudit, h.followKeys, h.watchPolicy, h.openRemote, h.watchRevocations} {
 		if err := open(ctx, cfg); err != nil {
 			return err
 		}
@@ -187,7 +196,10 @@ func (h *house) build(ctx context.Context, cfg houseConfig) error {
 	}
 	if cfg.Role.enforces() {
 		approvals := h.openApprovals(cfg)
-		upstreams, err := h.withCommands(cfg, h.upstreams(cfg))
+		if err := h.openCredentials(ctx, cfg, tokens{exchanger, own}); err != nil {
+			return err
+		}
+		upstreams, err := h.withCommands(cfg, h.withCredentials(cfg, h.upstreams(cfg)))
 		if err != nil {
 			return err
 		}
@@ -215,19 +227,16 @@ func (h *house) openStore(ctx context.Context, cfg houseConfig) error {
 	if err := separate(ctx, store, cfg); err != nil {
 		return err
 	}
-	kek, err := keys.LoadKEK(cfg.KEK)
+	w, err := h.wrapper(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	ring, err := keys.New(ctx, ringConfig(cfg, store, kek))
-	if err != nil {
-		return err
+	c := ringConfig(cfg, store, w)
+	c.Rewrapped = func(ctx context.Context, before, after keys.Record) error {
+		return h.audit.Record(ctx, rewrapEvent(before, after))
 	}
-	h.ring, h.closers = ring, append(h.closers, every(keysReload, cfg.Log, "reload keys", reloadKeys(ring, cfg.Log)))
-	if cfg.Metrics != nil {
-		cfg.Metrics.watchKeys(ring)
-	}
-	return nil
+	h.ring, err = keys.New(ctx, c)
+	return err
 }
 
 // buildAuthz makes the authorization server, and returns its exchange.

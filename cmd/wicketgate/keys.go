@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -22,8 +21,8 @@ import (
 const keysReload = 5 * time.Second
 
 func keysCommand() *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "List and rotate the signing and sealing keys, and print a client's public one"}
-	c.AddCommand(keysListCommand(), keysRotateCommand(), keysJWKSCommand())
+	c := &cobra.Command{Use: "keys", Short: "List, rotate and rewrap the signing and sealing keys, and print a client's public one"}
+	c.AddCommand(keysListCommand(), keysRotateCommand(), keysRewrapCommand(), keysJWKSCommand())
 	return c
 }
 
@@ -95,7 +94,9 @@ func usesOf(flag string, r role) ([]keys.Use, error) {
 
 // ringConfig is the same for a process and for the commands beside it.
 func ringConfig(h houseConfig, store keys.Store, w keys.Wrapper) keys.Config {
-	return keys.Config{Store: store, Uses: h.Role.uses(), Wrapper: w, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
+	remote, _ := w.(keys.Remote)
+	return keys.Config{Remote: remote, Sign: remote != nil && h.Transit.Sign,
+		Store: store, Uses: h.Role.uses(), Wrapper: w, Now: time.Now, Algorithm: h.Algorithm, Overlap: keys.DefaultOverlap,
 		WarnAge: cmp.Or(h.Ages.KeyWarn, keys.DefaultWarnAge), MaxAge: cmp.Or(h.Ages.KeyMax, keys.DefaultMaxAge)}
 }
 
@@ -114,7 +115,7 @@ func listKeys(ctx context.Context, h houseConfig, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	cfg, now := ringConfig(h, nil, keys.KEK{}), time.Now()
+	cfg, now := ringConfig(h, nil, nil), time.Now()
 	all := keys.Statuses(records, cfg.Overlap, now)
 	for _, k := range all {
 		if k.State == keys.Current && k.Age(now) >= cfg.WarnAge {
@@ -126,9 +127,9 @@ func listKeys(ctx context.Context, h houseConfig, stdout, stderr io.Writer) erro
 
 func writeKeys(w io.Writer, all []keys.Status, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KEY\tUSE\tALGORITHM\tSTATE\tAGE\tCREATED\tACTIVATED\tACCEPTED UNTIL")
+	fmt.Fprintln(t, "KEY\tUSE\tALGORITHM\tSTATE\tAGE\tCREATED\tACTIVATED\tACCEPTED UNTIL\tWRAPPED BY")
 	for _, k := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.KeyID, k.Use, k.Algorithm, k.State, spell(k.Age(now)), date(k.Created), date(k.Activated), date(k.Until))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.KeyID, k.Use, k.Algorithm, k.State, spell(k.Age(now)), date(k.Created), date(k.Activated), date(k.Until), k.WrappedBy())
 	}
 	return t.Flush()
 }
@@ -158,19 +159,12 @@ func rotateKeys(ctx context.Context, h houseConfig, uses []keys.Use, force bool,
 	if err := separateRoles(records, h); err != nil {
 		return err
 	}
-	if _, err := os.Stat(h.KEK); err != nil {
-		return fmt.Errorf("read key-encryption key: %w", err)
-	}
-	kek, err := keys.LoadKEK(h.KEK)
+	o, err := openKeys(ctx, h)
 	if err != nil {
 		return err
 	}
-	store, err := openStore(ctx, h.Store)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	ring, err := keys.New(ctx, ringConfig(h, store, kek))
+	defer func() { err = errors.Join(err, o.close()) }()
+	ring, err := keys.New(ctx, ringConfig(h, o.store, o.configured))
 	if err != nil {
 		return err
 	}

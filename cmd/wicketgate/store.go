@@ -35,7 +35,9 @@ type storage interface {
 	approval.Store
 	webhook.Outbox
 	vaultbridge.Records
-	vaultbridge.Orders
+	// EndLeases has those who hold them end the leases of a selection, for the operator by,
+	// and returns their ids.
+	EndLeases(ctx context.Context, of vaultbridge.Selection, by string) ([]string, error)
 	// EndAuthorizations ends all of a subject or client, and returns how many.
 	EndAuthorizations(ctx context.Context, of revocation.Kind, name string, now time.Time) (int64, error)
 	// Ping reports whether the store answers.

@@ -31,6 +31,7 @@ var (
 	ErrClosed   = errors.New("audit log is closed")
 	ErrBadEvent = errors.New("audit event cannot be recorded")
 	ErrTampered = errors.New("audit log was tampered with")
+	ErrInUse    = errors.New("another process is using it")
 )
 
 // Recorder writes events down.
@@ -62,6 +63,7 @@ const (
 	Policy       Kind = "policy"     // a policy takes effect: at the start, or by a reload
 	Approval     Kind = "approval"   // a call began to wait for an approval, or somebody decided on one; see Operator
 	Lease        Kind = "lease"      // a credential was obtained for a call, or revoked; Status says which
+	Key          Kind = "key"        // a stored key was wrapped anew by an operator; Reason says which, from what and to what
 	Start        Kind = "start"      // written by Open
 	Stop         Kind = "stop"       // written by Close; a start without one before it follows a crash
 	Headed       Kind = "head"       // signs the line before it

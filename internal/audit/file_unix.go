@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -16,8 +17,12 @@ type fileID struct {
 
 // lockFile keeps other processes from appending to f until f is closed.
 func lockFile(f *os.File) error {
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("lock audit log %s (is another process using it?): %w", f.Name(), err)
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = ErrInUse
+	}
+	if err != nil {
+		return fmt.Errorf("lock audit log %s: %w", f.Name(), err)
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func appendBody(dst []byte, e *Event) ([]byte, error) {
 	dst = appendString(dst, `,"observed":`, e.Observed)
 	dst, err2 := appendJSON(dst, `,"facts":`, e.Facts)
 	dst = appendString(dst, `,"status":`, e.Status)
+	dst = appendString(dst, `,"lease":`, e.Lease)
 	dst = appendString(dst, `,"result_digest":`, e.ResultDigest)
 	dst = appendInt(dst, `,"redactions":`, int64(e.Redactions))
 	dst = appendInt(dst, `,"dropped":`, int64(e.Dropped))

@@ -88,7 +88,8 @@ func (s *Store) ClaimLeases(ctx context.Context, holder, boot string, now, until
 	return all, nil
 }
 
-// EndLeases implements vaultbridge.Orders.
+// EndLeases has those who hold them end the leases of a selection, for an operator, and
+// returns their ids.
 func (s *Store) EndLeases(ctx context.Context, of vaultbridge.Selection, by string) (ids []string, err error) {
 	if of == (vaultbridge.Selection{}) {
 		return nil, nil
@@ -107,7 +108,7 @@ func (s *Store) EndLeases(ctx context.Context, of vaultbridge.Selection, by stri
 	return ids, nil
 }
 
-// EndedLeases implements vaultbridge.Orders.
+// EndedLeases implements vaultbridge.Records.
 func (s *Store) EndedLeases(ctx context.Context, holder, boot string) ([]vaultbridge.Record, error) {
 	all, err := s.leases(ctx, `SELECT `+leaseColumns+` FROM vault_leases WHERE holder = $1 AND boot = $2 AND ended_by <> '' LIMIT $3`,
 		holder, boot, vaultbridge.MaxRecords)

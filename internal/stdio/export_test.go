@@ -4,6 +4,12 @@ package stdio
 
 import "io"
 
+// Bounds of the log.
+const (
+	MaxLogged = maxLogged
+	MaxMasked = maxMasked
+)
+
 // Sweep is what happens now and then.
 func (t *Transport) Sweep() { t.sweep() }
 

@@ -139,7 +139,7 @@ func (t *Transport) initialize(ctx context.Context, body []byte) (*http.Response
 // open starts the process of a new session.
 func (t *Transport) open(ctx context.Context) (*session, *refusal) {
 	owner := t.cfg.Owner(ctx)
-	if reason := t.reserve(owner); reason != "" {
+	if reason := t.place(ctx, owner); reason != "" {
 		t.log.Warn("no process was started", "why", reason)
 		return nil, refuseBusy(reason)
 	}
@@ -163,7 +163,7 @@ func (t *Transport) newSession(ctx context.Context, owner string) *session {
 	s := &session{id: rand.Text(), owner: owner, t: t, log: t.log, rate: &logRate{}, credential: credential.From(ctx), once: t.cfg.PerCall,
 		open: map[string]*call{}, born: now, used: now}
 	if s.credential != nil {
-		s.secrets = secretLines(s.credential.Secrets())
+		s.secrets = s.credential.Secrets()
 	}
 	if s.once {
 		s.rate = &t.rate

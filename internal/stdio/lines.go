@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -120,23 +118,3 @@ func (s *session) masked(text string) string {
 }
 
 func cut(text string) string { return text[:min(len(text), maxLogged)] }
-
-// secretLines are secrets as they may be found in a line: whole, and those of several lines
-// (keys, certificates) line by line too.
-func secretLines(secrets []string) []string {
-	out := slices.Clone(secrets)
-	for _, secret := range secrets {
-		if !strings.Contains(secret, "\n") {
-			continue
-		}
-		for l := range strings.Lines(secret) {
-			if l = strings.TrimSpace(l); len(l) >= minSecret && !strings.HasPrefix(l, "-----") {
-				out = append(out, l)
-			}
-		}
-	}
-	return out
-}
-
-// minSecret is how many bytes can be told from other text.
-const minSecret = 8

@@ -145,18 +145,18 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	var readers sync.WaitGroup
-	readers.Go(func() {
+	var output, others sync.WaitGroup
+	output.Go(func() {
 		if err := lines(ends.out, maxLine, s.receive); errors.Is(err, errLongLine) {
 			s.end("a line of more than 4 MiB")
 		}
 	})
-	readers.Go(func() { s.logLines(ends.err) })
-	readers.Go(p.write)
+	others.Go(func() { s.logLines(ends.err) })
+	others.Go(p.write)
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
 	if t.cfg.Sandbox != nil {
-		readers.Go(func() { s.watchUse(watching) })
+		others.Go(func() { s.watchUse(watching) })
 	}
 	started <- nil
 	state := p.wait()
@@ -166,9 +166,10 @@ func (t *Transport) run(s *session, p *process, ends *pipes, started chan<- erro
 	for _, f := range []*os.File{ends.out, ends.err} {
 		_ = f.SetReadDeadline(time.Now().Add(p.grace))
 	}
+	output.Wait() // who answers and ends has answered
 	close(p.exited)
 	stopWatching()
-	readers.Wait()
+	others.Wait()
 	return nil
 }
 

@@ -16,7 +16,9 @@ import (
 )
 
 // confined is a world whose processes are in a sandbox.
-func confined(t *testing.T, spec sandbox.Spec) *world {
+func confined(t *testing.T, spec sandbox.Spec) *world { return confinedWith(t, spec, nil) }
+
+func confinedWith(t *testing.T, spec sandbox.Spec, change func(*stdio.Config)) *world {
 	t.Helper()
 	on := sandbox.Probe()
 	if on.Landlock == 0 || !on.Namespaces {
@@ -30,7 +32,11 @@ func confined(t *testing.T, spec sandbox.Spec) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWorld(t, func(c *stdio.Config) { c.Sandbox, c.Command = box, []string{self} })
+	return newWorld(t, func(c *stdio.Config) {
+		if c.Sandbox, c.Command = box, []string{self}; change != nil {
+			change(c)
+		}
+	})
 }
 
 func TestAConfinedServerReadsWhatItIsGiven(t *testing.T) {

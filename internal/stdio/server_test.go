@@ -4,7 +4,9 @@ package stdio_test
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/wicketgate/wicketgate/internal/sandbox"
+	"github.com/wicketgate/wicketgate/internal/stdio"
 )
 
 const serverVariable = "WICKETGATE_TEST_STDIO_SERVER"
@@ -30,6 +33,12 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(serverVariable) {
 	case "":
 		os.Exit(m.Run())
+	case "gateway":
+		gateway()
+	case "never": // says nothing
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Fprintln(os.Stderr, "up")
+		sleep()
 	case "sleeper":
 		sleep()
 	case "dumb":
@@ -54,10 +63,17 @@ type line struct {
 		Meta struct {
 			ProgressToken json.RawMessage
 		} `json:"_meta"`
-		Text string
+		Text      string
+		Name      string
+		Arguments struct{ Text string }
 	}
 	Result json.RawMessage
+
+	raw string // the whole line
 }
+
+// initialized is the params of initialize.
+var initialized string
 
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
@@ -76,6 +92,9 @@ func serveLines() {
 		if err := json.Unmarshal(raw, &l); err != nil {
 			fmt.Fprintln(os.Stderr, "bad line:", err)
 			os.Exit(4)
+		}
+		if l.raw = strings.TrimSpace(string(raw)); l.Method == "tools/call" {
+			l.Method, l.Params.Text = l.Params.Name, l.Params.Arguments.Text
 		}
 		switch l.Method {
 		case "hold":
@@ -115,7 +134,8 @@ func serveLine(l line) {
 			say(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no"}}`, l.ID)
 			return
 		}
-		answer(l.ID, `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"t","version":"0"}}`)
+		initialized = l.raw
+		answer(l.ID, `{"protocolVersion":"`+cmp.Or(os.Getenv("VERSION"), "2025-11-25")+`","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}},"serverInfo":{"name":"t","version":"0"},"instructions":"be kind"}`)
 	case "pid":
 		answer(l.ID, fmt.Sprint(os.Getpid()))
 	case "odd": // bytes that a re-encoding would change
@@ -138,6 +158,74 @@ func serveLine(l line) {
 		say(`{"jsonrpc":"2.0","id":%s,"result":1,"result":2}`, l.ID)
 		say(`[{"jsonrpc":"2.0","id":%s,"result":"batch"}]`, l.ID)
 		answer(l.ID, `"after junk"`)
+	default:
+		serveCredential(l)
+	}
+}
+
+// serveCredential does what is about what a process was given.
+func serveCredential(l line) {
+	result := func(v any) {
+		b, _ := json.Marshal(map[string]any{"it": v})
+		answer(l.ID, string(b))
+	}
+	switch l.Method {
+	case "which":
+		result(os.Getpid())
+	case "steps":
+		say(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"another","progress":1}}`)
+		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}`, l.Params.Meta.ProgressToken)
+		say(`{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"hello"}}`)
+		result("done")
+	case "stubbornly":
+		signal.Ignore(syscall.SIGTERM)
+		result("I stay")
+		sleep()
+	case "silent":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Fprintln(os.Stderr, "up")
+		sleep()
+	case "seen": // what came
+		result(initialized + l.raw)
+	case "environment":
+		result(os.Environ())
+	case "file": // by the variable
+		path := os.Getenv(l.Params.Text)
+		first, err := os.ReadFile(path)
+		second, err2 := os.ReadFile(path)
+		info, err3 := os.Stat(path)
+		if err = errors.Join(err, err2, err3); err != nil {
+			result(err.Error())
+			return
+		}
+		result(fmt.Sprintf("%s %v %v", first, info.Mode(), string(first) == string(second)))
+	case "overwrite":
+		result(fmt.Sprint(os.WriteFile(os.Getenv(l.Params.Text), []byte("x"), 0o600)))
+	case "descriptors":
+		var all []string
+		for fd := range 100 {
+			if to, err := os.Readlink(fmt.Sprint("/proc/self/fd/", fd)); err == nil {
+				all = append(all, to)
+			}
+		}
+		result(all)
+	case "leak": // in all ways of not being found
+		password := os.Getenv("PASSWORD")
+		for n := range stdio.MaxLogged {
+			fmt.Fprintln(os.Stderr, strings.Repeat("x", n)+password)
+		}
+		fmt.Fprintln(os.Stderr, password+strings.Repeat(password, stdio.MaxMasked/len(password)))
+		fmt.Println("no message: " + password)
+		result("leaked")
+		fmt.Fprint(os.Stderr, password[:len(password)-1])
+		os.Exit(0)
+	case "litter":
+		path := os.Getenv("HOME") + "/litter"
+		if err := os.WriteFile(path, []byte(os.Getenv("PASSWORD")), 0o600); err != nil {
+			path = err.Error()
+		}
+		result(path)
 	default:
 		serveProcess(l)
 	}
@@ -172,6 +260,23 @@ func serveProcess(l line) {
 		signal.Ignore(syscall.SIGTERM)
 		answer(l.ID, `"I stay"`)
 		sleep()
+	case "mute":
+		signal.Ignore(syscall.SIGTERM)
+		say(`{"jsonrpc":"2.0","method":"notifications/message","params":{"data":%d}}`, os.Getpid())
+		sleep()
+	case "ask":
+		say(`{"jsonrpc":"2.0","id":"p","method":"ping"}`)
+		say(`{"jsonrpc":"2.0","id":"s","method":"sampling/createMessage","params":{}}`)
+		say(`{"jsonrpc":"2.0","id":"n","method":"notifications/message","params":{}}`)
+		say(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+		in := bufio.NewReader(os.Stdin) // nothing else is read any more
+		var told []string
+		for range 3 {
+			l, _ := in.ReadString('\n')
+			told = append(told, strings.TrimSpace(l))
+		}
+		b, _ := json.Marshal(map[string]any{"it": told})
+		answer(l.ID, string(b))
 	case "child": // in a session of its own, where no signal to the group of its parent finds it
 		c := exec.Command("/proc/self/exe")
 		c.SysProcAttr = &syscall.SysProcAttr{Setsid: l.Params.Text != ""}

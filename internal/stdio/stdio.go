@@ -105,6 +105,7 @@ type Transport struct {
 	sessions map[string]*session
 	running  map[string]int // processes by owner, of ended sessions too until they are gone
 	total    int            // of running
+	freed    chan struct{}  // closed when a place is free
 
 	processes sync.WaitGroup // that run
 	stopSweep context.CancelFunc
@@ -129,7 +130,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	removeLeft(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{},
+	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{}, freed: make(chan struct{}),
 		stopSweep: cancel, swept: make(chan struct{})}
 	go t.sweepUntil(ctx)
 	return t, nil
@@ -219,6 +220,30 @@ const (
 	reasonCalls     = "too_many_open_requests"
 )
 
+// place takes a place for one process, or returns the reason why there is none. Where each
+// request has a process, it waits for those that have answered and are ending: after the
+// grace, twice, and a while, what is left is at work.
+func (t *Transport) place(ctx context.Context, owner string) string {
+	ending := time.NewTimer(3 * t.cfg.Grace)
+	defer ending.Stop()
+	for {
+		t.mu.Lock()
+		freed := t.freed
+		t.mu.Unlock()
+		reason := t.reserve(owner)
+		if reason == "" || reason == reasonClosed || !t.cfg.PerCall {
+			return reason
+		}
+		select {
+		case <-freed:
+		case <-ending.C:
+			return reason
+		case <-ctx.Done():
+			return reason
+		}
+	}
+}
+
 // reserve takes a place for one process. It returns the reason why there is none.
 func (t *Transport) reserve(owner string) string {
 	t.mu.Lock()
@@ -244,6 +269,8 @@ func (t *Transport) release(owner string) {
 	if t.running[owner]--; t.running[owner] == 0 {
 		delete(t.running, owner)
 	}
+	close(t.freed)
+	t.freed = make(chan struct{})
 	t.mu.Unlock()
 	t.processes.Done()
 }

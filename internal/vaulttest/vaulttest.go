@@ -8,6 +8,7 @@ package vaulttest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,8 +71,11 @@ func repository() (string, error) {
 // Vault is a running Vault. Its URL stays when it is killed and started again.
 type Vault struct {
 	URL    string
-	Unseal string // the unseal key
+	Unseal string         // the unseal key
+	CAs    *x509.CertPool // of StartTLS, as CAFile
+	CAFile string         // with the same in PEM
 
+	http      *http.Client
 	address   string
 	data      string
 	arguments []string
@@ -85,7 +89,13 @@ type Vault struct {
 // arguments are tools/vault's: -tls-cert, -tls-key, -client-ca.
 func Start(t testing.TB, arguments ...string) *Vault {
 	t.Helper()
-	v := &Vault{address: "127.0.0.1:" + freeport.Port(t), data: t.TempDir(), arguments: arguments}
+	v := &Vault{http: http.DefaultClient, address: "127.0.0.1:" + freeport.Port(t), data: t.TempDir(), arguments: arguments}
+	v.start(t)
+	return v
+}
+
+func (v *Vault) start(t testing.TB) {
+	t.Helper()
 	v.Run(t)
 	t.Cleanup(func() {
 		v.Kill()
@@ -93,7 +103,6 @@ func Start(t testing.TB, arguments ...string) *Vault {
 			t.Log("vault:", v.log.String())
 		}
 	})
-	return v
 }
 
 // Run starts it, again after Kill, with what it knew.
@@ -173,7 +182,7 @@ func (v *Vault) Ask(ctx context.Context, method, path string, body any) (map[str
 		return nil, err
 	}
 	req.Header.Set("X-Vault-Token", RootToken)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := v.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -190,15 +199,6 @@ func (v *Vault) Ask(ctx context.Context, method, path string, body any) (map[str
 	}
 	var out map[string]any
 	return out, json.Unmarshal(answer, &out)
-}
-
-// Audit turns on the audit file, and returns its path. Values that are secret are hashed
-// in it (HMAC).
-func (v *Vault) Audit(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "vault-audit.jsonl")
-	v.Do(t, http.MethodPut, "sys/audit/file", map[string]any{"type": "file", "options": map[string]string{"file_path": path}})
-	return path
 }
 
 // lockedBuffer is what a process writes while others read it.

@@ -1,6 +1,6 @@
 // Command vault runs a real HashiCorp Vault core on loopback for tests:
-// KV (v1/v2), database (postgresql), transit, PKI; token, AppRole, JWT/OIDC and
-// TLS-certificate auth; file/socket audit. It leaves out everything else, so
+// KV (v1/v2), database (postgresql), transit, PKI; token, AppRole, JWT/OIDC,
+// TLS-certificate and Kubernetes auth; file/socket audit. It leaves out everything else, so
 // that it builds in minutes. Nothing of it is part of the product.
 package main
 
@@ -22,6 +22,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	credJWT "github.com/hashicorp/vault-plugin-auth-jwt"
+	credKube "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	logicalKv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/audit"
 	credAppRole "github.com/hashicorp/vault/builtin/credential/approle"
@@ -48,6 +49,8 @@ var credential = map[string]logical.Factory{
 	"cert":    credCert.Factory,
 	"jwt":     credJWT.Factory,
 	"oidc":    credJWT.Factory,
+
+	"kubernetes": credKube.Factory,
 }
 
 var secrets = map[string]logical.Factory{
