@@ -52,7 +52,7 @@ func (s *Source) obtain(ctx context.Context, r credential.Request) (*credential.
 	if err := s.admit(r.Call); err != nil {
 		return nil, err
 	}
-	for {
+	for range tries {
 		l, u, err := s.join(r)
 		if err != nil {
 			return nil, err
@@ -72,7 +72,11 @@ func (s *Source) obtain(ctx context.Context, r credential.Request) (*credential.
 		}
 		s.b.leave(l, u)
 	}
+	return nil, &Failure{Ended, "obtain a credential that lasts", nil}
 }
+
+// tries is how often a kept credential may have ended in the very moment it is wanted.
+const tries = 3
 
 // admit refuses a call that is not for this server, or may not go on.
 func (s *Source) admit(call token.Call) error {
