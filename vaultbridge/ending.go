@@ -60,6 +60,12 @@ func (b *Bridge) revokeSoon(l *lease, why string) {
 		return
 	}
 	e := &ending{crew: &l.source.crew, source: l.source, record: l.record, token: l.token, event: l.event("revoked", why), silent: !l.leased}
+	b.start(e)
+}
+
+// start has e done until nothing is left of it. b.mu is held.
+func (b *Bridge) start(e *ending) {
+	b.endings[e] = struct{}{}
 	e.crew.do(func(ctx context.Context) { b.attempt(ctx, e) })
 }
 
@@ -89,6 +95,7 @@ func (b *Bridge) attempt(ctx context.Context, e *ending) {
 	if err == nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		delete(b.endings, e)
 		delete(b.failed, e)
 		b.cfg.Observe(Event{Server: e.record.Server, What: "revoked", Took: time.Since(began)})
 		return

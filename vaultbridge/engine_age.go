@@ -24,7 +24,7 @@ func (s Server) age(now time.Time, made string) (time.Duration, error) {
 	case s.MaxAge == 0:
 		return age, nil
 	case err != nil || at.IsZero():
-		return 0, &Failure{KeyAgeUnknown, "look at the age of the key", fmt.Errorf("Vault does not say when it was made, so that it may be older than max_age (%s): %s", days(s.MaxAge), s.howToRotate())}
+		return 0, &Failure{KeyAgeUnknown, "look at the age of the key", fmt.Errorf("nothing says when it was made, so that it may be older than max_age (%s): %s", days(s.MaxAge), s.howToRotate())}
 	case age > s.MaxAge:
 		return age, &Failure{KeyTooOld, "look at the age of the key", fmt.Errorf("it is %s old, and max_age is %s: %s", days(age), days(s.MaxAge), s.howToRotate())}
 	}
@@ -101,4 +101,26 @@ func (b *Bridge) Rotate(ctx context.Context, server string) error {
 func rotatePath(path string) string {
 	i := strings.LastIndex(path, "/static-creds/")
 	return path[:i] + "/rotate-role/" + path[i+len("/static-creds/"):]
+}
+
+// Age is how old the key of a server is, read with t as a call would read it. With an age
+// the error is that a call would be refused for it. It is zero for an engine that has none.
+func (b *Bridge) Age(ctx context.Context, server string, t vault.Token) (time.Duration, error) {
+	src := b.sources[server]
+	if src == nil {
+		return 0, fmt.Errorf("server %q has no credential from Vault", server)
+	}
+	s, r := src.server, reading{b.cfg.Vault, t, b.cfg.Now()}
+	if strings.Contains(s.Path, placeholder) {
+		return 0, fmt.Errorf("path %s has another key for each subject", s.Path)
+	}
+	var m minted
+	var err error
+	switch s.Engine {
+	case KV:
+		m, _, err = s.readKV(ctx, r, s.Path)
+	case DatabaseStatic:
+		m, _, err = s.readStatic(ctx, r, s.Path)
+	}
+	return m.age, err
 }

@@ -42,7 +42,7 @@ func (s Server) checkEngine() error {
 	case strings.Contains(strings.ReplaceAll(s.Path, placeholder, ""), "{{"):
 		return fmt.Errorf("path %q: the only template in it is %s", s.Path, placeholder)
 	case slices.ContainsFunc(segments, func(s string) bool { return s == "" || s == "." || s == ".." }):
-		return fmt.Errorf("path %q: write it without slashes around it, and without . and ..", s.Path)
+		return fmt.Errorf("path %q: empty segments, . and .. lead elsewhere: write MOUNT/…/NAME", s.Path)
 	case known && (len(segments) < 3 || !slices.Contains(segments[1:len(segments)-1], middle)):
 		return fmt.Errorf("path %q: engine %s wants the path of Vault's API, MOUNT/%s/NAME", s.Path, s.Engine, middle)
 	case s.Version != 0 && s.Engine != KV, s.Version < 0:

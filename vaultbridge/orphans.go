@@ -55,7 +55,7 @@ func (b *Bridge) adopt(list []Record) {
 	for _, r := range list {
 		e := &ending{crew: &b.orphans, record: r, silent: r.Lease == "", event: audit.Event{Kind: audit.Lease, Call: r.Call,
 			Subject: r.Subject, Client: r.Client, Server: r.Server, Lease: r.Lease, Status: "revoked", Reason: "orphan"}}
-		e.crew.do(func(ctx context.Context) { b.attempt(ctx, e) })
+		b.start(e)
 	}
 	if len(list) > 0 {
 		b.cfg.Log.Info("leases that another process left behind are ended", "leases", len(list))

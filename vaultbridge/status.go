@@ -40,9 +40,15 @@ func (b *Bridge) Status() []Status {
 		}
 		byName[l.source.server.Name].InUse += len(l.users)
 	}
-	for e := range b.failed {
-		if s := byName[e.record.Server]; s != nil {
+	for e := range b.endings {
+		s := byName[e.record.Server]
+		if s == nil {
+			continue
+		}
+		if _, failed := b.failed[e]; failed {
 			s.failed(e)
+		} else {
+			s.Ending++
 		}
 	}
 	return list

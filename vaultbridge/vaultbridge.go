@@ -58,11 +58,12 @@ type Bridge struct {
 
 	obeyed map[string]string // who wanted it ended, by the id of the record; of Sweep alone
 
-	mu     sync.Mutex // guards what follows, and what leases, crews and sources say that it does
-	closed bool
-	leases map[*lease]struct{}  // that live, or are being minted
-	failed map[*ending]struct{} // that are tried again
-	held   time.Time            // when the records were held last
+	mu      sync.Mutex // guards what follows, and what leases, crews and sources say that it does
+	closed  bool
+	leases  map[*lease]struct{}  // that live, or are being minted
+	endings map[*ending]struct{} // that are not done
+	failed  map[*ending]struct{} // of these, that are tried again
+	held    time.Time            // when the records were held last
 }
 
 // New makes a Bridge. Close ends it.
@@ -70,7 +71,7 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.Observe == nil {
 		cfg.Observe = func(Event) {}
 	}
-	b := &Bridge{cfg: cfg, boot: rand.Text(), sources: map[string]*Source{}, leases: map[*lease]struct{}{}, failed: map[*ending]struct{}{}}
+	b := &Bridge{cfg: cfg, boot: rand.Text(), sources: map[string]*Source{}, leases: map[*lease]struct{}{}, endings: map[*ending]struct{}{}, failed: map[*ending]struct{}{}}
 	b.orphans.b = b
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, s := range cfg.Servers {

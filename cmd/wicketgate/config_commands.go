@@ -51,7 +51,7 @@ func (c configCheck) serverCommand(at string, s ServerConfig) {
 		h.Commands = map[string]commandServer{}
 	}
 	h.Upstreams = append(h.Upstreams, u)
-	h.Commands[s.Name] = commandServer{Command: s.Command, Env: c.commandEnv(at, s), Dir: c.folderOf(at+".dir", s.Dir), Idle: time.Duration(s.Idle),
+	h.Commands[s.Name] = commandServer{Command: s.Command, Env: c.commandEnv(at, s), Dir: c.folderOf(at+".dir", s.Dir), Idle: time.Duration(s.Idle), PerCall: s.Vault != nil && s.Vault.Per == "call",
 		Mode: s.Sandbox.Mode, Sandbox: c.commandSandbox(at+".sandbox", s.Sandbox)}
 	if why := fetches(s.Command[0]); why != "" && s.Sandbox.Mode != sandboxOff {
 		c.note("server %s: %s", s.Name, strings.ReplaceAll(strings.ReplaceAll(why, "--sandbox NAME=read:FOLDER", "sandbox.read"), "--sandbox NAME=off", "sandbox.mode: off"))

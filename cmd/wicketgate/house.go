@@ -136,13 +136,14 @@ type house struct {
 	ring      *keys.Ring
 	audit     *watchedAudit
 	refusals  *audit.Refusals
-	bridge    *vaultbridge.Bridge // nil: no server is called with credentials of Vault
 
 	policyReport *policyReport
 
-	vault      *vault.Client // nil: nothing of this process logs in to Vault
-	vaultOwn   *vault.Own
-	vaultWatch *vaultWatch // nil where bridge is
+	vault    *vault.Client // nil: nothing of this process logs in to Vault
+	vaultOwn *vault.Own
+
+	bridge     *vaultbridge.Bridge // nil: no server is called with credentials of Vault
+	vaultWatch *vaultWatch         // nil as well
 
 	revocations *revocation.View
 	verifier    *token.Verifier

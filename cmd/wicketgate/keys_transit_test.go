@@ -198,8 +198,14 @@ func TestTokensAreSignedInVault(t *testing.T) {
 	if status, body := w.post(client, w.issuer+"/mcp/mail", nil); status/100 == 2 {
 		t.Errorf("a call without Vault: %d %s", status, body)
 	}
+	if status, body := w.get(w.admin + "/readyz"); status != http.StatusOK || !strings.Contains(body, "a token could not be signed") {
+		t.Errorf("readyz without Vault: %d %s", status, body)
+	}
 	w.vault.Run(t)
 	w.works()
+	if _, body := w.get(w.admin + "/readyz"); strings.Contains(body, "could not be signed") {
+		t.Errorf("readyz with Vault again: %s", body)
+	}
 	stop()
 	if _, _, err := keysRun(t, "rewrap", "--config", config, "--to", filepath.Join(w.dir, "kek-new")); err == nil || !strings.Contains(err.Error(), "wicketgate keys rotate --use token") {
 		t.Errorf("the key that signs in Vault was moved away from it: %v", err)
@@ -241,6 +247,23 @@ func TestKeyInVaultIsRotated(t *testing.T) {
 	w.works()
 	if got := w.lines(); len(got) != 6 {
 		t.Errorf("the audit log has %q, want each once", got)
+	}
+}
+
+// TestOneLoginForKeysAndCalls: a wrapped secret-id can be unwrapped once, and is.
+func TestOneLoginForKeysAndCalls(t *testing.T) {
+	w := newVaultWorld(t)
+	w.vault.SetUp(t, "approle", filepath.Join(w.dir, "wrapped"))
+	config := w.inVault("")
+	legacy := strings.Replace(read(t, config), "servers:\n", `servers:
+  - {name: old, url: "http://127.0.0.1:1/mcp", credential: vault, vault: {engine: kv, path: secret/data/x, policies: [x], inject: {header: [{name: X-Key, value: "{{.key}}"}]}}}
+`, 1)
+	legacy = strings.Replace(legacy, "secret_id_file: secret-id", "secret_id_file: wrapped, wrapped: true", 1)
+	stop := w.start(w.write("wicketgate.yaml", legacy))
+	w.works()
+	stop()
+	if said := w.fails(w.write("wicketgate.yaml", legacy)); !strings.Contains(said, "the wrapping token is not valid") {
+		t.Errorf("with the wrapping token that was used: %s", said)
 	}
 }
 

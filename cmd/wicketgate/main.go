@@ -70,7 +70,7 @@ thing; the other commands work beside either.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(devCommand(), serveCommand(), enforceCommand(), migrateCommand(), clientsCommand(), toolsCommand(), freezeCommand(), unfreezeCommand(), revokeCommand(), keysCommand(), auditCommand(), policyCommand(), importCommand(), callCommand(), approvalsCommand(waitFor))
+	root.AddCommand(devCommand(), serveCommand(), enforceCommand(), migrateCommand(), clientsCommand(), toolsCommand(), freezeCommand(), unfreezeCommand(), revokeCommand(), keysCommand(), auditCommand(), policyCommand(), importCommand(), callCommand(), approvalsCommand(waitFor), vaultCommand(waitFor))
 	err := root.ExecuteContext(ctx)
 	var wrong *configError
 	var mistakes *mistakesError

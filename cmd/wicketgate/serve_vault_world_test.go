@@ -46,7 +46,6 @@ type legacyConfig struct {
 	login  string // vault.login
 	method string // jwt or child: what setup.sh server sets up
 	server string // of each server's vault: role, or token_role; NAME is the server
-	vault  []string
 	extra  string // further lines of wicketgate.yaml
 }
 
@@ -54,8 +53,13 @@ var loginByJWT = legacyConfig{login: `{method: jwt, role: wicketgate}`, method: 
 
 func newLegacyWorld(t *testing.T) *legacyWorld {
 	t.Helper()
+	return newLegacyWorldWith(t, vaulttest.Start(t))
+}
+
+func newLegacyWorldWith(t *testing.T, v *vaulttest.Vault) *legacyWorld {
+	t.Helper()
 	w := &legacyWorld{world: &world{t: t, dir: t.TempDir(), issuer: "http://127.0.0.1:" + freeport.Port(t), served: make(chan struct{}), log: newLog()},
-		vault: vaulttest.Start(t), db: pgtest.Empty(t)}
+		vault: v, db: pgtest.Empty(t)}
 	w.prepare()
 	return w
 }
@@ -151,12 +155,12 @@ policy: access.yaml
 trust: first-use
 vault:
   address: %s
-%s  login: %s
+%s%s  login: %s
 servers:
 %s
 clients:
 %slog: {level: debug, format: json}
-%s`, w.issuer, strings.TrimPrefix(w.issuer, "http://"), w.vault.URL, map[bool]string{true: "  audience: " + vaultAudience + "\n"}[c.method == "jwt"], c.login, w.servers(at), legacyClients, c.extra))
+%s`, w.issuer, strings.TrimPrefix(w.issuer, "http://"), w.vault.URL, map[bool]string{true: "  audience: " + vaultAudience + "\n"}[c.method == "jwt"], map[bool]string{true: "  ca: " + w.vault.CAFile + "\n"}[w.vault.CAFile != ""], c.login, w.servers(at), legacyClients, c.extra))
 }
 
 const legacyClients = `  - {id: alice, secret_file: alice.secret}
@@ -190,8 +194,8 @@ func (w *legacyWorld) servers(at func(string) string) string {
 // setUp runs deploy/vault/setup.sh as an operator does.
 func (w *legacyWorld) setUp(arguments ...string) string {
 	w.t.Helper()
-	c := exec.CommandContext(w.t.Context(), "../../deploy/vault/setup.sh", arguments...)
-	c.Env = append(os.Environ(), append([]string{"VAULT_ADDR=" + w.vault.URL, "VAULT_TOKEN=" + vaulttest.RootToken}, w.environment()...)...)
+	c := setUpCommand(w.t, w.vault.URL, arguments...)
+	c.Env = append(c.Env, "VAULT_CACERT="+w.vault.CAFile)
 	out, err := c.CombinedOutput()
 	if err != nil {
 		w.t.Fatalf("setup.sh %v: %v\n%s", arguments, err, out)
@@ -199,7 +203,11 @@ func (w *legacyWorld) setUp(arguments ...string) string {
 	return string(out)
 }
 
-func (w *legacyWorld) environment() []string { return nil }
+func setUpCommand(t *testing.T, address string, arguments ...string) *exec.Cmd {
+	c := exec.CommandContext(t.Context(), "../../deploy/vault/setup.sh", arguments...)
+	c.Env = append(os.Environ(), "VAULT_ADDR="+address, "VAULT_TOKEN="+vaulttest.RootToken)
+	return c
+}
 
 // both sets up what the two servers need of Vault.
 func (w *legacyWorld) both(method string) {
@@ -290,35 +298,19 @@ func (w *legacyWorld) until(what string, f func() bool) {
 	}
 }
 
-// vaultLines are the lines of Vault's audit file about a path, and what its token has of
-// the call as metadata.
-func (w *legacyWorld) vaultLines(path string) (metadata []map[string]any) {
+// vaultLines are the requests of a path in Vault's audit file: whose token it was.
+func (w *legacyWorld) vaultLines(path string) (lines []vaulttest.AuditLine) {
 	w.t.Helper()
-	for line := range strings.Lines(readText(w.t, w.audit)) {
-		var l struct {
-			Type string
-			Auth struct {
-				Display  string `json:"display_name"`
-				Metadata map[string]any
-			}
-			Request struct{ Path string }
-		}
-		if err := json.Unmarshal([]byte(line), &l); err != nil {
-			w.t.Fatal(err)
-		}
+	for _, l := range vaulttest.ReadAudit(w.t, w.audit) {
 		if l.Type == "request" && l.Request.Path == path {
-			if l.Auth.Metadata == nil {
-				l.Auth.Metadata = map[string]any{}
-			}
-			l.Auth.Metadata["display_name"] = l.Auth.Display
-			metadata = append(metadata, l.Auth.Metadata)
+			lines = append(lines, l)
 		}
 	}
-	return metadata
+	return lines
 }
 
-// ownLines are those of our audit log about credentials.
-func (w *legacyWorld) ownLines(of *world) (lines []map[string]any) {
+// leaseLines are those of our audit log about credentials.
+func (w *legacyWorld) leaseLines(of *world) (lines []map[string]any) {
 	w.t.Helper()
 	for line := range strings.Lines(readText(w.t, filepath.Join(of.dir, "data", fileAudit))) {
 		var l map[string]any

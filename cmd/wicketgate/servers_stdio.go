@@ -26,6 +26,7 @@ type commandServer struct {
 	Env     []string // NAME=VALUE; values are secrets
 	Dir     string
 	Idle    time.Duration // 0: the default
+	PerCall bool          // each request has a process of its own, with its credential
 	Mode    string        // of the sandbox
 	Sandbox sandbox.Spec
 }
@@ -70,7 +71,7 @@ func (h *house) withCommands(cfg houseConfig, upstreams []gateway.Upstream) ([]g
 
 func (c commandServer) transport(name string, can sandbox.Support, log *slog.Logger) (*stdio.Transport, error) {
 	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle,
-		Owner: gateway.SubjectOf, Log: log, Now: time.Now}
+		PerCall: c.PerCall, Owner: gateway.SubjectOf, Log: log, Now: time.Now}
 	if c.Mode == sandboxOff {
 		log.Warn("stdio server is not confined: it may do whatever Wicketgate may", "server", name)
 		return stdio.New(cfg)

@@ -26,7 +26,7 @@ func (h *house) openVaultForKeys(ctx context.Context, cfg houseConfig) error {
 func (h *house) openVault(ctx context.Context, cfg houseConfig, t tokens) error {
 	c := cfg.Vault.Config
 	if cfg.Vault.Login.Method == loginCert {
-		c.Certificate = h.ownCertificate
+		c.Certificate = func() (*tls.Certificate, error) { return h.spiffe.ClientCertificate(nil) }
 	}
 	client, err := vault.New(c)
 	if err != nil {
@@ -47,19 +47,6 @@ func (h *house) openVault(ctx context.Context, cfg houseConfig, t tokens) error 
 		return nil
 	}, every(time.Second, cfg.Log, "keep our login at Vault", func(ctx context.Context) error { own.Keep(ctx); return nil }))
 	return nil
-}
-
-// ownCertificate is our X.509-SVID as it is now.
-func (h *house) ownCertificate() (*tls.Certificate, error) {
-	own, err := h.spiffe.Own()
-	if err != nil {
-		return nil, err
-	}
-	c := &tls.Certificate{PrivateKey: own.PrivateKey, Leaf: own.Certificates[0]}
-	for _, one := range own.Certificates {
-		c.Certificate = append(c.Certificate, one.Raw)
-	}
-	return c, nil
 }
 
 // vaultLogin is how we log in ourselves.

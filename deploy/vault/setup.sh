@@ -16,6 +16,7 @@ usage: setup.sh jwt ISSUER AUDIENCE [CA.pem]          calls log in with their ow
        setup.sh server NAME jwt|child                 policies/NAME.hcl, for the calls of one server
        setup.sh database NAME URL                     a PostgreSQL, for the server NAME
        setup.sh person NAME SUBJECT GROUP             users for SUBJECT's calls, in the role GROUP
+       setup.sh keys                                  keys.transit: what wraps Wicketgate's own keys
 USAGE
   exit 2
 }
@@ -153,8 +154,16 @@ person() { # NAME SUBJECT GROUP
   fill roles/database-person.json SERVER="$1" GROUP="$3" | write "database/roles/$1-$2"
 }
 
+# keys makes the key that wraps ours. What is there is left as it is. Our own login has the
+# policy already, which says nothing before it is written.
+keys() {
+  policy wicketgate-keys policies/wicketgate-keys.hcl
+  mount mounts transit transit
+  printf '{"type":"aes256-gcm96"}' | write transit/keys/wicketgate
+}
+
 : "${VAULT_ADDR:?}" "${VAULT_TOKEN:?}"
 case "${1:-} $#" in
-"jwt 3" | "jwt 4" | "cert 3" | "approle 2" | "kubernetes 5" | "server 3" | "database 3" | "person 4") "$@" ;;
+"jwt 3" | "jwt 4" | "cert 3" | "approle 2" | "kubernetes 5" | "server 3" | "database 3" | "person 4" | "keys 1") "$@" ;;
 *) usage ;;
 esac

@@ -82,12 +82,16 @@ func TestErrorsOfRenderingQuoteNoValue(t *testing.T) {
 		"too short in a file":  files(credential.FileField{Env: "F", Name: "f", Content: "{{.pin}}"}),
 		"a colon in the user":  {Basic: &credential.Basic{Username: "{{.password}}:", Password: "x"}},
 		"no certificate":       {ClientCertificate: true},
+		"too much in all":      header("X-Key", "{{.password}}"),
 		"too long":             header("X-Key", "{{.large}}{{.large}}"),
 		"too long in the pipe": header("X-Key", "{{.large | base64 | base64 | base64 | base64}}"),
 	} {
 		values := map[string]string{"large": strings.Repeat("s3cr3t", 9000)}
 		for k, v := range secret {
 			values[k] = v
+		}
+		if name == "too much in all" {
+			values["more"] = strings.Repeat("s3cr3t more ", 9000)
 		}
 		_, err := compiled(t, in).Render(values)
 		if err == nil || strings.Contains(err.Error(), "s3cr") {

@@ -53,8 +53,20 @@ func (t *Template) Render(values map[string]string) (Credential, error) {
 	if r.err != nil {
 		return Credential{}, r.err
 	}
-	c.secrets = t.secrets(values, r.made)
+	if c.secrets = t.secrets(values, r.made); size(c.secrets) > maxSecrets {
+		return Credential{}, fmt.Errorf("the secret has more than %d bytes, too much to look for in what the server answers", maxSecrets)
+	}
 	return c, nil
+}
+
+// maxSecrets bounds what every answer is searched for, in bytes.
+const maxSecrets = 64 << 10
+
+func size(all []string) (n int) {
+	for _, s := range all {
+		n += len(s)
+	}
+	return n
 }
 
 // uses are the names of the secret that go to the server.

@@ -48,16 +48,13 @@ func (m *memory) ActivateKey(_ context.Context, keyID string, now time.Time) err
 	return keys.ErrActive
 }
 
-var (
-	kek = keys.KEK{1, 2, 3}
-	now = time.Unix(1000, 0)
-)
+var now = time.Unix(1000, 0)
 
 func clock() time.Time { return now }
 
 func open(t *testing.T, s keys.Store) *keys.Ring {
 	t.Helper()
-	r, err := keys.Open(t.Context(), s, kek, clock)
+	r, err := keys.New(t.Context(), wrapped(keys.Config{Store: s, Now: clock}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +129,7 @@ func TestWrongKEKOpensNothing(t *testing.T) {
 func TestStoreThatFailsGivesNoRing(t *testing.T) {
 	broken := errors.New("broken")
 	for name, s := range map[string]*memory{"reading": {err: broken}, "writing": {full: broken}} {
-		if r, err := keys.Open(t.Context(), s, kek, clock); r != nil || !errors.Is(err, broken) {
+		if r, err := keys.New(t.Context(), wrapped(keys.Config{Store: s, Now: clock})); r != nil || !errors.Is(err, broken) {
 			t.Errorf("%s: Open = %v, %v, want %v", name, r, err, broken)
 		}
 	}
@@ -163,7 +160,7 @@ func TestStoredKeyServesNoOtherPurpose(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &memory{records: []keys.Record{find(t, &good, keys.UseToken), find(t, &good, keys.UseAudit), find(t, &good, keys.UseSession)}}
 			tt.change(&s.records[0], &s.records[1], &s.records[2])
-			if _, err := keys.Open(t.Context(), s, kek, clock); !errors.Is(err, keys.ErrWrongKEK) {
+			if _, err := keys.New(t.Context(), wrapped(keys.Config{Store: s, Now: clock})); !errors.Is(err, keys.ErrWrongKEK) {
 				t.Errorf("Open = %v, want %v", err, keys.ErrWrongKEK)
 			}
 		})

@@ -92,7 +92,7 @@ func TestManyFirstStartsAtOnceUnderstandEachOther(t *testing.T) {
 		for i := range rings {
 			wg.Go(func() {
 				<-start
-				r, err := keys.New(t.Context(), keys.Config{Store: stores[i], Wrapper: kek, Now: w.now})
+				r, err := keys.New(t.Context(), wrapped(keys.Config{Store: stores[i], Now: w.now}))
 				if err != nil {
 					t.Errorf("start %d: %v", i, err)
 				}
@@ -128,7 +128,7 @@ func TestCrashAtAnyStepOfTheFirstStartIsHealed(t *testing.T) {
 	for writes := range steps + 1 {
 		w := newWorld(t)
 		s := w.store(t)
-		_, err := keys.New(t.Context(), keys.Config{Store: &frail{Store: s, writes: writes}, Wrapper: kek, Now: w.now})
+		_, err := keys.New(t.Context(), wrapped(keys.Config{Store: &frail{Store: s, writes: writes}, Now: w.now}))
 		if want := writes < steps; errors.Is(err, errCrash) != want {
 			t.Fatalf("crash before write %d: %v", writes, err)
 		}
@@ -240,7 +240,7 @@ func TestReloadThatFailsKeepsTheRing(t *testing.T) {
 func TestWrongKEKWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	s := w.store(t)
-	if _, err := keys.New(t.Context(), keys.Config{Store: &frail{Store: s, writes: 2}, Wrapper: kek, Now: w.now}); !errors.Is(err, errCrash) {
+	if _, err := keys.New(t.Context(), wrapped(keys.Config{Store: &frail{Store: s, writes: 2}, Now: w.now})); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
 	if _, err := keys.New(t.Context(), keys.Config{Store: s, Wrapper: keys.KEK{9}, Now: w.now}); !errors.Is(err, keys.ErrWrongKEK) {

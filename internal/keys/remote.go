@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -60,6 +61,7 @@ type remoteSigner struct {
 	at        string
 	algorithm string
 	public    crypto.PublicKey
+	failed    atomic.Pointer[error] // what became of the last signature
 }
 
 func openRemote(r Record, text []byte, remote Remote) (*remoteSigner, error) {
@@ -71,7 +73,7 @@ func openRemote(r Record, text []byte, remote Remote) (*remoteSigner, error) {
 		return nil, errors.New("its public half is another one than was stored with it")
 	}
 	public, err := x509.ParsePKIXPublicKey(ref.Public)
-	return &remoteSigner{remote, ref.At, r.Algorithm, public}, err
+	return &remoteSigner{remote: remote, at: ref.At, algorithm: r.Algorithm, public: public}, err
 }
 
 // Format says where the key is.
@@ -83,6 +85,12 @@ func (s *remoteSigner) Public() crypto.PublicKey { return s.public }
 // Sign implements crypto.Signer. What comes back is verified: a key of that name that was
 // made anew signs nothing that anybody would believe.
 func (s *remoteSigner) Sign(_ io.Reader, input []byte, _ crypto.SignerOpts) ([]byte, error) {
+	signature, err := s.sign(input)
+	s.failed.Store(&err)
+	return signature, err
+}
+
+func (s *remoteSigner) sign(input []byte) ([]byte, error) {
 	if s.remote == nil {
 		return nil, errNoRemote
 	}
@@ -96,6 +104,14 @@ func (s *remoteSigner) Sign(_ io.Reader, input []byte, _ crypto.SignerOpts) ([]b
 		return nil, fmt.Errorf("what signs at %s is not the key that was made there: run wicketgate keys rotate --use token --force", s.at)
 	}
 	return signature, nil
+}
+
+// state is why the last signature failed, nil if it did not.
+func (s *remoteSigner) state() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (s *remoteSigner) made(signature, input []byte) bool {

@@ -133,12 +133,17 @@ func (r *Ring) Reload(ctx context.Context) error {
 	return err
 }
 
-// State is what became of the last Reload. What it failed for stops no signing.
+// State is what became of the last Reload, which stops no signing, and of the last token
+// that was to be signed elsewhere.
 func (r *Ring) State() error {
-	if err := r.failed.Load(); err != nil {
-		return *err
+	var errs []error
+	if err := r.failed.Load(); err != nil && *err != nil {
+		errs = append(errs, fmt.Errorf("what others did to the keys could not be followed: %w", *err))
 	}
-	return nil
+	if s, ok := r.SigningKey().Key.(*remoteSigner); ok && s.state() != nil {
+		errs = append(errs, fmt.Errorf("a token could not be signed: %w", s.state()))
+	}
+	return errors.Join(errs...)
 }
 
 func (r *Ring) reload(ctx context.Context) error {

@@ -56,7 +56,7 @@ func (w *world) ring(t *testing.T) *keys.Ring {
 
 func (w *world) with(t *testing.T, cfg keys.Config) *keys.Ring {
 	t.Helper()
-	cfg.Wrapper = kek
+	cfg = wrapped(cfg)
 	if cfg.Now == nil {
 		cfg.Now = w.now
 	}

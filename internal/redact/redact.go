@@ -7,8 +7,10 @@
 // escapes of JSON inside of text are undone, full-width and other digits are digits,
 // and characters without a width are not there.
 //
-// It does NOT see a value that is split over two strings, or that is encoded (base64,
-// percent, "at" for @), nor names of people and addresses of houses. It does not know
+// Values that are known (Literal) are found in most of what programs write them as.
+//
+// It does NOT see a value that is split over two strings, or, unless it is a known one, that
+// is encoded (base64, percent, "at" for @), nor names of people and addresses of houses. It does not know
 // MCP; the gateway says what passes through it.
 package redact
 
@@ -68,11 +70,12 @@ const (
 	card
 	email
 	phone
+	credential // of Literal: masked in any case
 	classes
 )
 
 func (c class) String() string {
-	return [classes]string{"secret", "iban", "card", "email", "phone"}[c]
+	return [classes]string{"secret", "iban", "card", "email", "phone", "credential"}[c]
 }
 
 // Config has an Action for each class.
@@ -83,8 +86,9 @@ type Config struct {
 // Redactor redacts for one server. It is safe for concurrent use. A nil one passes
 // everything, but for Text and Arguments, which still mask secrets.
 type Redactor struct {
-	actions [classes]Action
-	rules   *ruleset // nil where secrets are off
+	actions  [classes]Action
+	rules    *ruleset // nil where secrets are off
+	literals *literals
 }
 
 // New makes a Redactor.
@@ -173,7 +177,7 @@ func (f Found) String() string {
 // means that nothing may pass: ErrDenied, ErrUnchecked, or that v is no JSON. It
 // names the class, and never the value.
 func (r *Redactor) JSON(v jsontext.Value) (out jsontext.Value, found Found, err error) {
-	if r == nil || r.actions == [classes]Action{} {
+	if r == nil || r.actions == [classes]Action{} && r.literals == nil {
 		return nil, Found{}, nil
 	}
 	return r.walk(v)
@@ -219,7 +223,7 @@ const unchecked = "[not shown]"
 func (r *Redactor) masking() (*Redactor, error) {
 	keeper := &Redactor{}
 	if r != nil {
-		keeper.actions = r.actions
+		keeper.actions, keeper.literals = r.actions, r.literals
 	}
 	for c, a := range keeper.actions {
 		keeper.actions[c] = min(a, Mask)

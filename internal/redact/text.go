@@ -57,7 +57,7 @@ func (p *pass) spans(name, s string) ([]span, error) {
 			return nil, fmt.Errorf("%w: %s", ErrDenied, f.class)
 		}
 	}
-	return apart(v.original(found)), nil
+	return apart(p.literals.find(v.original(found), s, v)), nil
 }
 
 // apart joins spans that overlap, under the mask of the first class.
@@ -82,7 +82,10 @@ func apart(spans []span) []span {
 
 // rank is lower for what says more. Of two rules, the generic one says less.
 func (s span) rank() int {
-	if s.mask == maskGeneric {
+	switch {
+	case s.class == credential:
+		return -1
+	case s.mask == maskGeneric:
 		return 1
 	}
 	return 2 * int(s.class)

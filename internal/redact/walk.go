@@ -92,8 +92,12 @@ func (p *pass) next(dec *jsontext.Decoder) error {
 // value redacts a string.
 func (p *pass) value(raw jsontext.Value) ([]byte, error) {
 	s, err := unquote(raw)
-	if err != nil || isBlob(p.name, s) {
+	if err != nil {
 		return nil, err
+	}
+	if isBlob(p.name, s) {
+		masked := p.mask(s, apart(p.literals.find(nil, s, view{text: s})))
+		return changed(s, masked, nil)
 	}
 	masked, err := p.text(p.name, s)
 	return changed(s, masked, err)
@@ -123,6 +127,9 @@ func (p *pass) memberName(raw jsontext.Value) ([]byte, error) {
 // number redacts a number that is a card's or phone's. The mask is a string: a client
 // that wants a number there fails, rather than take a made-up one for the truth.
 func (p *pass) number(raw string) ([]byte, error) {
+	if known := p.literals.find(nil, raw, view{text: raw}); len(known) > 0 {
+		return changed(raw, p.mask(raw, apart(known)), nil)
+	}
 	digits := strings.TrimPrefix(raw, "-")
 	if strings.ContainsAny(digits, ".eE") { // 4.1e15 is a whole number, too
 		f, err := strconv.ParseFloat(digits, 64)

@@ -109,6 +109,9 @@ func TestVaultAwaySignsNothing(t *testing.T) {
 		if raw != "" || !errors.As(err, &reason) || reason.Reason() != string(why) {
 			t.Errorf("mint = %q, %v, want %s", raw, err, why)
 		}
+		if err := ring.State(); err == nil || !strings.Contains(err.Error(), string(why)) {
+			t.Errorf("State = %v, want %s", err, why)
+		}
 		if err := verify(t, ring, good, now.now); err != nil {
 			t.Errorf("the token of before: %v", err)
 		}
@@ -128,8 +131,8 @@ func TestVaultAwaySignsNothing(t *testing.T) {
 		t.Errorf("Reload without Vault, and nothing to do: %v", err)
 	}
 	w.Run(t)
-	if raw, err := mint(t, ring, now.now); err != nil || verify(t, ring, raw, now.now) != nil {
-		t.Errorf("Vault is back: %v", err)
+	if raw, err := mint(t, ring, now.now); err != nil || verify(t, ring, raw, now.now) != nil || ring.State() != nil {
+		t.Errorf("Vault is back: %v, %v", err, ring.State())
 	}
 }
 

@@ -84,7 +84,7 @@ func transport(cfg Config, base *url.URL) *http.Transport {
 		DialContext:            dial(base.Scheme == "http"),
 		MaxConnsPerHost:        maxConnections,
 		MaxIdleConnsPerHost:    maxConnections,
-		IdleConnTimeout:        90 * time.Second,
+		IdleConnTimeout:        30 * time.Second, // before anything on the way gives it up
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true, // what is read is bounded before it is unpacked
 	}
@@ -97,11 +97,16 @@ func dial(local bool) func(ctx context.Context, network, address string) (net.Co
 		if err != nil {
 			return nil, err
 		}
-		if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); local && (!ok || !tcp.IP.IsLoopback()) {
+		if local && !thisMachine(conn.RemoteAddr()) {
 			return nil, errors.Join(errors.New("http, and not this machine"), conn.Close())
 		}
 		return conn, nil
 	}
+}
+
+func thisMachine(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // Close ends what is under way, and every connection.
@@ -119,9 +124,10 @@ type request struct {
 	query   url.Values
 	body    any
 	token   Token
-	login   bool     // its refusal is LoggedOut
-	fresh   bool     // on a connection of its own
-	secrets []string // of the body: no error has them
+	login   bool            // its refusal is LoggedOut
+	fresh   bool            // on a connection of its own
+	global  bool            // not of a namespace
+	secrets func() []string // of the body: no error has them; nil: none
 }
 
 // do sends a request once. The answer is nil where there is none.
@@ -130,11 +136,17 @@ func (c *Client) do(ctx context.Context, r request) (*api.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	secret, err := api.ParseSecret(bytes.NewReader(body))
+	secret, err := r.parse(body)
 	// KV answers 404 for a version that was deleted, with what it was.
 	if gone := status == http.StatusNotFound && err == nil && secret != nil && len(secret.Data) > 0; status/100 != 2 && !gone {
 		return nil, r.refused(status, body)
 	}
+	return secret, err
+}
+
+// parse reads an answer. Why it is none is not told: the words could be of a secret.
+func (r request) parse(body []byte) (*api.Secret, error) {
+	secret, err := api.ParseSecret(bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Malformed, r.what, errors.New("the answer is not Vault's JSON")}
 	}
@@ -177,28 +189,21 @@ func (c *Client) request(r request) (*http.Request, error) {
 	if err := checkPath(r.path); err != nil {
 		return nil, err
 	}
-	body := []byte{}
-	if r.body != nil {
-		b, err := json.Marshal(r.body)
-		if err != nil {
-			return nil, errors.New("what is to be sent cannot be written as JSON")
-		}
-		body = b
-	}
-	u := *c.base
-	u.Path, u.RawQuery = "/v1/"+r.path, r.query.Encode()
-	// A body that nobody can read twice, even for a GET, where it is empty: else net/http
-	// sends the request again when a kept connection breaks, and there are two users then.
-	req, err := http.NewRequest(r.method, u.String(), io.NopCloser(bytes.NewReader(body)))
+	body, err := r.reader()
 	if err != nil {
 		return nil, err
 	}
-	req.ContentLength = int64(len(body))
-	if len(body) > 0 {
+	u := *c.base
+	u.Path, u.RawQuery = "/v1/"+r.path, r.query.Encode()
+	req, err := http.NewRequest(r.method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set(api.RequestHeaderName, "true")
-	if c.cfg.Namespace != "" {
+	if c.cfg.Namespace != "" && !r.global {
 		req.Header.Set(api.NamespaceHeaderName, c.cfg.Namespace)
 	}
 	if !r.token.IsZero() {
@@ -207,12 +212,28 @@ func (c *Client) request(r request) (*http.Request, error) {
 	return req, nil
 }
 
+// reader is the body to send. A GET has an empty one that nobody can read twice: else
+// net/http sends it again when a kept connection breaks, and there are two users then.
+func (r request) reader() (io.Reader, error) {
+	switch {
+	case r.method == http.MethodGet:
+		return io.NopCloser(strings.NewReader("")), nil
+	case r.body == nil:
+		return http.NoBody, nil
+	}
+	b, err := json.Marshal(r.body)
+	if err != nil {
+		return nil, errors.New("what is to be sent cannot be written as JSON")
+	}
+	return bytes.NewReader(b), nil
+}
+
 // checkPath refuses what would be another path than was written: Vault and what is before
 // it may clean a path.
 func checkPath(path string) error {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "" || segment == "." || segment == ".." {
-			return errors.New("the path has an empty segment, . or ..")
+			return errors.New("the path has a segment that is empty or of dots alone")
 		}
 	}
 	for _, c := range path {

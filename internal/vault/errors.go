@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -21,7 +24,9 @@ var ErrInvalidToken = errors.New("vault: the token is not valid")
 
 const (
 	maxWords  = 400 // bytes of Vault's own words
-	minSecret = 6   // bytes: what is shorter is no secret, and would blot out words
+	minSecret = 4   // bytes: what is shorter is no secret, and would blot out words
+	minPart   = 16  // bytes of a part of a JWT
+	hidden    = "[secret]"
 )
 
 // unanswered is the error of a request that no answer came to. Asked is the context of
@@ -56,7 +61,7 @@ func (r request) redirected(resp *http.Response) error {
 // refused is the error of an answer that is none of 2xx.
 func (r request) refused(status int, body []byte) error {
 	words := vaultsWords(body)
-	cause := fmt.Errorf("HTTP %d: %s", status, r.words(words))
+	cause := fmt.Errorf("HTTP %d: %s", status, cmp.Or(r.words(words), http.StatusText(status)))
 	if status == http.StatusForbidden && !r.login && strings.Contains(words, "invalid token") {
 		cause = fmt.Errorf("%w: %w", ErrInvalidToken, cause)
 	}
@@ -67,6 +72,8 @@ func (r request) reason(status int, words string) Reason {
 	switch {
 	case status == http.StatusServiceUnavailable && isSealed(words):
 		return Sealed
+	case r.login && isOfCertificate(words):
+		return LoggedOut
 	case status >= 500:
 		return Failed
 	case status == http.StatusTooManyRequests, strings.Contains(words, "quota exceeded"):
@@ -80,6 +87,15 @@ func (r request) reason(status int, words string) Reason {
 	}
 	return Refused
 }
+
+// isOfCertificate reports whether a login failed for its certificate, to which Vault says
+// HTTP 500 when it has expired or has no common name.
+func isOfCertificate(words string) bool {
+	return strings.Contains(words, "failed to verify client's certificate") || strings.Contains(words, noCommonName)
+}
+
+// noCommonName is all that Vault says to a certificate without one.
+const noCommonName = "missing name in alias"
 
 // isSealed reports whether Vault itself says that it cannot serve anybody; a proxy before
 // it says something else with the same HTTP status.
@@ -108,20 +124,62 @@ var secretWords = regexp.MustCompile(`\bhv[sbr]\.[\w.-]+|\beyJ[\w-]+\.[\w-]+\.[\
 
 // words makes one short line of what Vault said, without what was sent in secret.
 func (r request) words(s string) string {
-	for _, secret := range append(r.secrets, r.token.s) {
-		for part := range strings.SplitSeq(secret, ".") { // of a JWT
-			if len(part) >= minSecret {
-				s = strings.ReplaceAll(s, part, "[secret]")
-			}
-		}
+	s = folded(s)
+	for _, secret := range r.sent() {
+		s = strings.ReplaceAll(s, secret, hidden)
 	}
-	s = secretWords.ReplaceAllString(s, "[secret]")
-	s = strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }), " ")
+	s = secretWords.ReplaceAllString(s, hidden)
 	if len(s) > maxWords {
 		s = strings.ToValidUTF8(s[:maxWords], "") + "…"
 	}
-	if s == "" {
-		return "no word why"
-	}
 	return s
+}
+
+// folded is s in one line that can be printed.
+func folded(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }), " ")
+}
+
+// sent are the texts that were sent in secret, as Vault might repeat them, longest first.
+func (r request) sent() (all []string) {
+	secrets := []string{r.token.s}
+	if r.secrets != nil {
+		secrets = append(secrets, r.secrets()...)
+	}
+	for _, s := range secrets {
+		b, _ := json.Marshal(s)
+		written := string(b[1 : len(b)-1])
+		all = append(all, folded(s), quoted(s), written, quoted(written), url.QueryEscape(s), url.PathEscape(s))
+		for part := range strings.SplitSeq(s, ".") { // of a JWT
+			if len(part) >= minPart {
+				all = append(all, part)
+			}
+		}
+	}
+	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < minSecret })
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
+}
+
+// quoted is s as %q has it, without the quotes.
+func quoted(s string) string {
+	q := strconv.Quote(s)
+	return q[1 : len(q)-1]
+}
+
+// texts are the texts in a value of JSON.
+func texts(v any) (all []string) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case map[string]any:
+		for _, e := range v {
+			all = append(all, texts(e)...)
+		}
+	case []any:
+		for _, e := range v {
+			all = append(all, texts(e)...)
+		}
+	}
+	return all
 }

@@ -2,10 +2,12 @@ package vault
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -13,44 +15,57 @@ import (
 
 // Read reads a path: GET.
 func (c *Client) Read(ctx context.Context, t Token, path string, query url.Values) (Secret, error) {
-	r := request{what: "read " + path, method: http.MethodGet, path: path, query: query, token: t}
+	r := request{what: named("read", path), method: http.MethodGet, path: path, query: query, token: t}
 	return c.secret(ctx, r)
 }
 
-// Write writes to a path: POST. Nothing of data is in an error.
+// Write writes to a path: POST. No text of data is in an error.
 func (c *Client) Write(ctx context.Context, t Token, path string, data map[string]any) (Secret, error) {
-	r := request{what: "write " + path, method: http.MethodPost, path: path, body: data, token: t, secrets: leaves(data)}
+	r := request{what: named("write", path), method: http.MethodPost, path: path, body: data, token: t}
+	r.secrets = func() []string {
+		var v any
+		if b, err := json.Marshal(data); err != nil || json.Unmarshal(b, &v) != nil {
+			return nil
+		}
+		return texts(v)
+	}
 	return c.secret(ctx, r)
 }
 
-// leaves are the texts in a value of JSON.
-func leaves(v any) (all []string) {
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case []string:
-		return v
-	case map[string]any:
-		for _, e := range v {
-			all = append(all, leaves(e)...)
-		}
-	case []any:
-		for _, e := range v {
-			all = append(all, leaves(e)...)
-		}
+// named is for errors, which have one line.
+func named(verb, path string) string {
+	if checkPath(path) != nil {
+		return verb
 	}
-	return all
+	return verb + " " + path
 }
 
 func (c *Client) secret(ctx context.Context, r request) (Secret, error) {
 	s, err := c.do(ctx, r)
-	if err != nil || s == nil {
+	if err != nil {
 		return Secret{}, err
 	}
-	if s.LeaseDuration < 0 {
-		return Secret{}, &Error{Malformed, r.what, errors.New("the lease has a negative duration")}
+	return r.secret(s)
+}
+
+// secret is what is read of an answer, which may be none.
+func (r request) secret(s *api.Secret) (Secret, error) {
+	if s == nil {
+		return Secret{}, nil
 	}
-	return Secret{Data: s.Data, LeaseID: s.LeaseID, TTL: time.Duration(s.LeaseDuration) * time.Second, Renewable: s.Renewable}, nil
+	ttl, err := r.duration(s.LeaseDuration)
+	if err != nil {
+		return Secret{}, err
+	}
+	return Secret{Data: s.Data, LeaseID: s.LeaseID, TTL: ttl, Renewable: s.Renewable}, nil
+}
+
+// duration is that of seconds, of which Vault has a hundred years at most.
+func (r request) duration(seconds int) (time.Duration, error) {
+	if seconds < 0 || seconds > 100*366*24*60*60 {
+		return 0, &Error{Malformed, r.what, errors.New("the answer's duration is none")}
+	}
+	return time.Duration(seconds) * time.Second, nil
 }
 
 // ChildSpec is of a token that is made below another one, and is revoked with it.
@@ -70,7 +85,7 @@ func (c *Client) Child(ctx context.Context, parent Token, spec ChildSpec) (Auth,
 		path += "/" + spec.Role
 	}
 	ttl := seconds(spec.TTL)
-	r := request{what: "write " + path, method: http.MethodPost, path: path, token: parent, body: api.TokenCreateRequest{
+	r := request{what: named("write", path), method: http.MethodPost, path: path, token: parent, body: api.TokenCreateRequest{
 		Policies: spec.Policies, NoDefaultPolicy: spec.NoDefaultPolicy, TTL: ttl, ExplicitMaxTTL: ttl,
 		DisplayName: spec.DisplayName, Metadata: spec.Meta,
 	}}
@@ -128,12 +143,15 @@ func (c *Client) RevokeToken(ctx context.Context, t Token) error {
 func (c *Client) RevokeAccessor(ctx context.Context, t Token, accessor string) error {
 	_, err := c.do(ctx, request{what: "revoke accessor", method: http.MethodPost, path: "auth/token/revoke-accessor", token: t,
 		body: map[string]string{"accessor": accessor}})
+	if err != nil && strings.Contains(err.Error(), "token not found") { // it went while it was looked up
+		return nil
+	}
 	return err
 }
 
 // Health is nil if Vault serves: it is unsealed, and active or a standby that forwards.
 func (c *Client) Health(ctx context.Context) error {
-	r := request{what: "health", method: http.MethodGet, path: "sys/health", query: url.Values{"standbyok": {"true"}, "perfstandbyok": {"true"}}}
+	r := request{what: "health", method: http.MethodGet, path: "sys/health", global: true, query: url.Values{"standbyok": {"true"}, "perfstandbyok": {"true"}}}
 	status, _, err := c.exchange(ctx, r)
 	switch {
 	case err != nil:
@@ -141,11 +159,11 @@ func (c *Client) Health(ctx context.Context) error {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusNotImplemented:
-		return &Error{Sealed, r.what, errors.New("Vault is not initialized")}
+		return &Error{Sealed, r.what, errors.New("it is not initialized")}
 	case status == http.StatusServiceUnavailable:
-		return &Error{Sealed, r.what, errors.New("Vault is sealed")}
+		return &Error{Sealed, r.what, errors.New("it is sealed")}
 	case status == 472:
-		return &Error{Sealed, r.what, errors.New("this Vault is a standby for disaster recovery")}
+		return &Error{Sealed, r.what, errors.New("it is a standby for disaster recovery")}
 	}
 	return &Error{Failed, r.what, fmt.Errorf("HTTP %d", status)}
 }

@@ -93,6 +93,23 @@ type Secret struct {
 	Renewable bool
 }
 
+const redactedSecret = "[vault secret]"
+
+// String redacts.
+func (Secret) String() string { return redactedSecret }
+
+// GoString redacts.
+func (Secret) GoString() string { return redactedSecret }
+
+// Format redacts for the verbs that do not ask String.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redactedSecret) }
+
+// LogValue redacts.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redactedSecret) }
+
+// MarshalText redacts in JSON.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redactedSecret), nil }
+
 // Config configures a Client.
 type Config struct {
 	Address   string         // https://HOST[:PORT]; http on loopback only, which the configuration checks

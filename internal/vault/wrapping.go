@@ -35,7 +35,7 @@ func (c *Client) UnwrapSecretID(ctx context.Context, mount string, wrapping Toke
 
 func (c *Client) checkWrapped(ctx context.Context, mount string, wrapping Token) error {
 	r := request{what: "look up wrapping token", method: http.MethodPost, path: "sys/wrapping/lookup", login: true,
-		body: map[string]string{"token": wrapping.s}, secrets: []string{wrapping.s}}
+		body: map[string]string{"token": wrapping.s}, secrets: func() []string { return []string{wrapping.s} }}
 	s, err := c.secret(ctx, r)
 	if err != nil {
 		return gone(err)

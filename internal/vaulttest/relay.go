@@ -20,6 +20,7 @@ type Relay struct {
 	changed     *sync.Cond // held did
 	held        map[way]bool
 	connections []net.Conn // both sides of each
+	accepted    int
 	ended       bool
 }
 
@@ -75,6 +76,13 @@ func (r *Relay) Cut() {
 	r.connections = nil
 }
 
+// Connections counts those that were ever made.
+func (r *Relay) Connections() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted
+}
+
 func (r *Relay) close() {
 	r.mu.Lock()
 	r.ended = true
@@ -113,6 +121,7 @@ func (r *Relay) keep(from, to net.Conn) bool {
 		return false
 	}
 	r.connections = append(r.connections, from, to)
+	r.accepted++
 	return true
 }
 

@@ -28,7 +28,10 @@ func StartTLS(t testing.TB, arguments ...string) *Vault {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	ca.write(t, cert, key)
-	v := &Vault{CAs: pool, address: "127.0.0.1:" + freeport.Port(t), data: t.TempDir(), arguments: append([]string{"-tls-cert", cert, "-tls-key", key}, arguments...)}
+	v := &Vault{CAs: pool, CAFile: filepath.Join(dir, "ca.pem"), address: "127.0.0.1:" + freeport.Port(t), data: t.TempDir(), arguments: append([]string{"-tls-cert", cert, "-tls-key", key}, arguments...)}
+	if err := os.WriteFile(v.CAFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.certificate.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 	t.Cleanup(transport.CloseIdleConnections)
 	v.http = &http.Client{Transport: transport}

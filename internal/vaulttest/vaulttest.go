@@ -72,7 +72,8 @@ func repository() (string, error) {
 type Vault struct {
 	URL    string
 	Unseal string         // the unseal key
-	CAs    *x509.CertPool // of StartTLS
+	CAs    *x509.CertPool // of StartTLS, as CAFile
+	CAFile string         // with the same in PEM
 
 	http      *http.Client
 	address   string
