@@ -2,13 +2,18 @@ package vaultbridge
 
 import "context"
 
-// hands is how many ask something of Vault at the same time, for one server: what hangs
-// with one holds up no other.
-const hands = 8
+// How many ask something of Vault at the same time, for one server: what hangs with one
+// holds up no other, and callers who come and go by the thousand wait here, where it costs
+// nothing, and not for Vault's connections.
+const (
+	hands   = 8  // that end and renew
+	minters = 16 // that mint
+)
 
 // crew does in turn what nobody waits for. Bridge.mu guards it.
 type crew struct {
 	b     *Bridge
+	hands int
 	queue []func(context.Context)
 	busy  int
 }
@@ -16,7 +21,7 @@ type crew struct {
 // do has f done soon. Bridge.mu is held.
 func (c *crew) do(f func(context.Context)) {
 	c.queue = append(c.queue, f)
-	if c.busy < hands {
+	if c.busy < c.hands {
 		c.busy++
 		c.b.work.Add(1)
 		go c.work()

@@ -54,23 +54,25 @@ func (s *Source) begin(r credential.Request, keep bool) *lease {
 		}
 	}
 	b.leases[l] = struct{}{}
-	b.work.Add(1)
-	go b.mint(l)
+	s.mints.do(func(ctx context.Context) { b.mint(ctx, l) })
 	return l
 }
 
 // mint makes the lease. It does not end with the call that it is for: a request that was
-// cut off would leave a Vault token behind that nobody knows.
-func (b *Bridge) mint(l *lease) {
-	defer b.work.Done()
-	ctx, cancel := context.WithTimeout(b.ctx, mintWithin)
+// cut off would leave a Vault token behind that nobody knows. Where everybody has gone
+// before it begins, it does not.
+func (b *Bridge) mint(ctx context.Context, l *lease) {
+	ctx, cancel := context.WithTimeout(ctx, mintWithin)
 	defer cancel()
 	began := time.Now()
 	var m minted
-	err := l.source.circuit.try(func() (err error) {
-		m, err = b.make(ctx, l)
-		return err
-	})
+	err := b.wanted(l)
+	if err == nil {
+		err = l.source.circuit.try(l.first.Call.Subject().String(), func() (err error) {
+			m, err = b.make(ctx, l)
+			return err
+		})
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l.live = true
@@ -89,6 +91,22 @@ func (b *Bridge) mint(l *lease) {
 	case !l.leased: // what was read stays as it is, and nothing more is read with the token
 		b.drop(l)
 	}
+}
+
+// wanted is why a lease need not be minted any more.
+func (b *Bridge) wanted(l *lease) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return &Failure{Stopping, "mint a credential", nil}
+	case len(l.users) == 0:
+		if l.source.pool[l.key] == l {
+			delete(l.source.pool, l.key) // who comes now has another one
+		}
+		return &Failure{CallerGone, "mint a credential", nil}
+	}
+	return nil
 }
 
 // make is the whole way: login, record, mint, record. What it leaves in l on an error is

@@ -28,7 +28,10 @@ func (b *Bridge) obey(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for l := range b.leases {
-		if _, ok := fresh[l.record.ID]; ok && l.live { // a lease of the zero ID is none of them
+		if !l.live { // its record is not there yet
+			continue
+		}
+		if _, ok := fresh[l.record.ID]; ok { // a lease of the zero ID is none of them
 			b.end(l, "operator")
 		}
 	}

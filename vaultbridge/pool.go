@@ -12,7 +12,8 @@ import (
 // Bounds of what is kept.
 const (
 	idle       = 5 * time.Minute // unused, it is ended
-	maxFailed  = 1000            // leases that could not be ended: no more are minted
+	maxFailed  = 1000            // leases of a server that could not be ended: no more are minted
+	maxStuck   = 100             // of one subject there: a user of a database can see to it that it cannot be dropped
 	freshFor   = time.Second     // for which Vault is not asked again whether it still knows a lease
 	mintWithin = 30 * time.Second
 )
@@ -69,7 +70,7 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	switch {
 	case b.closed:
 		return nil, nil, &Failure{Stopping, "obtain a credential", nil}
-	case len(b.failed) >= maxFailed:
+	case b.backlog(s.server.Name, r.Call.Subject().String()):
 		return nil, nil, &Failure{Backlog, "obtain a credential", nil}
 	}
 	l := s.kept(k)
@@ -83,6 +84,24 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	}
 	l.users[u] = struct{}{}
 	return l, u, nil
+}
+
+// backlog reports whether too much of the server, or of the subject there, could not be
+// ended. b.mu is held.
+func (b *Bridge) backlog(server, subject string) bool {
+	if len(b.failed) < maxStuck {
+		return false
+	}
+	all, theirs := 0, 0
+	for e := range b.failed {
+		if e.record.Server != server {
+			continue
+		}
+		if all++; e.record.Subject == subject {
+			theirs++
+		}
+	}
+	return all >= maxFailed || theirs >= maxStuck
 }
 
 // kept is the lease under k, if it is good for one more call. b.mu is held.
