@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -258,7 +259,7 @@ func (o *Own) settle(a Auth, renewed bool, err error) {
 	if renewed {
 		h.since = o.held.since
 	} else if o.held.alive(now) {
-		o.former = append(o.former, o.held)
+		o.former = append(slices.DeleteFunc(o.former, func(f held) bool { return !f.alive(now) }), o.held)
 	}
 	o.held, o.err, o.failures, o.next = h, nil, 0, time.Time{}
 }
