@@ -106,13 +106,7 @@ func (b *Bridge) Close(ctx context.Context) error {
 	b.wait(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	left := b.unstarted()
-	for e := range b.failed {
-		if e.waiting {
-			left++
-		}
-	}
-	if left > 0 {
+	if left := len(b.endings); left > 0 {
 		return fmt.Errorf("vaultbridge: %d leases could not be ended: the next start tries again", left)
 	}
 	return nil
