@@ -24,7 +24,7 @@ func (p *passage) borrow(ctx context.Context, call token.Call, method string) (c
 	if failure != nil {
 		return ctx, nil, failure
 	}
-	p.lease = in.credential.Lease
+	p.lease = in.lease()
 	return in.in(ctx), in, nil
 }
 

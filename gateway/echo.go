@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -23,10 +24,10 @@ const maxLate = 64
 // without them, whoever it says it to and whenever: one server may tell one caller of
 // another's. A nil one masks nothing.
 type echoes struct {
-	mu   sync.Mutex     // guards what follows
-	used map[string]int // in how many credentials in use each value is
-	late []string       // those that no longer are, the oldest first
-	mask literals       // of all of them; nil: to be made
+	mu   sync.Mutex       // guards what follows
+	used map[string]int   // in how many credentials in use each value is
+	late []string         // those that no longer are, the oldest first
+	mask *redact.Redactor // of all of them; nil: to be made
 }
 
 // begin is for a credential that the server is about to be given.
@@ -64,11 +65,11 @@ func (e *echoes) end(values []string) {
 	}
 }
 
-func (e *echoes) redactor() literals {
+func (e *echoes) redactor() *redact.Redactor {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.mask == nil {
-		e.mask = literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))
+		e.mask = (*redact.Redactor)(nil).Literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))
 	}
 	return e.mask
 }
@@ -156,11 +157,17 @@ func (e *echoes) err(err error) error {
 	if e == nil || err == nil {
 		return err
 	}
-	if said := err.Error(); e.has(said) {
-		return quiet{e.text(said), err}
+	said := err.Error()
+	for range 3 { // an error may quote one that quotes the server
+		if e.has(said) {
+			return quiet{"an error that quotes the server's credential", err}
+		}
+		said = unquoted.Replace(said)
 	}
 	return err
 }
+
+var unquoted = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // quiet is an error with another text.
 type quiet struct {

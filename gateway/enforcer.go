@@ -10,6 +10,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/internal/web"
 )
@@ -34,8 +35,16 @@ type EnforcerConfig struct {
 	Audit     audit.Recorder
 	Refusals  Refusals
 	Transport http.RoundTripper // to the server
-	Log       *slog.Logger
-	Now       func() time.Time
+
+	// Credentials are what the server is called with, and CredentialForAll as for an
+	// Upstream; nil: it is called with nothing.
+	Credentials      CredentialSource
+	CredentialForAll bool
+
+	Redactor *redact.Redactor // looks at what the server answers; nil: nothing is redacted
+
+	Log *slog.Logger
+	Now func() time.Time
 }
 
 // Enforcer is the PEP of one server, which stands beside it and takes nothing but call
@@ -48,6 +57,9 @@ type Enforcer struct {
 	cfg   EnforcerConfig
 	path  string // of the resource
 	tools definitions
+
+	lender *lender // nil: the server is called with nothing
+	echoes *echoes // nil unless there is a lender
 }
 
 // NewEnforcer makes an Enforcer.
@@ -56,7 +68,8 @@ func NewEnforcer(cfg EnforcerConfig) (*Enforcer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Enforcer{cfg: cfg, path: orRoot(u.EscapedPath()), tools: definitions{now: cfg.Now}}, nil
+	l := newLender(cfg.Credentials, cfg.CredentialForAll, realTicks)
+	return &Enforcer{cfg: cfg, path: orRoot(u.EscapedPath()), tools: definitions{now: cfg.Now}, lender: l, echoes: l.known()}, nil
 }
 
 func orRoot(path string) string {

@@ -28,6 +28,7 @@ type hop struct {
 	out   *stream
 	event audit.Event
 
+	lent   *lent             // the credential that it is sent with; nil: none
 	once   bool              // the token is good for this message alone
 	tool   *tool             // that is called; nil: none
 	mirror func(http.Header) // sets the headers that repeat arguments; may be nil
@@ -96,15 +97,16 @@ func (h *hop) perform(do func(ctx context.Context) (outcome, *rpcError)) {
 	}
 	start := h.cfg.Now()
 	ctx, cancel := context.WithCancel(h.r.Context()) // the caller bounds how long it waits, and cancels by going away
+	defer func() { h.lent.end() }()
 	defer h.beside.Wait()
 	defer cancel()
 	failure := h.spend(ctx)
 	var out outcome
 	if failure == nil {
-		out, failure = do(ctx)
+		out, failure = h.doWith(ctx, e.Call, do)
 	}
 	done := audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, TokenID: e.TokenID, Server: e.Server, Action: e.Action,
-		Tool: e.Tool, Prompt: e.Prompt, URI: e.URI, Approval: e.Approval, Status: out.status, ResultDigest: out.resultDigest, Duration: h.cfg.Now().Sub(start)}
+		Tool: e.Tool, Prompt: e.Prompt, URI: e.URI, Approval: e.Approval, Lease: h.lent.lease(), Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Duration: h.cfg.Now().Sub(start)}
 	if failure != nil {
 		done.Status, done.Reason = "error", failure.reason
 		h.cfg.Log.WarnContext(ctx, "call failed", "action", e.Action, "tool", e.Tool, "request_id", e.RequestID, "error", failure)
@@ -160,7 +162,15 @@ func (e *Enforcer) send(ctx context.Context, _ token.Call, method string, body [
 		return nil, err
 	}
 	req.Header = header
-	return e.cfg.Transport.RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+	resp, err := e.cfg.Transport.RoundTrip(req) // not a client: no redirect is followed, no cookie kept
+	if err != nil {
+		return nil, e.echoes.err(err)
+	}
+	if e.echoes != nil {
+		e.echoes.headers(resp.Header)
+		resp.Body = wary{resp.Body, e.echoes}
+	}
+	return resp, nil
 }
 
 // receive passes on the server's answer.
@@ -182,7 +192,7 @@ func (h *hop) receive(ctx context.Context, resp *http.Response) (outcome, *rpcEr
 		return h.follow(ctx, resp)
 	}
 	defer drain(resp)
-	a, err := readAnswer(resp, h.msg.id, nil)
+	a, err := readAnswer(resp, h.msg.id, h.echoes)
 	if err != nil {
 		return outcome{}, answerError(err)
 	}
@@ -195,15 +205,22 @@ func (h *hop) refused(resp *http.Response) (outcome, *rpcError) {
 	defer drain(resp)
 	status := resp.StatusCode
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	m, malformed := parsePeer(body)
+	m, malformed := h.echoes.parse(body)
 	failure := &rpcError{Code: codeInternal, Message: "the server refused the message", status: status, reason: "upstream_failed", cause: fmt.Errorf("HTTP %d", status)}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusProxyAuthRequired:
 		failure.status, failure.reason = http.StatusForbidden, "upstream_refused"
+		if h.lender.refused(h.lent, status) {
+			failure.cause = errWantsAll
+		}
 	case status < 400:
 		failure.status, failure.reason = http.StatusBadGateway, "upstream_malformed"
 	case err == nil && malformed == nil && m.fault != nil && (bytes.Equal(m.id, h.msg.id) || m.id.Kind() == 'n'):
-		return outcome{status: "error_from_upstream", resultDigest: digest(m.raw), answer: func() { writeBody(h.w, status, m.raw) }}, nil
+		m, redactions, refused := h.clean(m)
+		if refused != nil {
+			return outcome{}, refused
+		}
+		return outcome{status: "error_from_upstream", resultDigest: digest(m.raw), redactions: redactions, answer: func() { writeBody(h.w, status, m.raw) }}, nil
 	}
 	return outcome{}, failure
 }
@@ -233,8 +250,9 @@ func (h *hop) events(from *events) (peer, error) {
 		if err != nil {
 			return peer{}, err
 		}
+		ev = h.echoes.event(ev)
 		if len(ev.data) > 0 {
-			m, err := parsePeer(ev.data)
+			m, err := h.echoes.parse(ev.data)
 			if err != nil {
 				return m, err
 			}
@@ -242,6 +260,11 @@ func (h *hop) events(from *events) (peer, error) {
 				h.out.last = ev.id
 				return m, m.to(h.msg.id)
 			}
+			m, _, failure := h.clean(m)
+			if failure != nil {
+				return m, failure
+			}
+			ev.data = m.raw
 		}
 		h.numbered = h.numbered || ev.id != ""
 		ev.prime = ev.id != ""
@@ -254,7 +277,10 @@ func (h *hop) events(from *events) (peer, error) {
 // broken is a stream that ended without an answer.
 func (h *hop) broken(ctx context.Context, err error, endless bool) (outcome, *rpcError) {
 	ended := outcome{status: "ended", answer: func() {}}
+	var cut *rpcError
 	switch {
+	case errors.As(context.Cause(ctx), &cut):
+		return outcome{}, cut
 	case ctx.Err() != nil || errors.Is(err, errCallerGone):
 		ended.status = "caller_gone"
 		return ended, nil
@@ -284,6 +310,11 @@ func (h *hop) finished(ctx context.Context, a peer) (outcome, *rpcError) {
 			return outcome{}, failure
 		}
 	}
+	a, n, failure := h.clean(a)
+	if failure != nil {
+		return outcome{}, failure
+	}
+	out.redactions = n
 	out.resultDigest, out.answer = digest(a.raw), func() { h.out.final(a.raw) }
 	return out, nil
 }
@@ -315,6 +346,9 @@ func (h *hop) end() {
 			return h.refused(resp)
 		}
 		drain(resp)
+		if h.lender != nil {
+			h.lender.from.EndSession(h.sessionName())
+		}
 		return outcome{status: "ended", answer: func() { h.w.WriteHeader(http.StatusNoContent) }}, nil
 	})
 }

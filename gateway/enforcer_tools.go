@@ -65,7 +65,7 @@ func (h *hop) definition(name, digest string) (*tool, *rpcError) {
 	t, age := h.tools.get(name)
 	if same := t != nil && t.digest == digest; age >= definitionsFresh || !same && age >= relistAfter {
 		if err := h.relist(); err != nil {
-			return nil, withStatus(http.StatusBadGateway, errUnavailable("definitions_unavailable", err))
+			return nil, withStatus(http.StatusBadGateway, errUnavailable(reasonOf(err, "definitions_unavailable"), err))
 		}
 		t, _ = h.tools.get(name)
 	}
@@ -85,9 +85,11 @@ func (h *hop) relist() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.r.Context()), callTimeout)
 		defer cancel()
 		id := quote("wicketgate-enforce-" + rand.Text())
-		return nil, h.tools.read(func(cursor string) (object, error) {
-			return listOn(h.leg, id, "tools/list", cursor, nil, func(m outgoing) (*http.Response, error) {
-				return h.send(ctx, h.call, http.MethodPost, m.body, m.header(h.leg))
+		return nil, h.recorded(ctx, func(ctx context.Context) error {
+			return h.tools.read(func(cursor string) (object, error) {
+				return listOn(h.leg, id, "tools/list", cursor, h.echoes, func(m outgoing) (*http.Response, error) {
+					return h.send(ctx, h.call, http.MethodPost, m.body, m.header(h.leg))
+				})
 			})
 		})
 	})

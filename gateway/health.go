@@ -66,7 +66,7 @@ func (g *Gateway) send(up *upstream, req *http.Request, lasting bool) (*http.Res
 	case err != nil:
 		b.end(err)
 		return nil, up.echoes.err(err)
-	case up.lender.refused(req.Context(), resp.StatusCode):
+	case up.lender.refused(lentOf(req.Context()), resp.StatusCode):
 		b.end(nil)
 		_ = resp.Body.Close()
 		g.cfg.Log.WarnContext(req.Context(), "message refused", "server", up.Name, "error", errWantsAll)

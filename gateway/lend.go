@@ -78,8 +78,8 @@ func (l *lender) carries(ctx context.Context, method string) error {
 var errWantsAll = errors.New("the server refused a message that is sent without a credential: if it wants its key with every message, set `messages: all` below its `vault:`")
 
 // refused reports whether the server wanted a credential with a message that has none.
-func (l *lender) refused(ctx context.Context, status int) bool {
-	return l != nil && lentOf(ctx) == nil && (status == http.StatusUnauthorized || status == http.StatusForbidden)
+func (l *lender) refused(in *lent, status int) bool {
+	return l != nil && in == nil && (status == http.StatusUnauthorized || status == http.StatusForbidden)
 }
 
 // errCredential is why there is no credential: in the words that whoever obtains them has
@@ -172,6 +172,14 @@ func (in *lent) why(failure *rpcError) *rpcError {
 		return cut
 	}
 	return failure
+}
+
+// lease is its name for the audit log.
+func (in *lent) lease() string {
+	if in == nil {
+		return ""
+	}
+	return in.credential.Lease
 }
 
 type lentKey struct{}

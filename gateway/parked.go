@@ -151,9 +151,8 @@ func (p *passage) resumeParked(ctx context.Context, call token.Call, finish fini
 		return outcome{}, &rpcError{Code: codeInvalidParams, Message: "the call does not wait any more, or not here: send the request without requestState", reason: "not_parked"}
 	}
 	d.slot.release() // this message has its own
-	if p.lent, d.lent = d.lent, nil; p.lent != nil {
-		p.lease = p.lent.credential.Lease
-	}
+	p.lent, d.lent = d.lent, nil
+	p.lease = p.lent.lease()
 	d.p, d.call, d.finish, d.sent.progress = p, call, finish, p.meta.progress
 	d.attach(ctx)
 	responses, err := readObject(orEmpty(p.msg.params.get("inputResponses")))

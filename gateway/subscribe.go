@@ -112,7 +112,7 @@ func (p *passage) subscribeTo(ctx context.Context, call token.Call, l leg, s sub
 	if !l.stateless {
 		return p.subscribeShared(ctx, l, s)
 	}
-	if len(s.resources) > 0 { // it is what resources/subscribe is in the other era
+	if len(s.resources) > 0 && p.lent == nil { // it is what resources/subscribe is in the other era
 		var failure *rpcError
 		if ctx, p.lent, failure = p.borrow(ctx, call, "resources/subscribe"); failure != nil {
 			return outcome{}, failure

@@ -36,7 +36,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 
 // TestServersThatCannotBeServed are refused at the start.
 func TestServersThatCannotBeServed(t *testing.T) {
-	good := vaultbridge.Server{Name: "a", Engine: vaultbridge.Database, Path: "database/creds/a", Role: "r", Limit: limit}
+	good := vaultbridge.Server{Name: "a", Engine: vaultbridge.Database, Path: "database/creds/a", Role: "r", Limit: limit, Inject: keyHeader}
 	kept, endless, nobody := good, good, good
 	kept.Per, endless.Limit, nobody.Role = vaultbridge.PerSubject, 0, ""
 	for want, servers := range map[string][]vaultbridge.Server{"ttl": {kept}, "limit": {endless}, "role": {nobody}, "two": {good, good}} {

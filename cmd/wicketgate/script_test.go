@@ -19,7 +19,8 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	testscript.Main(m, map[string]func(){
-		"wicketgate": main,
+		"wicketgate":   main,
+		"legacy-stdio": legacyStdio,
 	})
 }
 

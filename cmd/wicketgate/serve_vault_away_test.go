@@ -47,7 +47,9 @@ func TestStopEndsWhatIsInUse(t *testing.T) {
 		_, err := w.call(raw, "reports", "query", map[string]any{"sql": "SELECT pg_sleep(600)::text"})
 		done <- err
 	}()
-	w.until("the call runs in the database", func() bool { return w.sql("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'v-%' AND query LIKE '%pg_sleep(600)%'") == "1" })
+	w.until("the call runs in the database", func() bool {
+		return w.sql("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'v-%' AND query LIKE '%pg_sleep(600)%'") == "1"
+	})
 	w.stop()
 	if err := <-done; err == nil {
 		t.Error("the call went on")

@@ -2,6 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -55,5 +59,52 @@ func TestAnotherSubjectHasOtherRights(t *testing.T) {
 	}
 	if _, err := w.call(w.token("bob", "notes", false), "notes", "whoami", map[string]any{}); err == nil {
 		t.Error("bob has a note that nobody wrote for him")
+	}
+}
+
+// TestCommandHasAProcessAndACredentialForEachCall: nothing of it stays in a log, or comes
+// back in an answer.
+func TestCommandHasAProcessAndACredentialForEachCall(t *testing.T) {
+	w := newLegacyWorld(t)
+	u, err := url.Parse(w.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := loginByJWT
+	c.also = `
+  - name: local
+    command: [legacy-stdio]
+    credential: vault
+    sandbox: {mode: "off"}
+    vault:
+      engine: database
+      path: "database/creds/reports-{{.subject}}"
+      role: local
+      inject:
+        env: [{name: DSN, value: "postgres://{{.username}}:{{.password | urlquery}}@` + u.Path + "?" + u.RawQuery + `"}]`
+	w.write("access.yaml", readText(t, filepath.Join(w.dir, "access.yaml"))+"      local: {tools: [query]}\n")
+	w.begin(c)
+	w.setUp("server", "reports", "jwt") // and the same for the command
+	role := w.vault.Do(t, http.MethodGet, "auth/jwt/role/reports", nil)["data"].(map[string]any)
+	role["bound_claims"] = map[string]any{"client_id": gatewayID.String(), "/authorization_details/0/server": "local"}
+	w.vault.Do(t, http.MethodPost, "auth/jwt/role/local", role)
+	masked := regexp.MustCompile(`postgres://v-[^:@]+:\[credential\]@`)
+	users, processes := map[string]bool{}, map[string]bool{}
+	for range 2 {
+		said, err := w.call(w.token("alice", "local", false), "local", "query", map[string]any{"sql": "SELECT amount::text FROM salaries"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := strings.Fields(said)
+		if users[f[0]], processes[f[3]] = true, true; f[1] != "7" || strings.Count(said, "postgres://") != 1 || !masked.MatchString(said) {
+			t.Errorf("said %q", said)
+		}
+	}
+	if len(users) != 2 || len(processes) != 2 {
+		t.Errorf("users %v, processes %v, want two of each", users, processes)
+	}
+	w.until("the users are gone", func() bool { return len(w.users()) == 0 })
+	if log := w.log.with("connecting with"); len(masked.FindAllString(log, -1)) != strings.Count(log, "postgres://v-") {
+		t.Errorf("the log has %s", log)
 	}
 }

@@ -39,6 +39,8 @@ type legacyWorld struct {
 	database string // its name
 	reports  *httptest.Server
 	stop     func() int
+
+	transport http.RoundTripper // of clients; nil: to the listener
 }
 
 // legacyConfig is what differs between the tests.
@@ -47,6 +49,7 @@ type legacyConfig struct {
 	method string // jwt or child: what setup.sh server sets up
 	server string // of each server's vault: role, or token_role; NAME is the server
 	extra  string // further lines of wicketgate.yaml
+	also   string // further servers
 }
 
 var loginByJWT = legacyConfig{login: `{method: jwt, role: wicketgate}`, method: "jwt", server: "role: NAME"}
@@ -100,6 +103,40 @@ func (w *legacyWorld) sql(statement string) string {
 	return pgtest.Query(w.t, w.db, statement)
 }
 
+// query runs one statement, and says as whom.
+func query(ctx context.Context, cfg *pgx.ConnConfig, sql string) (string, error) {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var user, answer string
+	if err := conn.QueryRow(ctx, "SELECT current_user").Scan(&user); err != nil {
+		return "", err
+	}
+	err = conn.QueryRow(ctx, sql).Scan(&answer)
+	return user + " " + answer, err
+}
+
+// legacyStdio is such a server as a command: it has the DSN in its environment, and tells
+// its standard error.
+func legacyStdio() {
+	s := mcp.NewServer(&mcp.Implementation{Name: "legacy", Version: "1"}, nil)
+	type arguments struct {
+		SQL string `json:"sql"`
+	}
+	mcp.AddTool(s, &mcp.Tool{Name: "query"}, func(ctx context.Context, _ *mcp.CallToolRequest, in arguments) (*mcp.CallToolResult, any, error) {
+		cfg, err := pgx.ParseConfig(os.Getenv("DSN"))
+		if err != nil {
+			return nil, nil, err
+		}
+		fmt.Fprintln(os.Stderr, "connecting with", os.Getenv("DSN"))
+		said, err := query(ctx, cfg, in.SQL)
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: fmt.Sprintf("%s process %d %s", said, os.Getpid(), os.Getenv("DSN"))}}}, nil, err
+	})
+	_ = s.Run(context.Background(), &mcp.StdioTransport{})
+}
+
 // legacyServers are reports, which connects to the database as whom two headers say, and
 // notes and mail, which say what they were sent.
 func legacyServers(db string) http.Handler {
@@ -121,19 +158,8 @@ func legacyServers(db string) http.Handler {
 			return "", err
 		}
 		cfg.User, cfg.Password = h.Get("X-Db-User"), h.Get("X-Db-Password")
-		conn, err := pgx.ConnectConfig(ctx, cfg)
-		if err != nil {
-			return "", err
-		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		var user, answer string
-		if err := conn.QueryRow(ctx, "SELECT current_user").Scan(&user); err != nil {
-			return "", err
-		}
-		if err := conn.QueryRow(ctx, sql).Scan(&answer); err != nil {
-			return "", err
-		}
-		return user + " " + answer + " " + h.Get("Authorization"), nil
+		said, err := query(ctx, cfg, sql)
+		return said + " " + h.Get("Authorization"), err
 	})
 	say := func(_ context.Context, h http.Header, _ string) (string, error) {
 		return fmt.Sprintf("key %d, authorization %q", len(h.Get("X-Key")), h.Get("Authorization")), nil
@@ -160,7 +186,7 @@ servers:
 %s
 clients:
 %slog: {level: debug, format: json}
-%s`, w.issuer, strings.TrimPrefix(w.issuer, "http://"), w.vault.URL, map[bool]string{true: "  audience: " + vaultAudience + "\n"}[c.method == "jwt"], map[bool]string{true: "  ca: " + w.vault.CAFile + "\n"}[w.vault.CAFile != ""], c.login, w.servers(at), legacyClients, c.extra))
+%s`, w.issuer, strings.TrimPrefix(w.issuer, "http://"), w.vault.URL, map[bool]string{true: "  audience: " + vaultAudience + "\n"}[c.method == "jwt"], map[bool]string{true: "  ca: " + w.vault.CAFile + "\n"}[w.vault.CAFile != ""], c.login, w.servers(at)+c.also, legacyClients, c.extra))
 }
 
 const legacyClients = `  - {id: alice, secret_file: alice.secret}
@@ -247,6 +273,9 @@ func (w *legacyWorld) token(subject, server string, agent bool) string {
 
 // client goes to the listener in the clear.
 func (w *legacyWorld) client() *http.Client {
+	if w.transport != nil {
+		return &http.Client{Transport: w.transport}
+	}
 	t := &http.Transport{}
 	w.t.Cleanup(t.CloseIdleConnections)
 	return &http.Client{Transport: t}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/gateway"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/redact"
 	"github.com/wicketgate/wicketgate/internal/sandbox"
 	"github.com/wicketgate/wicketgate/internal/stdio"
 )
@@ -71,7 +72,7 @@ func (h *house) withCommands(cfg houseConfig, upstreams []gateway.Upstream) ([]g
 
 func (c commandServer) transport(name string, can sandbox.Support, log *slog.Logger) (*stdio.Transport, error) {
 	cfg := stdio.Config{Name: name, Command: c.Command, Env: c.Env, Dir: c.Dir, Idle: c.Idle,
-		PerCall: c.PerCall, Owner: gateway.SubjectOf, Log: log, Now: time.Now}
+		PerCall: c.PerCall, Owner: gateway.SubjectOf, Mask: maskSecrets, Log: log, Now: time.Now}
 	if c.Mode == sandboxOff {
 		log.Warn("stdio server is not confined: it may do whatever Wicketgate may", "server", name)
 		return stdio.New(cfg)
@@ -89,6 +90,10 @@ func (c commandServer) transport(name string, can sandbox.Support, log *slog.Log
 	}
 	cfg.Sandbox = box
 	return stdio.New(cfg)
+}
+
+func maskSecrets(secrets []string, text string) string {
+	return (*redact.Redactor)(nil).Literal(secrets).Text(text)
 }
 
 // box is the sandbox, in which the working directory may be read.

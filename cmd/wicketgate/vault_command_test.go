@@ -52,8 +52,9 @@ func TestOperatorSeesAndEndsWhatIsInUse(t *testing.T) {
 	}
 	wants(t, "status", out, "^Vault "+w.vault.URL+": ok$", "^login by jwt: ok$", `^reports +database +subject +database/creds/reports-\{\{\.subject\}\} +1 +0 +-$`,
 		"^notes +kv .* 0 +0 +unknown: each subject has another one$", "^[A-Z0-9]+ +database/creds/reports-alice/[^ ]+ +reports +alice +- +held ")
+	w.loggedIn()
 	_, body := w.get(w.admin + "/metrics")
-	wants(t, "metrics", body, "^wicketgate_vault_up 1$", `^wicketgate_vault_leases\{server="reports",state="held"\} 1$`, `^wicketgate_vault_leases\{server="reports",state="failed"\} 0$`,
+	wants(t, "metrics", body, `^wicketgate_vault_leases\{server="reports",state="held"\} 1$`, `^wicketgate_vault_leases\{server="reports",state="failed"\} 0$`,
 		`^wicketgate_vault_requests_total\{operation="mint",result="ok",server="reports"\} 1$`, `^wicketgate_vault_request_duration_seconds_count\{operation="mint",server="reports"\} 1$`)
 	if strings.Contains(body, "alice") {
 		t.Error("a metric names a caller")
@@ -72,6 +73,20 @@ func TestOperatorSeesAndEndsWhatIsInUse(t *testing.T) {
 	if said, err := w.query("alice", whose); err != nil {
 		t.Errorf("the next call: %q, %v", said, err)
 	}
+}
+
+// TestNobodyRaisesAWarningByBeingRefused: Vault has nothing for bob.
+func TestNobodyRaisesAWarningByBeingRefused(t *testing.T) {
+	w := newLegacyWorld(t)
+	w.begin(loginByJWT)
+	w.loggedIn()
+	if _, err := w.call(w.token("bob", "notes", false), "notes", "whoami", map[string]any{}); err == nil {
+		t.Fatal("bob has a note")
+	}
+	w.until("it is counted", func() bool {
+		return strings.Contains(second(w.get(w.admin+"/metrics")), `wicketgate_vault_requests_total{operation="mint",result="vault_not_found",server="notes"} 1`)
+	})
+	wants(t, "readyz", second(w.get(w.admin+"/readyz")), `\{"name":"vault","ok":true\}`)
 }
 
 // TestSealedVaultIsAWarning: other servers go on, operators are told, and what could not be
@@ -175,6 +190,12 @@ func TestStatusReadsKeysAndShowsNone(t *testing.T) {
 	}
 }
 
+// loggedIn waits until the process has logged in: it began before Vault knew it.
+func (w *legacyWorld) loggedIn() {
+	w.t.Helper()
+	w.until("the process has logged in", func() bool { return strings.Contains(second(w.get(w.admin+"/metrics")), "wicketgate_vault_up 1") })
+}
+
 // TestStatusLeavesNoLoginBehind: what it logs in as it logs out again.
 func TestStatusLeavesNoLoginBehind(t *testing.T) {
 	w := newLegacyWorld(t)
@@ -182,7 +203,7 @@ func TestStatusLeavesNoLoginBehind(t *testing.T) {
 	tokens := func() int {
 		return len(w.vault.Do(t, "LIST", "auth/token/accessors", nil)["data"].(map[string]any)["keys"].([]any))
 	}
-	w.until("the process has logged in", func() bool { return strings.Contains(second(w.get(w.admin+"/metrics")), "wicketgate_vault_up 1") })
+	w.loggedIn()
 	before := tokens()
 	if code, out := w.command("status"); code != 0 || !strings.Contains(out, "login by jwt: ok") || tokens() != before {
 		t.Errorf("%d tokens, %d before; %s", tokens(), before, out)

@@ -143,7 +143,7 @@ func (r *vaultReport) server(one vaultbridge.Record) *serverReport {
 
 // ask finds out in Vault what the store does not know.
 func (t *vaultTool) ask(ctx context.Context, r *vaultReport) {
-	if err := t.client.Health(ctx); err != nil {
+	if err := t.vault.Health(ctx); err != nil {
 		r.Health, r.Login = err.Error(), "not tried: Vault does not serve"
 		t.keys(ctx, r, vault.Token{}, errors.New("Vault does not serve"))
 		return

@@ -25,7 +25,6 @@ import (
 type vaultTool struct {
 	house
 	cfg    houseConfig
-	client *vault.Client
 	tokens tokens
 	logins []vault.Token
 }
@@ -47,10 +46,10 @@ func openVaultTool(ctx context.Context, cfg houseConfig) (*vaultTool, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	if t.client, err = vault.New(c); err != nil {
+	if t.vault, err = vault.New(c); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	t.closers = append(t.closers, func() error { t.client.Close(); return nil }, t.logOut)
+	t.closers = append(t.closers, func() error { t.vault.Close(); return nil }, t.logOut)
 	return t, nil
 }
 
@@ -59,7 +58,7 @@ func (t *vaultTool) logOut() error {
 	defer cancel()
 	var errs []error
 	for _, one := range t.logins {
-		errs = append(errs, t.client.RevokeToken(ctx, one))
+		errs = append(errs, t.vault.RevokeToken(ctx, one))
 	}
 	return errors.Join(errs...)
 }
@@ -70,21 +69,16 @@ func (t *vaultTool) logIn(ctx context.Context) (vault.Token, error) {
 	switch {
 	case l.Method == loginAppRole && l.Wrapped:
 		return vault.Token{}, fmt.Errorf("the secret-id in %s is wrapped for the process alone: set %s", l.SecretIDFile, vaultTokenEnv)
-	case l.Method != loginJWT:
-		login, err := t.vaultLogin(ctx, t.cfg, t.client, tokens{})
-		if err != nil {
+	case l.Method == loginJWT:
+		if err := t.openMinter(ctx); err != nil {
 			return vault.Token{}, err
 		}
-		return t.keep(login(ctx))
 	}
-	if err := t.openMinter(ctx); err != nil {
-		return vault.Token{}, err
-	}
-	call, err := t.tokens.forVault(ctx, t.cfg)
+	login, err := t.vaultLogin(ctx, t.cfg, t.vault, t.tokens)
 	if err != nil {
 		return vault.Token{}, err
 	}
-	return t.keep(t.client.LoginJWT(ctx, l.Mount, l.Role, call.Bearer()))
+	return t.keep(login(ctx))
 }
 
 // keep has a token revoked at the end.
@@ -146,16 +140,16 @@ func (t *vaultTool) forServer(ctx context.Context, u gateway.Upstream, own vault
 		if err != nil {
 			return vault.Token{}, err
 		}
-		return t.keep(t.client.LoginJWT(ctx, t.cfg.Vault.Login.Mount, l.Role, call.Bearer()))
+		return t.keep(t.vault.LoginJWT(ctx, t.cfg.Vault.Login.Mount, l.Role, call.Bearer()))
 	}
-	return t.keep(t.client.Child(ctx, own, vault.ChildSpec{Role: l.TokenRole, Policies: l.Policies, TTL: time.Minute, DisplayName: "wicketgate-status",
+	return t.keep(t.vault.Child(ctx, own, vault.ChildSpec{Role: l.TokenRole, Policies: l.Policies, TTL: time.Minute, DisplayName: "wicketgate-status",
 		Meta: map[string]string{"subject": gatewayID.String(), "client": gatewayID.String(), "actor": "", "server": u.Name, "txn": ""}}))
 }
 
 // openTool is the bridge with a login that is there: it rotates and looks, and holds nothing.
 func (t *vaultTool) openTool(login vault.Token) error {
-	own := vault.NewOwn(vault.OwnConfig{Client: t.client, Login: func(context.Context) (vault.Auth, error) { return vault.Auth{Token: login}, nil }})
-	cfg := vaultbridge.Config{Vault: t.client, Own: own, Log: t.cfg.Log, Now: time.Now}
+	own := vault.NewOwn(vault.OwnConfig{Client: t.vault, Login: func(context.Context) (vault.Auth, error) { return vault.Auth{Token: login}, nil }})
+	cfg := vaultbridge.Config{Vault: t.vault, Own: own, Log: t.cfg.Log, Now: time.Now}
 	for _, u := range t.legacy() {
 		cfg.Servers = append(cfg.Servers, t.cfg.Legacy[u.Name].server(u))
 	}

@@ -66,8 +66,8 @@ func (w *vaultWatch) check() web.Check {
 		for _, s := range w.bridge.Status() {
 			if s.Failed > 0 {
 				all = append(all, fmt.Sprintf("server %s: %d leases could not be ended and are tried again (%s): wicketgate vault status shows them", s.Server, s.Failed, s.Why))
-			} else if s.Open || s.Why != "" && !ofCaller[vault.Reason(s.Why)] {
-				all = append(all, fmt.Sprintf("server %s: calls are refused (%s)", s.Server, s.Why))
+			} else if s.Open || ofServer[vault.Reason(s.Why)] {
+				all = append(all, fmt.Sprintf("server %s: the last call was refused (%s)", s.Server, s.Why))
 			}
 		}
 		if len(all) == 0 {
@@ -77,9 +77,11 @@ func (w *vaultWatch) check() web.Check {
 	}}
 }
 
-// ofCaller are refusals that say something of one caller or call, and nothing of a server.
-var ofCaller = map[vault.Reason]bool{vault.LoggedOut: true, vault.Denied: true, vault.Canceled: true, vaultbridge.BadSubject: true, vaultbridge.Ended: true,
-	vaultbridge.Stopping: true, vaultbridge.NotForServer: true, vaultbridge.CallerGone: true}
+// ofServer are refusals that say something of a server, or of Vault. The others may be of
+// one caller alone, and nobody raises a warning by being refused.
+var ofServer = map[vault.Reason]bool{vault.Sealed: true, vault.Timeout: true, vault.Unreachable: true, vault.Failed: true, vault.Limited: true,
+	vaultbridge.CircuitOpen: true, vaultbridge.Backlog: true, vaultbridge.NoLease: true, vaultbridge.TokenTTL: true, vaultbridge.TokenBatch: true,
+	vaultbridge.BadTemplate: true, vaultbridge.VersionGone: true, vaultbridge.KeyTooOld: true, vaultbridge.KeyAgeUnknown: true}
 
 // vaultMetrics reads how Vault fares when it is asked for.
 type vaultMetrics struct{ watch *vaultWatch }

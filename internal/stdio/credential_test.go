@@ -165,7 +165,7 @@ func TestServerWritesItsCredentialToStandardError(t *testing.T) {
 		w := newWorld(t, func(c *stdio.Config) {
 			c.Mask, c.Log = masker, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			c.Now = func() time.Time { return time.Unix(60*minutes.Add(1), 0) } // each line has a minute of its own
-			c.Life, c.Idle = 1<<62, 1<<62
+			c.Life, c.Idle, c.Grace = 1<<62, 1<<62, time.Minute
 		})
 		s := w.openFor(credentialOf("alice", nil))
 		w.method(s, "leak", "")
@@ -249,12 +249,12 @@ func TestKilledGatewayLeavesNoCredential(t *testing.T) {
 // until waits for what nothing tells.
 func until(t *testing.T, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
+	tick, late := time.NewTicker(time.Millisecond), time.After(time.Minute)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatal("it did not come")
 		}
 	}

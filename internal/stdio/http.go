@@ -146,7 +146,7 @@ func (t *Transport) open(ctx context.Context) (*session, *refusal) {
 	s := t.newSession(ctx, owner)
 	p, err := t.start(s)
 	if err != nil {
-		t.release(owner)
+		t.release(s)
 		t.log.Error("start stdio server", "error", s.masked(err.Error()))
 		return nil, refuseStart
 	}

@@ -303,7 +303,7 @@ func TestLimitsOnProcessesOfCalls(t *testing.T) {
 
 // TestCallWaitsForTheEndOfAnother, which has been answered: its caller may go on.
 func TestCallWaitsForTheEndOfAnother(t *testing.T) {
-	w := perCall(t, func(c *stdio.Config) { c.MaxPerOwner, c.Grace = 1, 100*time.Millisecond })
+	w := perCall(t, func(c *stdio.Config) { c.MaxPerOwner = 1 })
 	for range 3 {
 		w.call(t.Context(), "stubbornly", "")
 	}

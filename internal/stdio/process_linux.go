@@ -87,7 +87,7 @@ func (t *Transport) start(s *session) (*process, error) {
 		if err := home.remove(); err != nil {
 			s.log.Warn("remove the temporary folder of a stdio server", "error", err)
 		}
-		t.release(s.owner)
+		t.release(s)
 	}()
 	return p, <-started
 }

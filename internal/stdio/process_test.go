@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/wicketgate/wicketgate/internal/stdio"
@@ -60,10 +59,8 @@ func TestAStubbornServerIsKilledWithItsChildren(t *testing.T) {
 	}
 	w.ask(s, `{"jsonrpc":"2.0","id":2,"method":"stubborn"}`)
 	w.status("DELETE", s, "")
-	w.Wait() // for both: the child has the output too
-	if err := syscall.Kill(pid, 0); err == nil && !zombie(pid) {
-		t.Errorf("the child %d lives", pid)
-	}
+	w.Wait()
+	until(t, func() bool { return zombie(pid) }) // it was killed with its parent
 }
 
 // TestWhatAServerLeavesBehindIsKilled: it ends by itself, and its child does not.
@@ -76,10 +73,7 @@ func TestWhatAServerLeavesBehindIsKilled(t *testing.T) {
 	}
 	w.status("POST", s, `{"jsonrpc":"2.0","id":2,"method":"exit"}`)
 	w.Wait()
-	if err := syscall.Kill(pid, 0); err == nil && !zombie(pid) {
-		t.Errorf("the child %d lives", pid)
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	until(t, func() bool { return zombie(pid) })
 }
 
 // zombie: dead, and nobody has asked how.

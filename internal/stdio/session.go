@@ -24,6 +24,8 @@ type session struct {
 	secrets    []string               // of the credential
 	once       bool                   // it serves one request of the stateless era
 
+	ending, gone bool // of the process; guarded by t.mu
+
 	mu      sync.Mutex // guards what follows
 	over    bool
 	cause   error            // with which what was open failed
@@ -114,7 +116,7 @@ func (s *session) begin(m message) (*call, *refusal) {
 	defer s.mu.Unlock()
 	switch {
 	case s.over:
-		return nil, refuseUnknown
+		return nil, s.refuseOver()
 	case s.open[m.id] != nil:
 		return nil, refuseSameID
 	case m.progress != "" && s.byProgress(m.progress) != nil:
@@ -129,6 +131,17 @@ func (s *session) begin(m message) (*call, *refusal) {
 	c := &call{id: m.id, progress: m.progress, out: newStream()}
 	s.open[m.id], s.used = c, s.t.cfg.Now()
 	return c, nil
+}
+
+// refuseOver is for who comes while the session ends. The caller holds s.mu.
+func (s *session) refuseOver() *refusal {
+	switch {
+	case s.cause == errCredential:
+		return refuseCredential
+	case s.once: // whoever comes knows of no session
+		return refuseEnded
+	}
+	return refuseUnknown
 }
 
 // forgetGone makes room: a client must not use an id again (MCP 2025-11-25, base
@@ -239,7 +252,7 @@ func (s *session) answer(m message, line []byte) {
 	s.mu.Unlock()
 	if c != nil && request != nil {
 		line = stateless(request, line)
-		defer s.end("answered")
+		s.end("answered") // first, so that who has the answer finds its place free or about to be
 	}
 	switch {
 	case c == nil:

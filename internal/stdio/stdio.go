@@ -105,6 +105,7 @@ type Transport struct {
 	sessions map[string]*session
 	running  map[string]int // processes by owner, of ended sessions too until they are gone
 	total    int            // of running
+	ending   map[string]int // those of running that are about to be gone, by owner
 	freed    chan struct{}  // closed when a place is free
 
 	processes sync.WaitGroup // that run
@@ -130,7 +131,7 @@ func New(cfg Config) (*Transport, error) {
 	}
 	removeLeft(cfg.Log)
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{}, freed: make(chan struct{}),
+	t := &Transport{cfg: cfg.withDefaults(), program: program, log: cfg.Log.With("server", cfg.Name), sessions: map[string]*session{}, running: map[string]int{}, ending: map[string]int{}, freed: make(chan struct{}),
 		stopSweep: cancel, swept: make(chan struct{})}
 	go t.sweepUntil(ctx)
 	return t, nil
@@ -220,28 +221,36 @@ const (
 	reasonCalls     = "too_many_open_requests"
 )
 
-// place takes a place for one process, or returns the reason why there is none. Where each
-// request has a process, it waits for those that have answered and are ending: after the
-// grace, twice, and a while, what is left is at work.
+// place takes a place for one process, or returns the reason why there is none. It waits for
+// processes that are ending: who has the answer of one may go on.
 func (t *Transport) place(ctx context.Context, owner string) string {
-	ending := time.NewTimer(3 * t.cfg.Grace)
-	defer ending.Stop()
 	for {
 		t.mu.Lock()
 		freed := t.freed
 		t.mu.Unlock()
 		reason := t.reserve(owner)
-		if reason == "" || reason == reasonClosed || !t.cfg.PerCall {
+		if reason == "" || !t.ends(reason, owner) {
 			return reason
 		}
 		select {
 		case <-freed:
-		case <-ending.C:
-			return reason
 		case <-ctx.Done():
 			return reason
 		}
 	}
+}
+
+// ends reports whether a place will be free soon.
+func (t *Transport) ends(reason, owner string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch reason {
+	case reasonOwner:
+		return t.ending[owner] > 0
+	case reasonProcesses:
+		return len(t.ending) > 0
+	}
+	return false
 }
 
 // reserve takes a place for one process. It returns the reason why there is none.
@@ -262,17 +271,26 @@ func (t *Transport) reserve(owner string) string {
 	return ""
 }
 
-// release gives the place back, once the process is gone.
-func (t *Transport) release(owner string) {
+// release gives the place of s back, once its process is gone.
+func (t *Transport) release(s *session) {
 	t.mu.Lock()
 	t.total--
-	if t.running[owner]--; t.running[owner] == 0 {
-		delete(t.running, owner)
+	count(t.running, s.owner, -1)
+	if s.ending {
+		count(t.ending, s.owner, -1)
 	}
+	s.gone = true
 	close(t.freed)
 	t.freed = make(chan struct{})
 	t.mu.Unlock()
 	t.processes.Done()
+}
+
+// count keeps nobody who has none.
+func count(of map[string]int, owner string, by int) {
+	if of[owner] += by; of[owner] == 0 {
+		delete(of, owner)
+	}
 }
 
 // add makes the session known. After Close it is too late.
@@ -286,8 +304,13 @@ func (t *Transport) add(s *session) bool {
 	return true
 }
 
+// remove makes the session unknown: its process is ending.
 func (t *Transport) remove(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.sessions, s.id)
+	if !s.ending && !s.gone {
+		s.ending = true
+		count(t.ending, s.owner, +1)
+	}
 }

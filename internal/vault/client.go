@@ -159,7 +159,6 @@ func (c *Client) exchange(ctx context.Context, r request) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, &Error{Refused, r.what, err}
 	}
-	asked := ctx
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	defer context.AfterFunc(c.closed, cancel)()
@@ -169,13 +168,13 @@ func (c *Client) exchange(ctx context.Context, r request) (int, []byte, error) {
 	}
 	resp, err := through.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return 0, nil, r.unanswered(asked, ctx, err)
+		return 0, nil, r.unanswered(ctx, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return 0, nil, r.unanswered(asked, ctx, err)
+		return 0, nil, r.unanswered(ctx, err)
 	case len(body) > maxAnswer:
 		return 0, nil, &Error{Malformed, r.what, fmt.Errorf("the answer has more than %d bytes", maxAnswer)}
 	case resp.StatusCode/100 == 3:

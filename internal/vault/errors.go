@@ -29,17 +29,14 @@ const (
 	hidden    = "[secret]"
 )
 
-// unanswered is the error of a request that no answer came to. Asked is the context of
-// whoever asked; ctx is asked with the time of the request.
-func (r request) unanswered(asked, ctx context.Context, err error) error {
+// unanswered is the error of a request that no answer came to within ctx.
+func (r request) unanswered(ctx context.Context, err error) error {
 	var timeout net.Error
 	switch {
-	case errors.Is(asked.Err(), context.Canceled):
-		return &Error{Canceled, r.what, context.Canceled}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return &Error{Timeout, r.what, errors.New("no answer in time")}
 	case ctx.Err() != nil:
-		return &Error{Canceled, r.what, errors.New("the client is closed")}
+		return &Error{Canceled, r.what, errors.New("whoever asked went away, or the client was closed")}
 	}
 	return &Error{Unreachable, r.what, errors.New(r.words(err.Error()))}
 }

@@ -167,6 +167,7 @@ func TestReasonsOfAnswersThatAreRare(t *testing.T) {
 		"another form":              {200, `{"lease_duration":"long"}`, vault.Malformed},
 		"a negative duration":       {200, `{"lease_duration":-1,"data":{"k":"v"}}`, vault.Malformed},
 		"too much":                  {200, `{"data":{"k":"` + strings.Repeat("x", 2<<20) + `"}}`, vault.Malformed},
+		"too much after it":         {200, `{"data":{"k":"v"}}` + strings.Repeat(" ", 2<<20), vault.Malformed},
 		"a standby without a way":   {503, `{"errors":["no active Vault instance found"]}`, vault.Sealed},
 		"not initialized":           {503, `{"errors":["Vault is not initialized"]}`, vault.Sealed},
 		"a proxy's 503":             {503, "<html>", vault.Failed},

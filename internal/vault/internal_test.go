@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
@@ -17,6 +18,7 @@ func FuzzRefused(f *testing.F) {
 	f.Add(400, "no such\nrole", "a pass\nword")
 	f.Add(503, "Vault is sealed", "x.y.z")
 	f.Add(500, "{\"errors\":", "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl")
+	f.Add(400, strings.Repeat("x", 4000), "hvs.CAESIGsecret")
 	f.Fuzz(func(t *testing.T, status int, said, secret string) {
 		r := request{what: "read x", token: NewToken(secret)}
 		body, err := json.Marshal(map[string][]string{"errors": {said, said + secret, secret + said}})
@@ -61,16 +63,21 @@ func FuzzAnswer(f *testing.F) {
 
 // TestPlainHTTPStaysOnThisMachine, whatever localhost is in a hosts file.
 func TestPlainHTTPStaysOnThisMachine(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	socket := filepath.Join(t.TempDir(), "elsewhere")
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": socket} {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		conn, err := dial(true)(t.Context(), network, l.Addr().String())
+		if (err == nil) != (network == "tcp") {
+			t.Errorf("dial %s: %v", network, err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	conn, err := dial(true)(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = conn.Close()
 	for a, want := range map[net.Addr]bool{
 		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}: true, &net.TCPAddr{IP: net.IPv6loopback}: true,
 		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}: false, &net.UnixAddr{Name: "x"}: false, &net.TCPAddr{}: false,

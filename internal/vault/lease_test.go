@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -127,6 +128,12 @@ func TestVaultsAuditNamesWhoCalls(t *testing.T) {
 		}
 		if again, err := c.RenewToken(t.Context(), child.Token); err != nil || again.TTL > 30*time.Second || again.Token != child.Token {
 			t.Errorf("RenewToken = %+v, %v", again, err)
+		}
+		if self, err := c.Read(t.Context(), child.Token, "auth/token/lookup-self", nil); err != nil || fmt.Sprint(self.Data["explicit_max_ttl"]) != "30" {
+			t.Errorf("explicit_max_ttl = %v, %v", self.Data["explicit_max_ttl"], err)
+		}
+		if _, err := c.RenewToken(t.Context(), child.Token); err != nil {
+			t.Error(err)
 		}
 		lines := vaulttest.ReadAudit(t, file)
 		last := lines[len(lines)-1]

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -72,14 +73,7 @@ func TestLoginCert(t *testing.T) {
 	v := vaulttest.StartTLS(t)
 	d := spiffetest.NewDomain(t, "example.org")
 	v.Auth(t, "cert")
-	v.Do(t, http.MethodPost, "auth/cert/certs/gateway", map[string]any{
-		"certificate":      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.CA.Raw})),
-		"allowed_uri_sans": "spiffe://example.org/gateway", "token_ttl": "1h", "token_policies": "default",
-	})
-	// As SPIRE does for an entry with a DNS name.
-	named := func(c *x509.Certificate) {
-		c.Subject.CommonName, c.DNSNames = "mcp.example.org", []string{"mcp.example.org"}
-	}
+	v.Do(t, http.MethodPost, "auth/cert/certs/gateway", certRole(d))
 	var now tls.Certificate
 	var none error
 	c, err := vault.New(vault.Config{Address: v.URL, CAs: v.CAs, Timeout: 30 * time.Second, Certificate: func() (*tls.Certificate, error) { return &now, none }})
@@ -88,13 +82,13 @@ func TestLoginCert(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	login := func() (vault.Auth, error) { return c.LoginCert(t.Context(), "cert", "gateway") }
-	now = d.X509(t, "spiffe://example.org/somebody", named)
+	now = d.X509(t, "spiffe://example.org/somebody", commonName)
 	_, err = login()
 	reason(t, "another workload", err, vault.LoggedOut)
-	now = spiffetest.NewDomain(t, "example.org").X509(t, "spiffe://example.org/gateway", named)
+	now = spiffetest.NewDomain(t, "example.org").X509(t, "spiffe://example.org/gateway", commonName)
 	_, err = login()
 	reason(t, "another authority", err, vault.LoggedOut)
-	now = d.X509(t, "spiffe://example.org/gateway", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, named)
+	now = d.X509(t, "spiffe://example.org/gateway", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, commonName)
 	_, err = login()
 	reason(t, "expired", err, vault.LoggedOut)
 	now = d.X509(t, "spiffe://example.org/gateway")
@@ -104,17 +98,76 @@ func TestLoginCert(t *testing.T) {
 		t.Errorf("no common name: %v", err)
 	}
 	// A connection that was kept would show the certificates above.
-	now = d.X509(t, "spiffe://example.org/gateway", named)
+	now = d.X509(t, "spiffe://example.org/gateway", commonName)
 	a, err := login()
 	works(t, c, a, err)
 	if _, err := c.RenewToken(t.Context(), a.Token); err != nil {
 		t.Error(err)
 	}
+	now = d.X509(t, "spiffe://example.org/gateway", commonName) // the next SVID has another key
+	if _, err := c.RenewToken(t.Context(), a.Token); err != nil {
+		t.Error(err)
+	}
+	replacedWhenNotRenewed(t, v, c, &now)
 	none = errors.New("no SVID")
 	_, err = login()
 	reason(t, "no SVID", err, vault.Unreachable)
 	_, err = client(t, "http://localhost").LoginCert(t.Context(), "cert", "gateway")
 	reason(t, "no certificate", err, vault.LoggedOut)
+}
+
+// replacedWhenNotRenewed: Vault does not renew for an SVID of another authority than that
+// of the login, nor when the policies of the role have changed, and each is another HTTP
+// status. Own logs in anew.
+func replacedWhenNotRenewed(t *testing.T, v *vaulttest.Vault, c *vault.Client, now *tls.Certificate) {
+	t.Helper()
+	clock, role := time.Now(), "gateway"
+	own := vault.NewOwn(vault.OwnConfig{Client: c, Now: func() time.Time { return clock }, Login: func(ctx context.Context) (vault.Auth, error) {
+		return c.LoginCert(ctx, "cert", role)
+	}})
+	next := spiffetest.NewDomain(t, "example.org")
+	for _, change := range []struct {
+		how  func()
+		want vault.Reason
+	}{
+		{func() {
+			v.Do(t, http.MethodPost, "auth/cert/certs/next", certRole(next))
+			role, *now = "next", next.X509(t, "spiffe://example.org/gateway", commonName)
+		}, vault.Refused},
+		{func() {
+			v.Do(t, http.MethodPost, "auth/cert/certs/next", map[string]any{"token_policies": "default,more"})
+		}, vault.Failed},
+	} {
+		before, err := own.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		change.how()
+		_, err = c.RenewToken(t.Context(), before)
+		reason(t, "renewed", err, change.want)
+		clock = clock.Add(41 * time.Minute)
+		own.Keep(t.Context())
+		after, err := own.Token(t.Context())
+		if err != nil || after == before || read(t, c, after, "auth/token/lookup-self") != nil {
+			t.Errorf("%s: %v, the same token %v", change.want, err, after == before)
+		}
+	}
+	if err := own.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// certRole is a role of certificate auth for the gateway of a trust domain.
+func certRole(d *spiffetest.Domain) map[string]any {
+	return map[string]any{
+		"certificate":      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.CA.Raw})),
+		"allowed_uri_sans": "spiffe://example.org/gateway", "token_ttl": "1h", "token_policies": "default",
+	}
+}
+
+// commonName has an SVID be as SPIRE makes it for an entry with a DNS name.
+func commonName(c *x509.Certificate) {
+	c.Subject.CommonName, c.DNSNames = "mcp.example.org", []string{"mcp.example.org"}
 }
 
 // appRole sets up AppRole auth, and returns the role_id of gateway.

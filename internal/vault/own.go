@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -110,7 +111,7 @@ func (o *Own) Token(ctx context.Context) (Token, error) {
 		select {
 		case <-flight:
 		case <-ctx.Done():
-			return Token{}, request{what: "login"}.unanswered(ctx, ctx, ctx.Err())
+			return Token{}, request{what: "login"}.unanswered(ctx, ctx.Err())
 		}
 	}
 }
@@ -226,14 +227,15 @@ func (o *Own) renewOrLogin(ctx context.Context, h held) (a Auth, renewed bool, e
 	return a, false, err
 }
 
-// isHealth reports whether the failure says nothing of the token.
+// isHealth reports whether the failure says nothing of the token. HTTP 500 may: it is how
+// Vault says that the policies of a role have changed, or its authority.
 func isHealth(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
 		return false
 	}
 	switch e.Why {
-	case Sealed, Timeout, Unreachable, Failed, Limited, Malformed, Canceled:
+	case Sealed, Timeout, Unreachable, Limited, Canceled:
 		return true
 	}
 	return false
@@ -257,7 +259,7 @@ func (o *Own) settle(a Auth, renewed bool, err error) {
 	if renewed {
 		h.since = o.held.since
 	} else if o.held.alive(now) {
-		o.former = append(o.former, o.held)
+		o.former = append(slices.DeleteFunc(o.former, func(f held) bool { return !f.alive(now) }), o.held)
 	}
 	o.held, o.err, o.failures, o.next = h, nil, 0, time.Time{}
 }

@@ -247,6 +247,9 @@ func TestOwnOutlivesAVaultThatIsAway(t *testing.T) {
 	if token := h.token(t); token != first || h.own.State() != nil {
 		t.Error("a renewal that failed took the token")
 	}
+	if n := h.logins.Load(); n != 1 {
+		t.Errorf("%d logins: Vault's being away says nothing of the token", n)
+	}
 	h.pass(20 * time.Minute)
 	h.own.Keep(t.Context())
 	reason(t, "expired while Vault is away", h.own.State(), vault.Unreachable)
