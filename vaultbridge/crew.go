@@ -43,12 +43,3 @@ func (c *crew) next() func(context.Context) {
 	c.queue = c.queue[1:]
 	return f
 }
-
-// unstarted is how much nobody began. b.mu is held.
-func (b *Bridge) unstarted() int {
-	n := len(b.orphans.queue)
-	for _, s := range b.sources {
-		n += len(s.crew.queue)
-	}
-	return n
-}

@@ -184,6 +184,33 @@ func TestCloseThatMayNotWait(t *testing.T) {
 	w.nothingLeft()
 }
 
+// TestTooManyLeasesThatDoNotEnd: no more are minted for the server, rather than more that
+// nobody can end; for another server they are.
+func TestTooManyLeasesThatDoNotEnd(t *testing.T) {
+	w := newWorld(t)
+	b := w.twoServers(time.Nanosecond)
+	for i := range 1000 {
+		r := vaultbridge.Record{ID: fmt.Sprint(i), Holder: "gateway-9", Boot: "b", Server: "reports", Accessor: "none", Lease: "database/creds/x/y", Created: w.now(), Held: w.now()}
+		if err := w.records.InsertLease(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.vault.Seal(t)
+	w.pass(time.Second)
+	w.sweep(b)
+	w.until("none could be ended", func() bool { return b.Status()[0].Failed == 1000 })
+	w.vault.UnsealAgain(t)
+	w.refused(b, w.alice(), vaultbridge.Backlog)
+	c, err := b.Source("mail").Obtain(t.Context(), w.call("alice", "editor", "mail"))
+	if err != nil {
+		t.Fatalf("the other server: %v", err)
+	}
+	c.End()
+	w.until("all have ended", func() bool { w.pass(time.Minute); w.sweep(b); return len(w.left()) == 0 })
+	w.obtain(b, w.alice()).End()
+	w.nothingLeft()
+}
+
 // TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.
 func TestManyCallsLeaveNothingBehind(t *testing.T) {
 	w := newWorld(t)
