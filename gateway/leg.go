@@ -68,6 +68,27 @@ func (p *passage) leg(ctx context.Context, call token.Call) (leg, *rpcError) {
 	return leg{session: s.id, version: s.version, shared: s}, nil
 }
 
+// errGone is HTTP 404 in a session: the upstream has ended it, and nothing was done.
+var errGone = errors.New("upstream answered HTTP 404")
+
+// onLeg does it on the way of this message. A session that the gateway keeps and the
+// upstream has ended is opened again, once.
+func (p *passage) onLeg(ctx context.Context, call token.Call, do func(leg) error) error {
+	for again := true; ; again = false {
+		l, failure := p.leg(ctx, call)
+		if failure != nil {
+			return failure
+		}
+		err := do(l)
+		if l.shared == nil || !errors.Is(err, errGone) {
+			return err
+		}
+		if p.up.shared.drop(l.shared); !again {
+			return err
+		}
+	}
+}
+
 // era is how an upstream wants to be spoken to. It is a property of the server, learnt
 // once by asking (MCP 2026-07-28, versioning, backward compatibility).
 type era struct {

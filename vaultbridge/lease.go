@@ -68,7 +68,9 @@ func (b *Bridge) mint(l *lease) {
 	began := time.Now()
 	var m minted
 	err := l.source.circuit.try(func() (err error) {
-		m, err = b.make(ctx, l)
+		if err = b.room(ctx, l); err == nil {
+			m, err = b.make(ctx, l)
+		}
 		return err
 	})
 	b.mu.Lock()

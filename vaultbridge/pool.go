@@ -12,7 +12,8 @@ import (
 // Bounds of what is kept.
 const (
 	idle       = 5 * time.Minute // unused, it is ended
-	maxFailed  = 1000            // leases that could not be ended: no more are minted
+	maxFailed  = 1000            // leases of a server that could not be ended: no more are minted for it
+	maxKept    = 16              // leases of a subject with one server: more are for one call each
 	freshFor   = time.Second     // for which Vault is not asked again whether it still knows a lease
 	mintWithin = 30 * time.Second
 )
@@ -69,13 +70,14 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	switch {
 	case b.closed:
 		return nil, nil, &Failure{Stopping, "obtain a credential", nil}
-	case len(b.failed) >= maxFailed:
+	case s.failed >= maxFailed:
 		return nil, nil, &Failure{Backlog, "obtain a credential", nil}
 	}
 	l := s.kept(k)
 	if l == nil {
-		l = s.begin(r, keep)
-		if l.key = k; keep {
+		keep = keep && s.keptFor(k.subject) < maxKept
+		if l = s.begin(r, keep); keep {
+			l.key = k
 			s.pool[k] = l
 		}
 	} else {
@@ -98,6 +100,17 @@ func (s *Source) kept(k key) *lease {
 		s.retire(k, l, "ttl")
 	}
 	return nil
+}
+
+// keptFor counts what is kept for a subject: who opens session after session would fill
+// the database with users. b.mu is held.
+func (s *Source) keptFor(subject string) (n int) {
+	for k := range s.pool {
+		if k.subject == subject {
+			n++
+		}
+	}
+	return n
 }
 
 // retire lets nobody new have the lease, and ends it with its last call. b.mu is held.

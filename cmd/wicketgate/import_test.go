@@ -115,7 +115,7 @@ func TestImportMovesServersAndKeys(t *testing.T) {
 		}
 	}
 	for file, wants := range map[string][]string{
-		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: LOG_LEVEL, value: "debug"}`},
+		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: "LOG_LEVEL", value: "debug"}`},
 		"access.yaml":     {"  reader: # of mail\n", `  imported-weather:`, `who: {users: ["alice"]}`},
 		"mcp.json":        {`"theme": "dark"`, `"autoApprove"`, `"url": "http://127.0.0.1:8420/mcp/github"`, "hunter22222", `"other"`},
 	} {
