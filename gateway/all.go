@@ -13,6 +13,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/internal/token"
 	"github.com/wicketgate/wicketgate/policies"
 )
 
@@ -242,20 +243,25 @@ func (p *passage) listPart(ctx context.Context, l listing) ([]jsontext.Value, er
 		return nil, failure
 	}
 	defer in.end()
-	leg, failure := p.leg(ctx, call)
-	if failure != nil {
-		return nil, failure
-	}
 	var entries []jsontext.Value
+	err = p.onLeg(ctx, call, func(at leg) (err error) {
+		entries, err = p.entries(ctx, call, at, l)
+		return err
+	})
+	return entries, err
+}
+
+// entries are those of all pages.
+func (p *passage) entries(ctx context.Context, call token.Call, at leg, l listing) (entries []jsontext.Value, _ error) {
 	size := 0
 	page := func(cursor string) (object, error) {
-		result, err := p.ask(ctx, call, leg, p.msg.method, cursor)
+		result, err := p.ask(ctx, call, at, p.msg.method, cursor)
 		if result.get(l.member) == nil { // an answer without a list is an empty one
 			result = append(result, member{l.member, jsontext.Value("[]")})
 		}
 		return result, err
 	}
-	err = allEntries(page, l.member, func(entry jsontext.Value) error {
+	err := allEntries(page, l.member, func(entry jsontext.Value) error {
 		if !l.sees(p, ctx, entry) {
 			return nil
 		}

@@ -16,18 +16,21 @@ import (
 	"github.com/wicketgate/wicketgate/internal/redact"
 )
 
-// maxLate is how many values are masked of credentials that have ended, of each server: one
-// that cannot be revoked is as good as before.
-const maxLate = 64
+// Bounds of what is looked for in what a server says.
+const (
+	maxLate  = 64       // values of credentials that have ended: one that is not revoked yet is as good as before
+	maxMasks = 16       // that are applied one after the other
+	atOnce   = 64 << 10 // bytes of a message that is gone through once
+)
 
 // echoes are the values of the credentials that a server was given. What it says is read
 // without them, whoever it says it to and whenever: one server may tell one caller of
 // another's. A nil one masks nothing.
 type echoes struct {
-	mu   sync.Mutex       // guards what follows
-	used map[string]int   // in how many credentials in use each value is
-	late []string         // those that no longer are, the oldest first
-	mask *redact.Redactor // of all of them; nil: to be made
+	mu    sync.Mutex         // guards what follows
+	used  map[string]int     // in how many credentials in use each value is
+	late  []string           // those that no longer are, the oldest first
+	masks []*redact.Redactor // of all of them: one for many, and for each that is new one of its own, which is soon made
 }
 
 // begin is for a credential that the server is about to be given.
@@ -37,6 +40,7 @@ func (e *echoes) begin(values []string) {
 	if e.used == nil {
 		e.used = map[string]int{}
 	}
+	var fresh []string
 	for _, v := range values {
 		if e.used[v]++; e.used[v] > 1 {
 			continue
@@ -44,8 +48,11 @@ func (e *echoes) begin(values []string) {
 		if i := slices.Index(e.late, v); i >= 0 {
 			e.late = slices.Delete(e.late, i, i+1)
 		} else {
-			e.mask = nil
+			fresh = append(fresh, v)
 		}
+	}
+	if len(fresh) > 0 {
+		e.masks = append(slices.Clip(e.masks), (*redact.Redactor)(nil).Literal(fresh))
 	}
 }
 
@@ -60,38 +67,39 @@ func (e *echoes) end(values []string) {
 		delete(e.used, v)
 		e.late = append(e.late, v)
 	}
-	if over := len(e.late) - maxLate; over > 0 {
-		e.late, e.mask = slices.Delete(e.late, 0, over), nil
-	}
+	e.late = slices.Delete(e.late, 0, max(0, len(e.late)-maxLate))
 }
 
-func (e *echoes) redactor() *redact.Redactor {
+// redactors are what masks them all in so many bytes.
+func (e *echoes) redactors(size int) []*redact.Redactor {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.mask == nil {
-		e.mask = (*redact.Redactor)(nil).Literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))
+	if len(e.masks) > maxMasks || len(e.masks) > 1 && size > atOnce {
+		e.masks = []*redact.Redactor{(*redact.Redactor)(nil).Literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))}
 	}
-	return e.mask
+	return e.masks
 }
 
 var errEcho = errors.New("it cannot be searched for credentials")
 
 // clean is one JSON value of the server's with every credential masked: the same bytes where
 // there is none. An error holds nothing of it.
-func (e *echoes) clean(v jsontext.Value) (jsontext.Value, int, error) {
+func (e *echoes) clean(v jsontext.Value) (_ jsontext.Value, masked int, _ error) {
 	if e == nil || v == nil {
 		return v, 0, nil
 	}
-	out, found, err := e.redactor().JSON(v)
-	switch {
-	case errors.Is(err, redact.ErrUnchecked), errors.Is(err, redact.ErrDenied):
-		return nil, 0, errEcho
-	case err != nil:
-		return nil, 0, errNotJSON // its own text tells where, in the server's words
-	case out == nil:
-		return v, 0, nil
+	for _, r := range e.redactors(len(v)) {
+		out, found, err := r.JSON(v)
+		switch {
+		case errors.Is(err, redact.ErrUnchecked), errors.Is(err, redact.ErrDenied):
+			return nil, 0, errEcho
+		case err != nil:
+			return nil, 0, errNotJSON // its own text tells where, in the server's words
+		case out != nil:
+			v, masked = out, masked+found.Total()
+		}
 	}
-	return out, found.Total(), nil
+	return v, masked, nil
 }
 
 // parse reads a message of the server's. Nothing that the server says comes to anybody, or
@@ -114,7 +122,10 @@ func (e *echoes) text(s string) string {
 	if e == nil || s == "" {
 		return s
 	}
-	return e.redactor().Text(s)
+	for _, r := range e.redactors(len(s)) {
+		s = r.Text(s)
+	}
+	return s
 }
 
 // has reports whether a credential is in the text.

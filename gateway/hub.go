@@ -192,6 +192,9 @@ func (p *passage) readHub(ctx context.Context, l leg, h *hub) error {
 	if resp.StatusCode == http.StatusMethodNotAllowed {
 		return nil
 	}
+	if resp.StatusCode == http.StatusNotFound { // whoever comes next has another session
+		p.up.shared.drop(l.shared)
+	}
 	if resp.StatusCode != http.StatusOK || mediaType(resp.Header) != "text/event-stream" {
 		return statusError(resp.StatusCode)
 	}
@@ -272,6 +275,9 @@ func (p *passage) askResource(ctx context.Context, l leg, method, uri string) (b
 		return false, err
 	}
 	defer drain(resp)
+	if resp.StatusCode == http.StatusNotFound {
+		p.up.shared.drop(l.shared)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return false, statusError(resp.StatusCode)
 	}

@@ -68,6 +68,27 @@ func (p *passage) leg(ctx context.Context, call token.Call) (leg, *rpcError) {
 	return leg{session: s.id, version: s.version, shared: s}, nil
 }
 
+// errGone is HTTP 404 in a session: the upstream has ended it, and nothing was done.
+var errGone = errors.New("upstream answered HTTP 404")
+
+// onLeg does it on the way of this message. A session that the gateway keeps and the
+// upstream has ended is opened again, once.
+func (p *passage) onLeg(ctx context.Context, call token.Call, do func(leg) error) error {
+	for again := true; ; again = false {
+		l, failure := p.leg(ctx, call)
+		if failure != nil {
+			return failure
+		}
+		err := do(l)
+		if l.shared == nil || !errors.Is(err, errGone) {
+			return err
+		}
+		if p.up.shared.drop(l.shared); !again {
+			return err
+		}
+	}
+}
+
 // era is how an upstream wants to be spoken to. It is a property of the server, learnt
 // once by asking (MCP 2026-07-28, versioning, backward compatibility).
 type era struct {
@@ -183,6 +204,7 @@ type sharedKey struct {
 	client       identity.ClientID
 	txn          string
 	capabilities string // what the upstream may ask for
+	lent         string // whose credentials it lives by; empty: the upstream gets none
 }
 
 // sharedSession is a session with an upstream of the session era that serves the messages
@@ -218,7 +240,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 	if s := all.get(k, now); s != nil {
 		return s, nil
 	}
-	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities
+	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities + "\x00" + k.lent
 	return joined[*sharedSession](ctx, g.life, &all.flight, name, func() (any, error) {
 		if s := all.get(k, now); s != nil {
 			return s, nil
@@ -236,7 +258,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 
 // sharedKey is that of this caller's session.
 func (p *passage) sharedKey() sharedKey {
-	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
+	k := sharedKey{subject: p.Subject(), client: p.ClientID(), txn: p.Txn(), capabilities: p.offers(), lent: p.livesBy()}
 	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
 		k.txn = ""
 	}

@@ -43,11 +43,7 @@ func (p *passage) relist(ctx context.Context) error {
 		return failure
 	}
 	defer in.end()
-	l, failure := p.leg(ctx, call)
-	if failure != nil {
-		return failure
-	}
-	return p.relistOn(ctx, call, l)
+	return p.onLeg(ctx, call, func(l leg) error { return p.relistOn(ctx, call, l) })
 }
 
 func (p *passage) relistOn(ctx context.Context, call token.Call, l leg) error {
@@ -105,7 +101,10 @@ func listOn(l leg, id jsontext.Value, method, cursor string, without *echoes, po
 		return nil, err
 	}
 	defer drain(resp)
-	if resp.StatusCode != 200 {
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, fmt.Errorf("%s: %w", method, errGone)
+	}
+	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: upstream answered HTTP %d", method, resp.StatusCode)
 	}
 	a, err := readAnswer(resp, id, without)

@@ -86,7 +86,7 @@ func unwell(err error) bool {
 // answered reports whether err came of what Vault said, rather than of our own parts.
 func answered(err error) bool {
 	switch reasonOf(err) {
-	case Unrecorded, Unaudited, vault.Canceled, unknownReason:
+	case Unrecorded, Unaudited, Backlog, Stopping, CallerGone, vault.Canceled, unknownReason:
 		return false
 	}
 	return true

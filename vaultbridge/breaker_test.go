@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
@@ -76,5 +77,20 @@ func TestVaultThatCannotBeReached(t *testing.T) {
 	w.vault.Run(t)
 	w.vault.UnsealAgain(t)
 	w.obtain(b, w.alice()).End()
+	w.nothingLeft()
+}
+
+// TestVaultThatAnswersTooLate: nobody waits any more when it makes the user, whose Vault
+// token was revoked meanwhile.
+func TestVaultThatAnswersTooLate(t *testing.T) {
+	w := newWorld(t)
+	w.do("database/roles/"+w.dbRole(), map[string]any{"db_name": "pg", "default_ttl": "30s", "creation_statements": []string{
+		`SELECT pg_sleep(1)`, `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`}})
+	w.obtain(w.bridge(nil), w.alice()).End()
+	w.nothingLeft()
+	w.client = must(vault.New(vault.Config{Address: w.gate.url, Timeout: 300 * time.Millisecond}))
+	w.refused(w.bridge(nil), w.alice(), vault.Timeout)
+	w.until("the call's token is gone", func() bool { return w.tokens() == 0 })
+	w.until("Vault has finished", func() bool { return w.gate.done("database/creds/"+w.dbRole()) == 2 })
 	w.nothingLeft()
 }

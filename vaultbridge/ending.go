@@ -95,8 +95,7 @@ func (b *Bridge) attempt(ctx context.Context, e *ending) {
 	if err == nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		delete(b.endings, e)
-		delete(b.failed, e)
+		b.forget(e)
 		b.cfg.Observe(Event{Server: e.record.Server, What: "revoked", Took: time.Since(began)})
 		return
 	}
@@ -117,8 +116,22 @@ func (b *Bridge) postpone(e *ending, err error) (first bool, next time.Time) {
 	e.attempts++
 	e.next, e.waiting = b.cfg.Now().Add(wait), true
 	e.record.Failure = string(reasonOf(err))
-	b.failed[e] = struct{}{}
-	return e.attempts == 1, e.next
+	if first = e.attempts == 1; first {
+		b.failed[e] = struct{}{}
+		if s := b.sources[e.record.Server]; s != nil {
+			s.failed++
+		}
+	}
+	return first, e.next
+}
+
+// forget is for what has ended. b.mu is held.
+func (b *Bridge) forget(e *ending) {
+	if _, failed := b.failed[e]; failed && b.sources[e.record.Server] != nil {
+		b.sources[e.record.Server].failed--
+	}
+	delete(b.endings, e)
+	delete(b.failed, e)
 }
 
 // alarm tells operators, once for each lease.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wicketgate/wicketgate/internal/identity"
 )
@@ -15,7 +16,9 @@ const placeholder = "{{.subject}}"
 
 // plainSubject has no slash, which would lead elsewhere, no comma, which would begin
 // another name in a certificate, and nothing else that Vault might read as more than a name.
-var plainSubject = regexp.MustCompile(`^[A-Za-z0-9@._+-]{1,128}$`)
+//
+// It is compiled when it is first wanted, and not in each process that only becomes a command.
+var plainSubject = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9@._+-]{1,128}$`) })
 
 // fill puts the subject in. One that is not plain is refused, rather than written in a way
 // that another one could have too.
@@ -24,7 +27,7 @@ func fill(template string, subject identity.Subject) (string, error) {
 	if !strings.Contains(template, placeholder) {
 		return template, nil
 	}
-	if !plainSubject.MatchString(name) || strings.Trim(name, ".") == "" {
+	if !plainSubject().MatchString(name) || strings.Trim(name, ".") == "" {
 		return "", &Failure{BadSubject, "fill in " + template, errors.New("the subject has other characters than A-Z, a-z, 0-9, @, ., _, + and -, or more than 128, or only dots")}
 	}
 	return strings.ReplaceAll(template, placeholder, name), nil

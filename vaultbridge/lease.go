@@ -66,13 +66,12 @@ func (b *Bridge) mint(ctx context.Context, l *lease) {
 	defer cancel()
 	began := time.Now()
 	var m minted
-	err := b.wanted(l)
-	if err == nil {
-		err = l.source.circuit.try(l.first.Call.Subject().String(), func() (err error) {
+	err := l.source.circuit.try(l.first.Call.Subject().String(), func() (err error) {
+		if err = b.room(ctx, l); err == nil {
 			m, err = b.make(ctx, l)
-			return err
-		})
-	}
+		}
+		return err
+	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l.live = true
@@ -91,22 +90,6 @@ func (b *Bridge) mint(ctx context.Context, l *lease) {
 	case !l.leased: // what was read stays as it is, and nothing more is read with the token
 		b.drop(l)
 	}
-}
-
-// wanted is why a lease need not be minted any more.
-func (b *Bridge) wanted(l *lease) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.closed:
-		return &Failure{Stopping, "mint a credential", nil}
-	case len(l.users) == 0:
-		if l.source.pool[l.key] == l {
-			delete(l.source.pool, l.key) // who comes now has another one
-		}
-		return &Failure{CallerGone, "mint a credential", nil}
-	}
-	return nil
 }
 
 // make is the whole way: login, record, mint, record. What it leaves in l on an error is

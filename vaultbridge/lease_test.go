@@ -216,6 +216,28 @@ func TestLongCallIsRenewedUntilItsLimit(t *testing.T) {
 	w.nothingLeft()
 }
 
+// TestCallThatIsForgotten: whoever does not end it, its credential ends when it must have
+// ended, although Vault would let it live on.
+func TestCallThatIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	b := w.bridge(nil)
+	r := w.alice()
+	r.Until = w.now().Add(10 * time.Second)
+	c := w.obtain(b, r)
+	w.pass(9 * time.Second)
+	w.sweep(b)
+	if closed(c.Done()) {
+		t.Fatal("the call lost its credential early")
+	}
+	w.pass(time.Second)
+	w.sweep(b)
+	if !closed(c.Done()) {
+		t.Fatal("the credential outlives the call")
+	}
+	w.nothingLeft()
+	w.until("why is told", func() bool { return slices.Contains(w.audit.of(r.ID), "revoked limit") })
+}
+
 // TestTokenThatIsNotRenewed: who goes on with the credential is told when Vault ends it.
 func TestTokenThatIsNotRenewed(t *testing.T) {
 	w := newWorld(t)

@@ -25,22 +25,40 @@ func (b *Bridge) obey(ctx context.Context) error {
 		errs = append(errs, b.cfg.Audit.Record(ctx, audit.Event{Kind: audit.Revocation, Action: "revoke", Decision: audit.Deny, Reason: "lease",
 			Call: r.Call, Operator: r.EndedBy, Subject: r.Subject, Client: r.Client, Server: r.Server, Lease: r.Lease}))
 	}
+	b.endOrdered(fresh)
+	return errors.Join(errs...)
+}
+
+// endOrdered ends what is in use or kept, and tries again what has failed. What is still
+// being minted, or is just going, is left for the next time.
+func (b *Bridge) endOrdered(fresh map[string]Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	found := map[string]bool{}
 	for l := range b.leases {
-		if !l.live { // its record is not there yet
-			continue
-		}
-		if _, ok := fresh[l.record.ID]; ok { // a lease of the zero ID is none of them
-			b.end(l, "operator")
+		if _, ok := fresh[l.id()]; ok {
+			b.end(l, "operator") // which makes it an ending
 		}
 	}
-	for e := range b.failed {
-		if _, ok := fresh[e.record.ID]; ok {
+	for e := range b.endings {
+		if found[e.record.ID] = true; fresh[e.record.ID].ID != "" {
 			b.again(e)
 		}
 	}
-	return errors.Join(errs...)
+	for id := range fresh {
+		if !found[id] {
+			delete(b.obeyed, id)
+		}
+	}
+}
+
+// id is that of the record of a lease that lives; empty: it is being minted, or needs no
+// record any more. b.mu is held.
+func (l *lease) id() string {
+	if !l.live {
+		return ""
+	}
+	return l.record.ID
 }
 
 // fresh is what of the list nobody has begun to end, by id. The list is whole each time:

@@ -12,8 +12,9 @@ import (
 // Bounds of what is kept.
 const (
 	idle       = 5 * time.Minute // unused, it is ended
-	maxFailed  = 1000            // leases of a server that could not be ended: no more are minted
+	maxFailed  = 1000            // leases of a server that could not be ended: no more are minted for it
 	maxStuck   = 100             // of one subject there: a user of a database can see to it that it cannot be dropped
+	maxKept    = 16              // leases of a subject with one server: more are for one call each
 	freshFor   = time.Second     // for which Vault is not asked again whether it still knows a lease
 	mintWithin = 30 * time.Second
 )
@@ -70,13 +71,14 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	switch {
 	case b.closed:
 		return nil, nil, &Failure{Stopping, "obtain a credential", nil}
-	case b.backlog(s.server.Name, r.Call.Subject().String()):
+	case s.failed >= maxFailed, s.stuck(r.Call.Subject().String()) >= maxStuck:
 		return nil, nil, &Failure{Backlog, "obtain a credential", nil}
 	}
 	l := s.kept(k)
 	if l == nil {
-		l = s.begin(r, keep)
-		if l.key = k; keep {
+		keep = keep && s.keptFor(k.subject) < maxKept
+		if l = s.begin(r, keep); keep {
+			l.key = k
 			s.pool[k] = l
 		}
 	} else {
@@ -86,22 +88,17 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	return l, u, nil
 }
 
-// backlog reports whether too much of the server, or of the subject there, could not be
-// ended. b.mu is held.
-func (b *Bridge) backlog(server, subject string) bool {
-	if len(b.failed) < maxStuck {
-		return false
+// stuck counts what of a subject could not be ended. b.mu is held.
+func (s *Source) stuck(subject string) (n int) {
+	if s.failed < maxStuck {
+		return 0
 	}
-	all, theirs := 0, 0
-	for e := range b.failed {
-		if e.record.Server != server {
-			continue
-		}
-		if all++; e.record.Subject == subject {
-			theirs++
+	for e := range s.b.failed {
+		if e.record.Server == s.server.Name && e.record.Subject == subject {
+			n++
 		}
 	}
-	return all >= maxFailed || theirs >= maxStuck
+	return n
 }
 
 // kept is the lease under k, if it is good for one more call. b.mu is held.
@@ -117,6 +114,17 @@ func (s *Source) kept(k key) *lease {
 		s.retire(k, l, "ttl")
 	}
 	return nil
+}
+
+// keptFor counts what is kept for a subject: who opens session after session would fill
+// the database with users. b.mu is held.
+func (s *Source) keptFor(subject string) (n int) {
+	for k := range s.pool {
+		if k.subject == subject {
+			n++
+		}
+	}
+	return n
 }
 
 // retire lets nobody new have the lease, and ends it with its last call. b.mu is held.

@@ -2,6 +2,7 @@ package vaultbridge_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -173,6 +174,26 @@ func TestEndOfASessionRevokes(t *testing.T) {
 	}
 	busy.End()
 	w.nothingLeft()
+}
+
+// TestSubjectWhoOpensSessionAfterSession keeps no more than a few users in the database.
+func TestSubjectWhoOpensSessionAfterSession(t *testing.T) {
+	w := newWorld(t)
+	w.role(map[string]any{"token_ttl": "60s"}) // for a call alone too
+	w.database(map[string]any{"default_ttl": "360s"})
+	b := w.bridge(nil, w.server(func(s *vaultbridge.Server) { s.Per, s.TTL = vaultbridge.PerSession, 5*time.Minute }))
+	for i := range 18 {
+		r := w.alice()
+		r.Session = fmt.Sprint(i)
+		w.obtain(b, r).End()
+	}
+	r := w.call("bob", "editor", "reports")
+	r.Session = "bob's"
+	w.obtain(b, r).End()
+	w.until("no more than sixteen are kept of one subject", func() bool { return len(w.users()) == 17 })
+	if got := b.Status()[0]; got.Leases != 17 {
+		t.Errorf("Status() = %+v", got)
+	}
 }
 
 // TestFrozenCredentialIsNeverHandedOutAgain, not even when the freeze is lifted.

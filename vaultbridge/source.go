@@ -22,6 +22,7 @@ type Source struct {
 	crew   crew           // ends and renews
 	pool   map[key]*lease // kept for a session or subject
 	why    string         // the last refusal; empty since one went well
+	failed int            // leases that could not be ended yet
 	warned bool           // that leases end later than they might
 
 	age       time.Duration // of the static key that was read last

@@ -35,12 +35,12 @@ type Config struct {
 
 	// Alive says why a call may go on no longer: its subject, client, grant or server was
 	// revoked or frozen. It is asked at every Obtain, and each second for all that is in use or
-	// kept, so it must be quick. That it cannot be told is a reason too.
+	// kept, so it must be quick, and ask nothing of the Bridge. That it cannot be told is a reason too.
 	Alive func(call token.Call, server string) error
 
 	Log     *slog.Logger
 	Now     func() time.Time
-	Observe func(Event)   // for metrics; nil: nobody counts
+	Observe func(Event)   // for metrics; it must be quick, and ask nothing of the Bridge; nil: nobody counts
 	Pause   time.Duration // for which Vault is asked nothing for a server after it failed; 0: 10 seconds
 }
 
@@ -106,13 +106,7 @@ func (b *Bridge) Close(ctx context.Context) error {
 	b.wait(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	left := b.unstarted()
-	for e := range b.failed {
-		if e.waiting {
-			left++
-		}
-	}
-	if left > 0 {
+	if left := len(b.endings); left > 0 {
 		return fmt.Errorf("vaultbridge: %d leases could not be ended: the next start tries again", left)
 	}
 	return nil

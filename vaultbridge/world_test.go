@@ -310,16 +310,18 @@ type gate struct {
 
 	mu     sync.Mutex // guards what follows
 	count  map[string]int
+	over   map[string]int
 	before map[string]func() // by the beginning of the path
 }
 
 func newGate(t testing.TB, to string) *gate {
-	g := &gate{count: map[string]int{}, before: map[string]func(){}}
+	g := &gate{count: map[string]int{}, over: map[string]int{}, before: map[string]func(){}}
 	p := httputil.NewSingleHostReverseProxy(must(url.Parse(to)))
 	p.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // as if it had not been there
 	s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		g.pass(strings.TrimPrefix(r.URL.Path, "/v1/"))
-		p.ServeHTTP(rw, r)
+		defer g.left(strings.TrimPrefix(r.URL.Path, "/v1/"))
+		p.ServeHTTP(rw, r.WithContext(context.WithoutCancel(r.Context()))) // what was sent arrives, whoever waits
 	}))
 	t.Cleanup(s.Close)
 	g.url = s.URL
@@ -350,6 +352,19 @@ func (g *gate) on(path string, f func()) {
 		return
 	}
 	g.before[path] = f
+}
+
+func (g *gate) left(path string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over[path]++
+}
+
+// done is how many requests Vault has answered.
+func (g *gate) done(path string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.over[path]
 }
 
 func (g *gate) asked(path string) int {

@@ -109,7 +109,7 @@ func TestDocumentedConfigurationIsRight(t *testing.T) {
 	example := readText(t, "../../deploy/wicketgate.example.yaml")
 	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
 	var blocks [][]string
-	for _, name := range []string{"operate", "federation", "spiffe", "redaction"} {
+	for _, name := range []string{"operate", "federation", "spiffe", "redaction", "vault"} {
 		blocks = append(blocks, block.FindAllStringSubmatch(readText(t, "../../docs/"+name+".md"), -1)...)
 	}
 	for _, b := range blocks {

@@ -3,8 +3,8 @@ package main
 // ServerVaultConfig is what a server with credential: vault is called with.
 type ServerVaultConfig struct {
 	// Engine of Vault that the path is of. database: a user of a database, made for the call.
-	// pki: a certificate, issued for the call. lease: whatever else answers a lease. kv (version
-	// 1 or 2) and database-static: a key that stays, which nobody else sees.
+	// pki: a certificate, issued for the call. lease: whatever else answers a lease. kv (of
+	// version 2) and database-static: a key that stays.
 	Engine string `yaml:"engine" required:"true" enum:"database,database-static,kv,pki,lease"`
 
 	// Path in Vault: database/creds/reports, secret/data/reports, pki/issue/reports. The subject
@@ -21,7 +21,7 @@ type ServerVaultConfig struct {
 	// login must have all of policies.
 	TokenRole string `yaml:"token_role" pattern:"^[A-Za-z0-9_.-]+$"`
 
-	// kv version 2: the version to take. 0: the newest.
+	// kv: the version to take. 0: the newest.
 	Version int `yaml:"version" default:"0" min:"0" max:"1000000000"`
 
 	// pki and lease: what is sent to the path, as common_name and ttl.

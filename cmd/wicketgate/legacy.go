@@ -77,8 +77,11 @@ func (l legacyServer) server(u gateway.Upstream) vaultbridge.Server {
 	return s
 }
 
-// alive is why a call may go on no longer.
+// alive is why a call may go on no longer. An enforcer knows no revocations.
 func (h *house) alive(call token.Call, server string) error {
+	if h.revocations == nil {
+		return nil
+	}
 	if err := h.revocations.Server(server); err != nil {
 		return err
 	}
@@ -111,7 +114,8 @@ func (t tokens) ownCall(ctx context.Context, u gateway.Upstream) (token.Call, er
 }
 
 // withCredentials has those upstreams called with credentials that are legacy servers.
-// Certificates of clients need connections of their own.
+// Certificates of clients need connections of their own, and the process of a session what
+// it is started with: by initialize, whatever messages says.
 func (h *house) withCredentials(cfg houseConfig, upstreams []gateway.Upstream) []gateway.Upstream {
 	out := slices.Clone(upstreams)
 	for i, u := range out {
@@ -119,8 +123,9 @@ func (h *house) withCredentials(cfg houseConfig, upstreams []gateway.Upstream) [
 		if !ok {
 			continue
 		}
-		out[i].Credentials, out[i].CredentialForAll = h.bridge.Source(u.Name), l.Messages == "all"
-		if _, command := cfg.Commands[u.Name]; !command {
+		command, isCommand := cfg.Commands[u.Name]
+		out[i].Credentials, out[i].CredentialForAll = h.bridge.Source(u.Name), l.Messages == "all" || isCommand && !command.PerCall
+		if !isCommand {
 			out[i].Transport = credential.NewTransport(h.inline(), transport())
 		}
 	}

@@ -84,10 +84,7 @@ func TestCommandHasAProcessAndACredentialForEachCall(t *testing.T) {
         env: [{name: DSN, value: "postgres://{{.username}}:{{.password | urlquery}}@` + u.Path + "?" + u.RawQuery + `"}]`
 	w.write("access.yaml", readText(t, filepath.Join(w.dir, "access.yaml"))+"      local: {tools: [query]}\n")
 	w.begin(c)
-	w.setUp("server", "reports", "jwt") // and the same for the command
-	role := w.vault.Do(t, http.MethodGet, "auth/jwt/role/reports", nil)["data"].(map[string]any)
-	role["bound_claims"] = map[string]any{"client_id": gatewayID.String(), "/authorization_details/0/server": "local"}
-	w.vault.Do(t, http.MethodPost, "auth/jwt/role/local", role)
+	w.likeReports("local")
 	masked := regexp.MustCompile(`postgres://v-[^:@]+:\[credential\]@`)
 	users, processes := map[string]bool{}, map[string]bool{}
 	for range 2 {
@@ -106,5 +103,36 @@ func TestCommandHasAProcessAndACredentialForEachCall(t *testing.T) {
 	w.until("the users are gone", func() bool { return len(w.users()) == 0 })
 	if log := w.log.with("connecting with"); len(masked.FindAllString(log, -1)) != strings.Count(log, "postgres://v-") {
 		t.Errorf("the log has %s", log)
+	}
+}
+
+// likeReports sets up another server with the policy of reports.
+func (w *legacyWorld) likeReports(server string) {
+	w.t.Helper()
+	role := w.vault.Do(w.t, http.MethodGet, "auth/jwt/role/reports", nil)["data"].(map[string]any)
+	role["bound_claims"] = map[string]any{"client_id": gatewayID.String(), "/authorization_details/0/server": server}
+	w.vault.Do(w.t, http.MethodPost, "auth/jwt/role/"+server, role)
+}
+
+// TestVaultItselfKeepsServersAndPeopleApart: whatever our configuration says, a token of one
+// server is no login of another, and nobody reads what is another person's.
+func TestVaultItselfKeepsServersAndPeopleApart(t *testing.T) {
+	w := newLegacyWorld(t)
+	c := loginByJWT
+	for name, vault := range map[string]string{
+		"crossed": `engine: kv, path: "secret/data/notes/{{.subject}}", role: notes`,
+		"fixed":   `engine: database, path: database/creds/reports-bob, role: fixed`,
+		"own":     `engine: kv, path: secret/data/notes/alice, role: wicketgate`,
+	} {
+		c.also += `
+  - {name: ` + name + `, url: "` + w.reports.URL + `/notes", credential: vault, vault: {` + vault + `, inject: {header: [{name: X-Key, value: "{{.key}}"}]}}}`
+		w.write("access.yaml", readText(t, filepath.Join(w.dir, "access.yaml"))+"      "+name+": {tools: [whoami]}\n")
+	}
+	w.begin(c)
+	w.likeReports("fixed")
+	for server, want := range map[string]string{"crossed": "vault_login_failed", "fixed": "vault_permission_denied", "own": "vault_login_failed"} {
+		if said, err := w.call(w.token("alice", server, false), server, "whoami", map[string]any{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v, want %s", server, said, err, want)
+		}
 	}
 }

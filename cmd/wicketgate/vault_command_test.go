@@ -193,7 +193,7 @@ func TestStatusReadsKeysAndShowsNone(t *testing.T) {
 // loggedIn waits until the process has logged in: it began before Vault knew it.
 func (w *legacyWorld) loggedIn() {
 	w.t.Helper()
-	w.until("the process has logged in", func() bool { return strings.Contains(second(w.get(w.admin+"/metrics")), "wicketgate_vault_up 1") })
+	w.until("the process has logged in", func() bool { return strings.Contains(second(w.get(w.admin+"/metrics")), "\nwicketgate_vault_up 1\n") })
 }
 
 // TestStatusLeavesNoLoginBehind: what it logs in as it logs out again.

@@ -278,3 +278,37 @@ func found(t *testing.T, dir, text string) int {
 	}
 	return n
 }
+
+// TestProcessServesNoOtherCredential: of the same caller it may be another one, newer or of
+// other actors, whose right is not that of the process. It has to begin a session anew.
+func TestProcessServesNoOtherCredential(t *testing.T) {
+	w := newWorld(t, nil)
+	done := make(chan struct{})
+	defer close(done)
+	mine := credentialOf("alice", done)
+	s, bare := w.openFor(mine), w.open()
+	again := mine.Live("", mine.Done(), nil) // of each call another one, of the same lease
+	pid := `{"jsonrpc":"2.0","id":1,"method":"pid"}`
+	for name, tt := range map[string]struct {
+		session, method string
+		credential      *credential.Credential
+		want            int
+	}{
+		"the same":                    {s, "POST", again, http.StatusOK},
+		"another":                     {s, "POST", credentialOf("alice", make(chan struct{})), http.StatusNotFound},
+		"another, to listen":          {s, "GET", credentialOf("alice", make(chan struct{})), http.StatusNotFound},
+		"one for a process with none": {bare, "POST", mine, http.StatusNotFound},
+	} {
+		ctx, body := credential.With(t.Context(), tt.credential), pid
+		if tt.method == "GET" {
+			body = ""
+		}
+		resp, err := w.do(ctx, tt.method, tt.session, body)
+		if err != nil || resp.StatusCode != tt.want {
+			t.Errorf("%s: %+v, %v, want HTTP %d", name, resp, err, tt.want)
+		}
+	}
+	if resp, err := w.do(t.Context(), "DELETE", s, ""); err != nil || resp.StatusCode != http.StatusNoContent { // whoever may end it
+		t.Errorf("DELETE: %+v, %v", resp, err)
+	}
+}

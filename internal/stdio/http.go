@@ -68,7 +68,7 @@ func (t *Transport) handle(req *http.Request) (*http.Response, *refusal, error) 
 		return nil, refuseNoSession, nil
 	}
 	s := t.find(id)
-	if s == nil {
+	if s == nil || req.Method != http.MethodDelete && !s.serves(req.Context()) {
 		return nil, refuseUnknown, nil
 	}
 	switch req.Method {
@@ -169,6 +169,13 @@ func (t *Transport) newSession(ctx context.Context, owner string) *session {
 		s.rate = &t.rate
 	}
 	return s
+}
+
+// serves reports whether what is sent with ctx may come to the process: whose credential
+// is another one, newer or of other actors, has to begin a session of its own.
+func (s *session) serves(ctx context.Context) bool {
+	c := credential.From(ctx)
+	return c == nil || s.credential != nil && c.Done() == s.credential.Done()
 }
 
 // watch ends the session when its process has ended by itself, and kills the process whose

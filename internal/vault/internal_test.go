@@ -3,6 +3,7 @@ package vault
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,16 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
+
+// TestOwnLoginIsNotPrinted: fmt asks no methods of fields, and would print the token.
+func TestOwnLoginIsNotPrinted(t *testing.T) {
+	own := &Own{held: held{Auth: Auth{Token: NewToken("hvs.CAESIGsecret")}}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		if text := fmt.Sprintf(verb, own); strings.Contains(text, "CAESIG") || strings.Contains(text, "4341455349") {
+			t.Errorf("%s: %s", verb, text)
+		}
+	}
+}
 
 // FuzzRefused: whatever is answered, the error is one short line, and what was sent in
 // secret is not in it.

@@ -1,0 +1,66 @@
+package gateway_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestServerThatTellsOneCallerOfAnother: what it was given for alice it says to bob, in an
+// answer that has a credential and in ones that have none, while her call lasts and after.
+func TestServerThatTellsOneCallerOfAnother(t *testing.T) {
+	src, change := legacy(t, false)
+	w := newWorld(t, change, policy(t, wide))
+	alice, bob := w.session(tokenSpec{subject: "alice"}), w.session(tokenSpec{subject: "bob"})
+	alice.call(`{"name":"list_messages"}`)
+	d := w.up.hold(t, "tools/call")
+	done := make(chan reply)
+	go func() { done <- alice.call(`{"name":"list_messages"}`) }()
+	<-d.arrived
+	hers := src.last().secret
+	tells := func(when string) {
+		t.Helper()
+		text := `{"content":[{"type":"text","text":"psst ` + hers + `"}]}`
+		w.up.onResult("tools/call", text)
+		w.up.onResult("prompts/list", `{"prompts":[],"_meta":{"psst":"`+hers+`"}}`)
+		w.up.onResult("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"psst `+hers+`","version":"1"}}`)
+		for _, r := range []reply{bob.call(`{"name":"list_messages"}`), bob.post(`{"jsonrpc":"2.0","id":7,"method":"prompts/list","params":{}}`), w.do("POST", w.url, bob.bearer, initialize)} {
+			if strings.Contains(r.body, hers) || !strings.Contains(r.body, "psst") || !strings.Contains(r.body, "[credential]") {
+				t.Errorf("%s: %s", when, r)
+			}
+		}
+	}
+	tells("while her call lasts")
+	d.let()
+	<-done
+	src.settled()
+	tells("after it")
+}
+
+// TestServerThatSaidItBefore: what is kept of what a server said when nobody knew its key yet
+// is looked at again when it is told.
+func TestServerThatSaidItBefore(t *testing.T) {
+	src, change := legacy(t, false)
+	src.secret = func(string) string { return awkward }
+	w := newWorld(t, change)
+	w.up.statelessOnly()
+	w.up.onResult("server/discover", `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":`+quoted("the key is "+awkward)+`}`)
+	bearer := w.token(tokenSpec{subject: "alice"})
+	w.ask(request{bearer: bearer, method: "tools/call", params: listMessagesStateless})
+	for _, r := range []reply{w.do("POST", w.url, bearer, initialize), w.ask(request{bearer: bearer, method: "server/discover"})} {
+		if how := leaks(r.body, awkward); how != "" || !strings.Contains(r.body, "the key is [credential]") {
+			t.Errorf("%s: %s", how, r)
+		}
+	}
+}
+
+// The audit log counts what was masked.
+func TestCredentialsInAnAnswerAreCounted(t *testing.T) {
+	src, change := legacy(t, false)
+	src.secret = func(string) string { return awkward }
+	w := newWorld(t, change)
+	w.up.onResult("tools/call", `{"content":[{"type":"text","text":`+quoted(awkward+" and "+awkward)+`}]}`)
+	w.session(tokenSpec{subject: "alice"}).call(`{"name":"list_messages"}`)
+	if e := w.last(); e.Redactions != 2 {
+		t.Errorf("%+v", e)
+	}
+}
