@@ -59,7 +59,7 @@ func (g *gateway) renew(ctx context.Context) error {
 	}
 	g.sessions = nil
 	for range connections {
-		id, err := g.openSession(ctx)
+		id, err := openSession(ctx, g.resource(), g.accessToken)
 		if err != nil {
 			return fmt.Errorf("open session: %w", err)
 		}
@@ -108,7 +108,12 @@ func (g *gateway) newToken(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	answer, _, err := send(ctx, g.endpoint(), h, g.credentialsForm(), http.StatusOK)
+	return newToken(ctx, g.endpoint(), h, g.credentialsForm())
+}
+
+// newToken asks a token endpoint for an access token.
+func newToken(ctx context.Context, endpoint string, h http.Header, form string) (string, error) {
+	answer, _, err := send(ctx, endpoint, h, form, http.StatusOK)
 	if err != nil {
 		return "", err
 	}
@@ -119,8 +124,8 @@ func (g *gateway) newToken(ctx context.Context) (string, error) {
 	return t.AccessToken, err
 }
 
-func (g *gateway) openSession(ctx context.Context) (string, error) {
-	_, h, err := send(ctx, g.resource(), mcpHeader(g.accessToken, ""), `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+
+func openSession(ctx context.Context, resource, accessToken string) (string, error) {
+	_, h, err := send(ctx, resource, mcpHeader(accessToken, ""), `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+
 		protocolVersion+`","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}`, http.StatusOK)
 	if err != nil {
 		return "", err
@@ -129,7 +134,7 @@ func (g *gateway) openSession(ctx context.Context) (string, error) {
 	if session == "" {
 		return "", errors.New("initialize gave no Mcp-Session-Id")
 	}
-	_, _, err = send(ctx, g.resource(), mcpHeader(g.accessToken, session), `{"jsonrpc":"2.0","method":"notifications/initialized"}`, http.StatusAccepted)
+	_, _, err = send(ctx, resource, mcpHeader(accessToken, session), `{"jsonrpc":"2.0","method":"notifications/initialized"}`, http.StatusAccepted)
 	return session, err
 }
 

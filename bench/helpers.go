@@ -78,7 +78,8 @@ const (
 
 	callArguments = `{"message":"a message of a common length, such as a person or a model writes","count":3,"tags":["bench","wicketgate"]}`
 
-	callAnswer = `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"a message of a common length"}]}}`
+	callResult = `{"content":[{"type":"text","text":"a message of a common length"}]}`
+	callAnswer = `{"jsonrpc":"2.0","id":7,"result":` + callResult + `}`
 )
 
 const echoTool = `{"name":"echo","description":"Answers a constant.","inputSchema":{"type":"object","required":["message"],"properties":{` +

@@ -40,6 +40,7 @@ type sample struct {
 	RSS        float64  `json:"rss_mib"` // of the server, afterwards
 	WrongCount int      `json:"wrong_answers,omitempty"`
 	wrong      []string // some of them
+	sent       int      // while it warmed up too
 }
 
 // maxWrong ends a connection's loop: more of the same says nothing.
@@ -178,6 +179,7 @@ func (l load) sum(conns []*connection, wall time.Duration, cpu [2]time.Duration)
 	for _, c := range conns {
 		all = append(all, c.latencies...)
 		s.wrong = append(s.wrong, c.wrong...)
+		s.sent += c.sent
 	}
 	slices.Sort(all)
 	s.Calls, s.WrongCount = len(all), len(s.wrong)

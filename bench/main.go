@@ -3,7 +3,8 @@
 // what a gateway cannot do without (verify a JWT, ask a policy, sign a JWT) in
 // the first way that comes to mind. The token endpoint is measured beside a
 // handler that does nothing but sign: once more with wicketgate serve on each
-// store, nearly empty and with a million grants in it. Bench soak looks for what shows after
+// store, nearly empty and with a million grants in it. Calls with credentials of Vault are
+// measured beside those with a call token. Bench soak looks for what shows after
 // minutes only.
 //
 // Everything runs as a process of its own on loopback, in one run, in interleaved
@@ -59,8 +60,9 @@ type config struct {
 	time       time.Duration // of one measurement
 	out        string        // folder for results.json and the plots
 	wicketgate string        // a binary to measure; empty: build it
-	storesOnly bool
-	grants     int // in the full stores
+	grants     int           // in the full stores
+
+	storesOnly, credentialsOnly bool
 }
 
 // connections is how many the throughput is measured with.
@@ -78,6 +80,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	f.DurationVar(&cfg.time, "time", 2*time.Second, "`duration` of one measurement, of the stores half; CPU is counted in ticks of 10 ms, so keep it well above 100ms")
 	quick := f.Bool("quick", false, "two rounds of one second, and a tenth of the grants: is it broken, not how fast is it")
 	f.BoolVar(&cfg.storesOnly, "stores", false, "only the stores, nearly empty and full")
+	f.BoolVar(&cfg.credentialsOnly, "credentials", false, "only calls with credentials of Vault, beside those without")
 	f.IntVar(&cfg.grants, "grants", 1_000_000, "`grants` in the full stores; the nearly empty ones have 100")
 	f.StringVar(&cfg.out, "out", filepath.Join("bench", "out"), "`folder` for results.json and the plots")
 	f.StringVar(&cfg.wicketgate, "wicketgate", "", "measure this `binary` instead of building one")
@@ -112,7 +115,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 
 // bound is when a run has certainly gone wrong.
 func (c config) bound() time.Duration {
-	measurements := time.Duration(c.rounds * (15 + 14))
+	measurements := time.Duration(c.rounds * (15 + 14 + 2*len(legacyNames)))
 	return 10*time.Minute + 2*measurements*(c.time+c.warm()+2*time.Second)
 }
 
@@ -137,19 +140,35 @@ func runAll(ctx context.Context, cfg config, stdout, stderr io.Writer) (err erro
 		}
 	}
 	res := &results{Machine: m}
-	if !cfg.storesOnly {
-		if err := measureGateway(ctx, cfg, dir, res, stderr); err != nil {
-			return err
-		}
-	}
-	if err := measureStores(ctx, cfg, dir, res, stderr); err != nil {
-		return fmt.Errorf("stores: %w", err)
+	if err := measureParts(ctx, cfg, dir, res, stderr); err != nil {
+		return err
 	}
 	if err := res.write(stdout, cfg.out); err != nil {
 		return err
 	}
 	if n := len(res.Errors); n > 0 {
 		return fmt.Errorf("%d kinds of wrong answers: the numbers above count only the right ones, see below\n  %s", n, res.errorText())
+	}
+	return nil
+}
+
+// measureParts measures all parts, or those that were asked for.
+func measureParts(ctx context.Context, cfg config, dir string, res *results, progress io.Writer) error {
+	all := !cfg.storesOnly && !cfg.credentialsOnly
+	if all {
+		if err := measureGateway(ctx, cfg, dir, res, progress); err != nil {
+			return err
+		}
+	}
+	if all || cfg.storesOnly {
+		if err := measureStores(ctx, cfg, dir, res, progress); err != nil {
+			return fmt.Errorf("stores: %w", err)
+		}
+	}
+	if all || cfg.credentialsOnly {
+		if err := measureCredentials(ctx, cfg, dir, res, progress); err != nil {
+			return fmt.Errorf("credentials: %w", err)
+		}
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ func (r *results) plot(out string) error {
 	if r.Stores != nil {
 		charts = append(charts, r.Stores.charts()...)
 	}
+	if r.Credentials != nil {
+		charts = append(charts, r.Credentials.charts()...)
+	}
 	for _, c := range charts {
 		if err := os.WriteFile(filepath.Join(out, c.file), c.svg(), 0o644); err != nil {
 			return err

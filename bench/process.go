@@ -36,7 +36,7 @@ type process struct {
 	postmaster int // its process, whose children work for it
 }
 
-var readyLine = regexp.MustCompile(`(?m)^ready (http://127\.0\.0\.1:\d+|/\S+)$`)
+var readyLine = regexp.MustCompile(`(?m)^(?:ready|vault \S+ serving on) (http://127\.0\.0\.1:\d+|/\S+)$`)
 
 // start runs a command and returns once it has printed where it serves.
 func start(ctx context.Context, name, command string, args ...string) (*process, error) {

@@ -23,6 +23,8 @@ type results struct {
 	Errors  map[string]int     `json:"wrong_answers"`
 	Rounds  []round            `json:"rounds"`
 	Stores  *storeResults      `json:"stores,omitempty"`
+
+	Credentials *credentialResults `json:"credentials,omitempty"`
 }
 
 // figures is the summary of one column or row, over the rounds.
@@ -177,6 +179,11 @@ func (r *results) write(w io.Writer, out string) error {
 			return err
 		}
 	}
+	if r.Credentials != nil {
+		if err := os.WriteFile(filepath.Join(out, "credentials.md"), r.Credentials.markdown(r.Machine), 0o644); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(w, "\n%s has the rounds, and *.svg beside it the plots.\n", filepath.Join(out, "results.json"))
 	return nil
 }
@@ -187,6 +194,9 @@ func (r *results) print(w io.Writer) {
 	}
 	if r.Stores != nil {
 		r.Stores.print(w, r.Machine.Cores)
+	}
+	if r.Credentials != nil {
+		r.Credentials.print(w, r.Machine.Cores)
 	}
 }
 

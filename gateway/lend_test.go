@@ -257,6 +257,23 @@ func TestCallIsCutWithItsCredential(t *testing.T) {
 	}
 }
 
+// A call that waits for its client is cut, too, and says why.
+func TestCallThatAsksItsClientIsCutWithItsCredential(t *testing.T) {
+	src, change := legacy(t, false)
+	w := newWorld(t, change)
+	w.up.statelessOnly()
+	w.up.asksOnce("tools/call")
+	_, rest := w.eliciting(tokenSpec{subject: "alice"}).begin("Sure?")
+	close(src.last().done)
+	if got := until(t, rest, `"id":7`); !strings.Contains(got, "ended with its credential") {
+		t.Error(got)
+	}
+	src.settled()
+	if e := w.last(); e.Reason != "credential_ended" {
+		t.Errorf("%+v", e)
+	}
+}
+
 // panics is a transport with a bug.
 type panics struct{ http.RoundTripper }
 

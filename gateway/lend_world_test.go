@@ -107,7 +107,7 @@ func (s *source) open() (n int) {
 // settled waits until all have ended.
 func (s *source) settled() {
 	s.t.Helper()
-	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); runtime.Gosched() {
+	for late := time.Now().Add(10 * time.Second); time.Now().Before(late); runtime.Gosched() {
 		if s.open() == 0 {
 			return
 		}

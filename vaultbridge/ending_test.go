@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wicketgate/wicketgate/internal/audit"
 	"github.com/wicketgate/wicketgate/internal/pgtest"
 	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/internal/vaulttest"
@@ -209,6 +210,54 @@ func TestTooManyLeasesThatDoNotEnd(t *testing.T) {
 	w.until("all have ended", func() bool { w.pass(time.Minute); w.sweep(b); return len(w.left()) == 0 })
 	w.obtain(b, w.alice()).End()
 	w.nothingLeft()
+}
+
+// heldEnds is an audit log in which no lease ends until release is closed.
+type heldEnds struct {
+	audit.Recorder
+	release chan struct{}
+}
+
+func (h heldEnds) Record(ctx context.Context, e audit.Event) error {
+	if e.Status == "revoked" {
+		<-h.release
+	}
+	return h.Recorder.Record(ctx, e)
+}
+
+// TestCallersWhoComeFasterThanLeasesEnd wait: what nobody uses any more does not pile up. Who
+// has gone meanwhile gets nothing.
+func TestCallersWhoComeFasterThanLeasesEnd(t *testing.T) {
+	w := newWorld(t)
+	held := heldEnds{w.audit, make(chan struct{})}
+	release := sync.OnceFunc(func() { close(held.release) })
+	t.Cleanup(release)
+	b := w.bridge(func(c *vaultbridge.Config) { c.Audit = held })
+	for range 16 { // eight that are being ended, and eight that wait for that
+		w.obtain(b, w.alice()).End()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if c, err := b.Source("reports").Obtain(ctx, w.alice()); err == nil {
+		c.End()
+		t.Error("a credential was minted while sixteen had not ended")
+	}
+	waiting := make(chan error, 1)
+	go func() {
+		c, err := b.Source("reports").Obtain(t.Context(), w.alice())
+		if err == nil {
+			c.End()
+		}
+		waiting <- err
+	}()
+	release()
+	if err := <-waiting; err != nil {
+		t.Error("after some have ended: ", err)
+	}
+	w.nothingLeft()
+	if n := w.gate.asked("auth/jwt/login"); n != 17 {
+		t.Errorf("%d logins, want 17: who went away needs none", n)
+	}
 }
 
 // TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/wicketgate/wicketgate/internal/credential"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // legacyServer is a server with credential: vault that was checked.
@@ -26,7 +27,7 @@ func (c configCheck) legacy(at string, s ServerConfig) {
 		return
 	}
 	if c.s.Vault == nil {
-		c.refuse(at+".credential", "%s.credential is vault, and there is no vault: say where it is", at)
+		c.refuse(at+".credential", "%s.credential is vault, and there is no section vault: add it, beside servers, with address and login", at)
 	}
 	for _, key := range []string{"audience", "spiffe_id"} {
 		if c.nodes[at+"."+key] != nil {
@@ -41,7 +42,7 @@ func (c configCheck) legacy(at string, s ServerConfig) {
 	case s.Vault != nil:
 		c.legacyVault(at, s)
 	case c.asked.enforces():
-		c.refuse(at+".vault", "%s.credential is vault, and it has no vault: add engine, path and inject", at)
+		c.refuse(at+".vault", "%[1]s.credential is vault, and there is no %[1]s.vault: add it, with engine, path and inject", at)
 	}
 }
 
@@ -125,6 +126,10 @@ func (c configCheck) vaultPath(at string, v ServerVaultConfig) {
 	}
 	if bad {
 		c.refuse(at+".path", "%s.path is %s: write it as database/creds/reports, without v1, a slash at either end, and anything in braces but {{.subject}}", at, shown(v.Path))
+		return
+	}
+	if err := (vaultbridge.Server{Engine: vaultbridge.Engine(v.Engine), Path: v.Path}).CheckPath(); err != nil && c.good(at+".engine") {
+		c.refuse(at+".path", "%s.%v", at, err)
 	}
 }
 

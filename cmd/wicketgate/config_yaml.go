@@ -38,8 +38,8 @@ type mistakesError struct{ lines []string }
 
 func (e *mistakesError) Error() string { return strings.Join(e.lines, "\n") }
 
-// read decodes b into c. What is wrong is in d.mistakes.
-func (d *document) read(b []byte, c *Config) {
+// read decodes b into the struct that c points to. What is wrong is in d.mistakes.
+func (d *document) read(b []byte, c any) {
 	d.nodes = map[string]*yaml.Node{}
 	root := d.root(b)
 	if root == nil {

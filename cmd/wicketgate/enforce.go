@@ -34,7 +34,7 @@ const maxEnforced = 10_000
 type enforceFlags struct {
 	issuer, resource, upstream string
 	listen, cert, key, admin   string
-	data                       string
+	data, credential           string
 	verbose                    bool
 }
 
@@ -46,6 +46,11 @@ func enforceCommand() *cobra.Command {
 		Long: `Stands beside one MCP server that looks at no token, and passes to it exactly the messages
 that call tokens of the issuer's are for, each once. The server gets no token. It goes where
 the gateway finds the server: --resource is the server's url (or audience) there.
+
+With --credential the server is called with what Vault makes for the call, as the gateway
+does for servers with credential: vault. The file has two sections in the words of
+wicketgate.yaml, vault and server: {name, vault}, with the name that the server has at the
+gateway.
 
 It keeps an audit log in --data, and no database: a call token that was issued before it
 started, or in the five seconds after that, is refused, since it may have been used.`,
@@ -63,6 +68,7 @@ started, or in the five seconds after that, is refused, since it may have been u
 	fs.StringVar(&f.key, "key", "", "PEM `file` of its key")
 	fs.StringVar(&f.admin, "admin", "127.0.0.1:8431", "`address` of /healthz and /readyz")
 	fs.StringVar(&f.data, "data", "", "`folder` for the audit log and its key, made if it is not there")
+	fs.StringVar(&f.credential, "credential", "", "`file` that says how Vault makes what the server is called with")
 	fs.BoolVar(&f.verbose, "verbose", false, "log every request")
 	for _, name := range []string{"issuer", "resource", "upstream", "data"} {
 		_ = c.MarkFlagRequired(name) // fails only for a flag that there is not
@@ -76,6 +82,7 @@ type enforceSetup struct {
 	resource    oauth.Resource
 	host        string       // of the resource: the only one that is answered to
 	certificate *certificate // nil: plain HTTP
+	credential  houseConfig  // its Vault, Legacy and Upstreams; without: no credential
 }
 
 // check refuses flags with which something would be in the clear, or nothing would work.
@@ -102,6 +109,11 @@ func (f enforceFlags) check() (s enforceSetup, err error) {
 		return s, fmt.Errorf("--upstream %s is http on another machine, where whoever is on the way calls the server: write https, or run enforce beside the server", f.upstream)
 	case f.upstream == f.resource:
 		return s, errors.New("--upstream and --resource are the same URL: enforce would call itself")
+	}
+	if f.credential != "" {
+		if s.credential, err = readCredential(f.credential, f.upstream); err != nil {
+			return s, err
+		}
 	}
 	return s, s.checkListener()
 }
@@ -184,10 +196,11 @@ func (s *enforceSetup) open(ctx context.Context, log *slog.Logger) (*house, erro
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	cfg := houseConfig{Data: s.data, Role: roleEnforce, Log: log}
+	cfg := houseConfig{Data: s.data, Role: roleEnforce, Log: log, Vault: s.credential.Vault, Legacy: s.credential.Legacy, Upstreams: s.credential.Upstreams}
 	cfg.setPaths()
 	h := &house{}
-	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openAudit, h.followKeys} {
+	credentials := func(ctx context.Context, cfg houseConfig) error { return h.openCredentials(ctx, cfg, tokens{}) }
+	for _, open := range []func(context.Context, houseConfig) error{h.openStore, h.openAudit, h.followKeys, credentials} {
 		if err := open(ctx, cfg); err != nil {
 			return nil, errors.Join(err, h.close())
 		}
@@ -207,7 +220,7 @@ func (s *enforceSetup) tls(log *slog.Logger) *tls.Config {
 // enforcerChecks are what it needs to serve. Whether the issuer's keys are to be had is
 // known only when a token has come.
 func (h *house) enforcerChecks(started time.Time) []web.Check {
-	return []web.Check{
+	checks := []web.Check{
 		{Name: "audit", Do: h.audit.writable},
 		{Name: "single_use", Do: func(context.Context) error {
 			if time.Since(started) <= gateway.SinceMargin+time.Second {
@@ -216,14 +229,18 @@ func (h *house) enforcerChecks(started time.Time) []web.Check {
 			return nil
 		}},
 	}
+	if h.vaultWatch != nil {
+		checks = append(checks, h.vaultWatch.check())
+	}
+	return checks
 }
 
 // handler is the enforcer, with the metadata of its resource beside it.
 func (s *enforceSetup) handler(h *house, started time.Time, log *slog.Logger) (http.Handler, error) {
 	issuer := remote.NewKeys(s.issuer+metadata.PathJWKS, transport(), time.Now)
-	enforcer, err := gateway.NewEnforcer(gateway.EnforcerConfig{Resource: s.resource, URL: s.upstream,
+	enforcer, err := gateway.NewEnforcer(s.withCredential(h, gateway.EnforcerConfig{Resource: s.resource, URL: s.upstream,
 		Verifier: token.NewVerifier(token.VerifierConfig{Issuer: s.issuer, Keys: issuer, Now: time.Now}),
-		Single:   gateway.NewSpentHere(time.Now), Since: started, Audit: h.audit, Refusals: h.refusals, Transport: transport(), Log: log, Now: time.Now})
+		Single:   gateway.NewSpentHere(time.Now), Since: started, Audit: h.audit, Refusals: h.refusals, Transport: transport(), Log: log, Now: time.Now}))
 	if err != nil {
 		return nil, err
 	}

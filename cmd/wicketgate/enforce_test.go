@@ -86,7 +86,7 @@ type enforced struct {
 	dev      string // folder of development mode
 }
 
-func newEnforced(t *testing.T, o *mcp.StreamableHTTPOptions) *enforced {
+func newEnforced(t *testing.T, o *mcp.StreamableHTTPOptions, flags ...string) *enforced {
 	t.Helper()
 	e := &enforced{t: t, server: newPlainServer(t, o), data: t.TempDir(), dev: t.TempDir()}
 	at, front := freeport.Address(t), freeport.Address(t)
@@ -95,7 +95,7 @@ func newEnforced(t *testing.T, o *mcp.StreamableHTTPOptions) *enforced {
 	if err := os.WriteFile(filepath.Join(e.dev, fileAccess), []byte(access), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	log, _ := startEnforce(t, "--listen", at, "--issuer", e.issuer, "--resource", e.resource, "--upstream", e.server.URL, "--data", e.data)
+	log, _ := startEnforce(t, append(flags, "--listen", at, "--issuer", e.issuer, "--resource", e.resource, "--upstream", e.server.URL, "--data", e.data)...)
 	startDev(t, "--listen", front, "--data", e.dev, "--upstream", "sums="+e.resource)
 	e.awaitReady(log)
 	return e

@@ -121,7 +121,7 @@ func (p *importPlan) print(out io.Writer) error {
 	}
 	if p.access != nil {
 		for _, s := range p.servers {
-			say("%s: role %s of %s, with every approved tool of %s", p.accessPath(), s.role(), p.flags.allow, s.Name)
+			say("%s: role %s of %s (%s), with every approved tool of %s", p.accessPath(), s.role(), p.flags.allow, p.kind(), s.Name)
 		}
 	}
 	for _, s := range p.servers {

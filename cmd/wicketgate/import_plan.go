@@ -62,7 +62,7 @@ func (p *importPlan) add(s mcpServer) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		if value := s.Headers[name]; isKey(name, value) {
-			out.keys = append(out.keys, headerKey(name, value))
+			out.keys = append(out.keys, out.distinct(headerKey(name, value)))
 		} else {
 			out.literal = append(out.literal, name)
 		}
@@ -123,11 +123,22 @@ func hasKey(u *url.URL) bool {
 	return false
 }
 
+// schemes of authentication are no secrets. Whatever else is before a space is part of the key.
+var schemes = regexp.MustCompile(`(?i)^(basic|bearer|token|apikey|api-key|key|oauth)$`)
+
 // headerKey is a header, of which the scheme of authentication is no secret.
 func headerKey(name, value string) importedKey {
 	k := importedKey{field: fieldOf(name), value: value, header: name}
-	if scheme, rest, ok := strings.Cut(value, " "); ok && strings.EqualFold(name, "Authorization") {
+	if scheme, rest, ok := strings.Cut(value, " "); ok && strings.EqualFold(name, "Authorization") && schemes.MatchString(scheme) {
 		k.prefix, k.value = scheme+" ", strings.TrimSpace(rest)
+	}
+	return k
+}
+
+// distinct is the key in a field that no other one of the server has.
+func (s importedServer) distinct(k importedKey) importedKey {
+	for n, first := 2, k.field; slices.ContainsFunc(s.keys, func(other importedKey) bool { return other.field == k.field }); n++ {
+		k.field = fmt.Sprintf("%s_%d", first, n)
 	}
 	return k
 }

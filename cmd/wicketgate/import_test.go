@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -115,7 +116,7 @@ func TestImportMovesServersAndKeys(t *testing.T) {
 		}
 	}
 	for file, wants := range map[string][]string{
-		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: LOG_LEVEL, value: "debug"}`},
+		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: "LOG_LEVEL", value: "debug"}`},
 		"access.yaml":     {"  reader: # of mail\n", `  imported-weather:`, `who: {users: ["alice"]}`},
 		"mcp.json":        {`"theme": "dark"`, `"autoApprove"`, `"url": "http://127.0.0.1:8420/mcp/github"`, "hunter22222", `"other"`},
 	} {
@@ -170,5 +171,24 @@ func TestImportThatCannotBe(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "")
 	if code, out := runImport(t, importFolder(t, v, importFile), "--apply"); code == 0 || !strings.Contains(out, "VAULT_TOKEN is not set") {
 		t.Errorf("without a token: exit %d\n%s", code, out)
+	}
+}
+
+func TestImportGrantsToAClientAsToOne(t *testing.T) {
+	dir := importFolder(t, &vaulttest.Vault{URL: "http://127.0.0.1:8200"}, importFile)
+	for name, text := range map[string]string{"wicketgate.yaml": "clients:\n  - {id: agent, secret_file: agent.secret}\n", "agent.secret": strings.Repeat("s", 64)} {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteString(text)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for who, kind := range map[string]string{"agent": "clients", "alice": "users"} {
+		if code, out := runImport(t, dir, "--allow", who); code != 0 || !strings.Contains(out, "role imported-weather of "+who+" ("+kind+")") {
+			t.Errorf("--allow %s: exit %d\n%s", who, code, out)
+		}
 	}
 }

@@ -30,11 +30,11 @@ func (p *importPlan) vaultWrites(s importedServer) []vaultWrite {
 	path := p.path(s)
 	writes := []vaultWrite{{verb: "policy", path: "sys/policies/acl/" + vaultName(s.Name), what: "may read the path below, and nothing else",
 		data: map[string]any{"policy": importedPolicy(path)}}}
+	role := vaultWrite{verb: "role", path: "auth/token/roles/" + vaultName(s.Name), what: "for calls to " + s.Name + " alone", data: tokenRole(s)}
 	if l := p.settings.house.Vault.Login; l.Method == loginJWT {
-		writes = append(writes, vaultWrite{verb: "role", path: "auth/" + l.Mount + "/role/" + vaultName(s.Name), what: "for calls to " + s.Name + " alone",
-			data: p.jwtRole(s)})
+		role.path, role.data = "auth/"+l.Mount+"/role/"+vaultName(s.Name), p.jwtRole(s)
 	}
-	return append(writes, vaultWrite{verb: "keys", path: path, what: fmt.Sprintf("%d:%s", len(s.keys), names), once: true,
+	return append(writes, role, vaultWrite{verb: "keys", path: path, what: fmt.Sprintf("%d:%s", len(s.keys), names), once: true,
 		data: map[string]any{"data": data, "options": map[string]any{"cas": 0}}})
 }
 
@@ -50,11 +50,20 @@ path "auth/token/renew-self" { capabilities = ["update"] }
 func (p *importPlan) jwtRole(s importedServer) map[string]any {
 	return map[string]any{
 		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{p.settings.house.Vault.Audience.String()},
-		"bound_claims":            map[string]any{"/authorization_details/0/server": s.Name},
-		"claim_mappings":          map[string]any{"/act/sub": "actor", "client_id": "client", "txn": "txn"},
+		"bound_claims":            map[string]any{"client_id": gatewayID.String(), "/authorization_details/0/server": s.Name},
+		"claim_mappings":          map[string]any{"/act/sub": "actor", "/authorization_details/0/tool": "tool", "txn": "txn"},
 		"token_policies":          []string{vaultName(s.Name)},
 		"token_no_default_policy": true, "token_type": "service",
 		"token_ttl": "1m", "token_explicit_max_ttl": "2m",
+	}
+}
+
+// tokenRole is the same where we log in ourselves: without one, our login would need every
+// policy of an imported server.
+func tokenRole(s importedServer) map[string]any {
+	return map[string]any{
+		"allowed_policies": []string{vaultName(s.Name)}, "orphan": false, "renewable": true,
+		"token_no_default_policy": true, "token_type": "service", "token_explicit_max_ttl": "2m",
 	}
 }
 

@@ -84,7 +84,7 @@ func (p *importPlan) entry(s importedServer) string {
 	}
 	for _, e := range s.plain {
 		name, value, _ := strings.Cut(e, "=")
-		line("  - {name: %s, value: %s}", name, quoted(value))
+		line("  - {name: %s, value: %s}", quoted(name), quoted(value))
 	}
 	if len(s.keys) == 0 {
 		return b.String()
@@ -96,7 +96,7 @@ func (p *importPlan) entry(s importedServer) string {
 	if p.settings.house.Vault.Login.Method == loginJWT {
 		line("  role: %s", vaultName(s.Name))
 	} else {
-		line("  policies: [%s]", vaultName(s.Name))
+		line("  token_role: %s", vaultName(s.Name))
 	}
 	if s.URL != "" {
 		line("  messages: all # it had its key with every message before")
@@ -126,8 +126,9 @@ func (s importedServer) injection() (lines []string) {
 	return lines
 }
 
-// vaultName is that of the policy and role of a server in Vault.
-func vaultName(server string) string { return "wicketgate-" + server }
+// vaultName is that of the policy and role of a server in Vault, which is none of those that
+// deploy/vault makes, however the server is called.
+func vaultName(server string) string { return "wicketgate-imported-" + server }
 
 // quoted is a value as JSON, which YAML reads as well.
 func quoted(v any) string {
@@ -155,7 +156,7 @@ func (p *importPlan) newAccess(ctx context.Context) ([]byte, error) {
 	var entries []string
 	for _, s := range p.servers {
 		if !slices.Contains(known, s.role()) { // else by a run before
-			entries = append(entries, fmt.Sprintf("%s:\n  who: {users: [%s]}\n  servers:\n    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.role(), quoted(p.flags.allow), s.Name))
+			entries = append(entries, fmt.Sprintf("%s:\n  who: {%s: [%s]}\n  servers:\n    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.role(), p.kind(), quoted(p.flags.allow), s.Name))
 		}
 	}
 	if len(entries) == 0 {
@@ -166,6 +167,14 @@ func (p *importPlan) newAccess(ctx context.Context) ([]byte, error) {
 	}
 	_, err = policies.New(ctx, policies.Config{Access: b, Name: path + " with the role"})
 	return b, err
+}
+
+// kind is what --allow names, in the words of access.yaml: no person has the name of a client.
+func (p *importPlan) kind() string {
+	if slices.ContainsFunc(p.settings.Clients, func(c ClientConfig) bool { return c.ID == p.flags.allow }) {
+		return "clients"
+	}
+	return "users"
 }
 
 // role is that of access.yaml for the server.

@@ -145,7 +145,7 @@ func (r *vaultReport) server(one vaultbridge.Record) *serverReport {
 func (t *vaultTool) ask(ctx context.Context, r *vaultReport) {
 	if err := t.vault.Health(ctx); err != nil {
 		r.Health, r.Login = err.Error(), "not tried: Vault does not serve"
-		t.keys(ctx, r, vault.Token{}, errors.New("Vault does not serve"))
+		t.keys(ctx, r, vault.Token{}, "Vault does not serve")
 		return
 	}
 	own, err := t.logIn(ctx)
@@ -155,11 +155,15 @@ func (t *vaultTool) ask(ctx context.Context, r *vaultReport) {
 	if err == nil || !operatorsToken().IsZero() {
 		err = t.openTool(own)
 	}
-	t.keys(ctx, r, own, err)
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	t.keys(ctx, r, own, why)
 }
 
-// keys says how old they are, where they have an age.
-func (t *vaultTool) keys(ctx context.Context, r *vaultReport, own vault.Token, err error) {
+// keys says how old they are, where they have an age, or why that is not known.
+func (t *vaultTool) keys(ctx context.Context, r *vaultReport, own vault.Token, why string) {
 	for i, u := range t.legacy() {
 		s, l := &r.Servers[i], t.cfg.Legacy[u.Name]
 		switch engine := vaultbridge.Engine(l.Engine); {
@@ -167,8 +171,8 @@ func (t *vaultTool) keys(ctx context.Context, r *vaultReport, own vault.Token, e
 			continue
 		case strings.Contains(l.Path, "{{"):
 			s.unknown("each subject has another one")
-		case err != nil:
-			s.unknown(err.Error())
+		case why != "":
+			s.unknown(why)
 		default:
 			s.aged(l, t.age(ctx, u, own))
 		}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Template is a compiled Injection.
@@ -103,7 +104,7 @@ func (t *Template) compileFiles(in []FileField) error {
 		if err != nil {
 			return fmt.Errorf("files: env %q: %w", f.Env, err)
 		}
-		if !fileName.MatchString(f.Name) {
+		if !fileName().MatchString(f.Name) {
 			return fmt.Errorf("files: name %q: want letters, digits, dot, dash and underscore, at most 64, no dot first", f.Name)
 		}
 		if slices.Contains(t.Env(), env) || slices.ContainsFunc(t.files, func(other file) bool { return other.name == f.Name }) {
@@ -119,10 +120,16 @@ func (t *Template) compileFiles(in []FileField) error {
 }
 
 var (
-	tokenName    = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$") // RFC 9110 §5.6.2
-	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
-	fileName     = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
+	tokenName    = lazily("^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$") // RFC 9110 §5.6.2
+	variableName = lazily(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	fileName     = lazily(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
 )
+
+// lazily compiles an expression when it is first wanted, and not in each process that only
+// becomes a command.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // refusedHeaders frame the message, belong to one connection (RFC 9110 §7.6.1), or say what
 // the gateway and MCP say. Cookie is none of them: nothing of ours sets one, and there are
@@ -131,7 +138,7 @@ var refusedHeaders = []string{"Host", "Connection", "Keep-Alive", "Te", "Trailer
 	"Traceparent", "Tracestate", "Baggage"}
 
 func headerName(s string) (string, error) {
-	if !tokenName.MatchString(s) {
+	if !tokenName().MatchString(s) {
 		return "", errors.New("it is no name of a header")
 	}
 	name := textproto.CanonicalMIMEHeaderKey(s)
@@ -157,7 +164,7 @@ var (
 )
 
 func envName(s string) (string, error) {
-	if !variableName.MatchString(s) {
+	if !variableName().MatchString(s) {
 		return "", errors.New("it is no name of a variable: want letters, digits and underscore")
 	}
 	upper := strings.ToUpper(s)

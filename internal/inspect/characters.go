@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 )
@@ -92,9 +91,9 @@ const (
 )
 
 var (
-	padding = regexp.MustCompile(`[ \t\x{00a0}\x{2000}-\x{200a}\x{3000}]{60,}|(?:[ \t]*\r?\n){12,}`)
-	base64  = regexp.MustCompile(`[A-Za-z0-9+/_-]{100,}={0,2}`)
-	hexes   = regexp.MustCompile(`(?i)(?:[0-9a-f]{2}[ :]?|\\x[0-9a-f]{2}){64,}`)
+	padding = lazily(`[ \t\x{00a0}\x{2000}-\x{200a}\x{3000}]{60,}|(?:[ \t]*\r?\n){12,}`)
+	base64  = lazily(`[A-Za-z0-9+/_-]{100,}={0,2}`)
+	hexes   = lazily(`(?i)(?:[0-9a-f]{2}[ :]?|\\x[0-9a-f]{2}){64,}`)
 )
 
 // shape finds what is not for people to read.
@@ -105,12 +104,12 @@ func (t text) shape(add find) {
 	case len(t.value) > longText:
 		add(TooLong, Warn, fmt.Sprintf("%d bytes", len(t.value)))
 	}
-	if padding.MatchString(t.value) {
+	if padding().MatchString(t.value) {
 		add(Padding, Block, "a run of white space")
 	}
-	if m := base64.FindString(t.value); m != "" && various(m) {
+	if m := base64().FindString(t.value); m != "" && various(m) {
 		add(EncodedBlob, Block, fmt.Sprintf("%d characters that look like base64", len(m)))
-	} else if m := hexes.FindString(t.value); m != "" {
+	} else if m := hexes().FindString(t.value); m != "" {
 		add(EncodedBlob, Block, fmt.Sprintf("%d characters that look like hexadecimal", len(m)))
 	}
 }

@@ -3,6 +3,7 @@ package inspect
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -11,11 +12,18 @@ import (
 type pattern struct {
 	code     string
 	severity Severity
-	re       *regexp.Regexp
+	re       func() *regexp.Regexp
 }
 
 func words(code string, severity Severity, expression string) pattern {
-	return pattern{code, severity, regexp.MustCompile(expression)}
+	return pattern{code, severity, lazily(expression)}
+}
+
+// lazily compiles an expression when it is first wanted. Every process of this program
+// pays for what is compiled before main, and one that becomes a command (package sandbox)
+// is started for each call.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }
 
 // patterns match what plain returns. Each is from an attack that was published; what well
@@ -61,9 +69,9 @@ var patterns = []pattern{
 
 // contextParameters are arguments by which a server has the model hand over what it was
 // told; no description is needed to have them filled.
-var contextParameters = regexp.MustCompile(`^(?:(?:full |entire |whole |all |previous |users? )?(?:conversation|chat|message|session) (?:history|transcript|log|context)|chain of thoughts?|(?:hidden|internal) reasoning|(?:all |available |other )?tools? list|list of (?:all )?tools|tool call history|previous tool calls?|model name and version|side ?note|(?:your |the |llm |model )?system (?:prompt|message)(?: text| contents?)?|content from .*(?:reading|file|env).*)$`)
+var contextParameters = lazily(`^(?:(?:full |entire |whole |all |previous |users? )?(?:conversation|chat|message|session) (?:history|transcript|log|context)|chain of thoughts?|(?:hidden|internal) reasoning|(?:all |available |other )?tools? list|list of (?:all )?tools|tool call history|previous tool calls?|model name and version|side ?note|(?:your |the |llm |model )?system (?:prompt|message)(?: text| contents?)?|content from .*(?:reading|file|env).*)$`)
 
-var separators = regexp.MustCompile("[\\s_*`\"'\u2018\u2019\u201c\u201d-]+")
+var separators = lazily("[\\s_*`\"'\u2018\u2019\u201c\u201d-]+")
 
 // plain is the text as a model reads it: whatever its case, its emphasis, its width, and
 // what is hidden between its letters.
@@ -74,7 +82,7 @@ func plain(s string) string {
 		}
 		return r
 	}, s)
-	return strings.TrimSpace(separators.ReplaceAllString(strings.ToLower(norm.NFKC.String(seen)), " "))
+	return strings.TrimSpace(separators().ReplaceAllString(strings.ToLower(norm.NFKC.String(seen)), " "))
 }
 
 // instructions finds what tells the model to do something.
@@ -90,12 +98,12 @@ func (t text) instructions(add find) {
 		if seen[k] || seen[kind{p.code, Block}] {
 			continue
 		}
-		if m := p.re.FindString(s); m != "" {
+		if m := p.re().FindString(s); m != "" {
 			seen[k] = true
 			add(p.code, p.severity, printable(m))
 		}
 	}
-	if t.name && strings.Contains(t.pointer, "/properties/") && contextParameters.MatchString(s) {
+	if t.name && strings.Contains(t.pointer, "/properties/") && contextParameters().MatchString(s) {
 		add(ContextParameter, contextSeverity(s), printable(s))
 	}
 }

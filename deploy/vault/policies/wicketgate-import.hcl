@@ -5,11 +5,18 @@ path "secret/data/wicketgate/*" {
   capabilities = ["create", "read"]
 }
 
-path "sys/policies/acl/wicketgate-*" {
+# Names of their own: what Wicketgate itself has (wicketgate-call, wicketgate-keys, ...) is
+# nothing that an import may replace.
+path "sys/policies/acl/wicketgate-imported-*" {
   capabilities = ["create", "update"]
 }
 
-# login.method jwt: the role of each server
-path "auth/jwt/role/wicketgate-*" {
+# The role of each server: with login.method jwt the first, else the second. Who may write
+# roles can give them any policy: give this to nobody who may not have them all, and for no
+# longer than the import takes.
+path "auth/jwt/role/wicketgate-imported-*" {
+  capabilities = ["create", "update"]
+}
+path "auth/token/roles/wicketgate-imported-*" {
   capabilities = ["create", "update"]
 }
