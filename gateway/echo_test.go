@@ -41,6 +41,9 @@ func leaks(said, secret string) string {
 	quoted, _ := json.Marshal(secret)
 	twice, _ := json.Marshal(string(quoted[1 : len(quoted)-1]))
 	low := strings.ToLower(said)
+	if strings.Contains(said, secret[:10]) {
+		return "in part, or all of it"
+	}
 	for form, s := range map[string]string{"plain": secret, "quoted": string(quoted[1 : len(quoted)-1]), "quoted twice": string(twice[1 : len(twice)-1]),
 		"percent": url.QueryEscape(secret), "percent, a path": url.PathEscape(secret)} {
 		if strings.Contains(said, s) {
@@ -142,7 +145,7 @@ var surfaces = map[string]surface{
 	},
 	"the content type": func(u *upstream, s string) {
 		u.on("tools/call", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/"+strings.Repeat("x", 110)+oneLine(s))
+			w.Header().Set("Content-Type", "text/"+strings.Repeat("x", 100)+oneLine(s))
 			w.WriteHeader(200)
 		})
 	},

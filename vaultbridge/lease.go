@@ -54,20 +54,19 @@ func (s *Source) begin(r credential.Request, keep bool) *lease {
 		}
 	}
 	b.leases[l] = struct{}{}
-	b.work.Add(1)
-	go b.mint(l)
+	s.mints.do(func(ctx context.Context) { b.mint(ctx, l) })
 	return l
 }
 
 // mint makes the lease. It does not end with the call that it is for: a request that was
-// cut off would leave a Vault token behind that nobody knows.
-func (b *Bridge) mint(l *lease) {
-	defer b.work.Done()
-	ctx, cancel := context.WithTimeout(b.ctx, mintWithin)
+// cut off would leave a Vault token behind that nobody knows. Where everybody has gone
+// before it begins, it does not.
+func (b *Bridge) mint(ctx context.Context, l *lease) {
+	ctx, cancel := context.WithTimeout(ctx, mintWithin)
 	defer cancel()
 	began := time.Now()
 	var m minted
-	err := l.source.circuit.try(func() (err error) {
+	err := l.source.circuit.try(l.first.Call.Subject().String(), func() (err error) {
 		if err = b.room(ctx, l); err == nil {
 			m, err = b.make(ctx, l)
 		}
