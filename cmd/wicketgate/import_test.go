@@ -160,6 +160,7 @@ func TestImportThatCannotBe(t *testing.T) {
 		{"what is here already", `{"mcpServers":{"a":{"url":"http://127.0.0.1:8420/mcp/a"}}}`, "behind this gateway already"},
 		{"a name that is taken", `{"mcpServers":{"mail":{"command":"cat","env":{"TOKEN":"0123456789"}}}}`, "has a server mail already"},
 		{"a name that another server without a key has", `{"mcpServers":{"mail":{"command":"cat"}}}`, "has a server mail already"},
+		{"a command that the sandbox does not let work", `{"mcpServers":{"a":{"command":"npx","args":["-y","a"],"env":{"TOKEN":"0123456789"}}}}`, "server a stays as it is: npx does not work in the sandbox"},
 		{"a command that is not there", `{"mcpServers":{"a":{"command":""}}}`, "either command or url"},
 	} {
 		dir := importFolder(t, v, c.in)

@@ -75,6 +75,7 @@ func (p *importPlan) entry(s importedServer) string {
 		line("url: %s", quoted(s.URL))
 	} else {
 		line("command: %s", quoted(s.Command))
+		line("# sandbox: {connect: [\"53\", \"443\"], read: [/folder]} # without it: no network, and what programs read of the system")
 	}
 	if s.Dir != "" {
 		line("dir: %s", quoted(s.Dir))
