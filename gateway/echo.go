@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -178,17 +177,11 @@ func (e *echoes) err(err error) error {
 	if e == nil || err == nil {
 		return err
 	}
-	said := err.Error()
-	for range 3 { // an error may quote one that quotes the server
-		if e.has(said) {
-			return quiet{"an error that quotes the server's credential", err}
-		}
-		said = unquoted.Replace(said)
+	if said := err.Error(); e.has(said) {
+		return quiet{e.text(said), err}
 	}
 	return err
 }
-
-var unquoted = strings.NewReplacer(`\\`, `\`, `\"`, `"`)
 
 // quiet is an error with another text.
 type quiet struct {

@@ -54,6 +54,54 @@ func TestServerThatSaidItBefore(t *testing.T) {
 	}
 }
 
+// The same for what it said when a session that is kept was opened.
+func TestServerThatSaidItWhenTheSessionBegan(t *testing.T) {
+	src, change := legacy(t, false)
+	src.secret = func(string) string { return awkward }
+	w := newWorld(t, change)
+	w.up.sessionsOnly()
+	w.up.onResult("initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"n","version":"1"},"instructions":`+quoted("the key is "+awkward)+`}`)
+	bearer := w.token(tokenSpec{subject: "alice"})
+	w.ask(request{bearer: bearer, method: "server/discover"}) // nobody knows yet what a key is
+	w.ask(request{bearer: bearer, method: "tools/call", params: listMessagesStateless})
+	if r := w.ask(request{bearer: bearer, method: "server/discover"}); leaks(r.body, awkward) != "" || !strings.Contains(r.body, "the key is [credential]") {
+		t.Errorf("%s", r)
+	}
+}
+
+// TestDefinitionWithACredentialIsLeftOut: masked, it would be another, which nobody approved.
+func TestDefinitionWithACredentialIsLeftOut(t *testing.T) {
+	src, change := legacy(t, true)
+	src.secret = func(string) string { return awkward }
+	w := newWorld(t, change)
+	w.up.setTools(`{"name":"list_messages","description":` + quoted("try "+awkward) + `,"inputSchema":{"type":"object"}},{"name":"read_message","inputSchema":{"type":"object"}}`)
+	s := w.session(tokenSpec{subject: "alice"})
+	if r := s.post(`{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{}}`); strings.Contains(r.body, "list_messages") || !strings.Contains(r.body, "read_message") {
+		t.Errorf("%s", r)
+	}
+	if r := s.call(`{"name":"list_messages"}`); !strings.Contains(r.body, "Unknown tool") {
+		t.Errorf("%s", r)
+	}
+	if pins := must(w.store.Pins(t.Context(), "mail"))(t); len(pins) != 1 {
+		t.Errorf("%d definitions are kept", len(pins))
+	}
+}
+
+// TestCredentialThatIsANumber passes nowhere as one, nor as the time after which to come again;
+// and no event has an id with one.
+func TestCredentialThatIsANumber(t *testing.T) {
+	const number = "1827364519"
+	src, change := legacy(t, false)
+	src.secret = func(string) string { return number }
+	w := newWorld(t, change)
+	w.up.onEvents("tools/call", "id: x"+number+"\nretry: "+number+"\ndata\n\n", event("", `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":`+number+`}}`),
+		event("", `{"jsonrpc":"2.0","id":ID,"result":{"content":[],"n":`+number+`}}`))
+	r := w.session(tokenSpec{subject: "alice"}).call(`{"name":"list_messages","_meta":{"progressToken":7}}`)
+	if strings.Contains(r.body, number) || strings.Contains(r.body, "id: ") || strings.Contains(r.body, "retry") || !strings.Contains(r.body, `"n":"[credential]"`) {
+		t.Errorf("%s", r)
+	}
+}
+
 // The audit log counts what was masked.
 func TestCredentialsInAnAnswerAreCounted(t *testing.T) {
 	src, change := legacy(t, false)

@@ -2,8 +2,10 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -265,5 +267,52 @@ func TestCredentialIsOfItsServer(t *testing.T) {
 		t.Errorf("%d and %d calls; %q were ended", len(files.calls("tools/call")), len(w.up.calls("tools/call")), src.ended())
 	}
 	w.tokenless(bearer)
+	src.settled()
+}
+
+// What several wait for goes on with the credential of the one who began it, also when that
+// one has gone.
+func TestSessionThatIsOpenedOutlivesItsCall(t *testing.T) {
+	src, change := legacy(t, false)
+	w := newWorld(t, change)
+	w.up.sessionsOnly()
+	s := w.session(tokenSpec{subject: "alice"})
+	s.call(`{"name":"list_messages"}`) // has the definitions read
+	src.settled()
+	arrived, open := make(chan struct{}, 2), make(chan struct{})
+	w.up.on("initialize", func(rw http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		select {
+		case <-open:
+			w.up.result(rw, r, `{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"n","version":"1"}}`)
+		case <-r.Context().Done():
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() { _, err := w.callStateless(ctx, s.bearer); gone <- err }()
+	<-arrived
+	leave()
+	<-gone
+	over := func() bool { // the call that has gone
+		return slices.ContainsFunc(w.lines(), func(e audit.Event) bool { return e.Kind == audit.Outcome && e.Reason == "client_gone" })
+	}
+	for !over() {
+		runtime.Gosched()
+	}
+	if n := src.open(); n != 1 {
+		t.Errorf("%d credentials are in use", n)
+	}
+	answer := make(chan reply)
+	go func() {
+		answer <- w.ask(request{bearer: s.bearer, method: "tools/call", params: listMessagesStateless})
+	}()
+	for len(src.all()) < 3 {
+		runtime.Gosched()
+	}
+	close(open)
+	if r := <-answer; !strings.Contains(r.body, "done") || len(w.up.calls("initialize")) != 2 {
+		t.Errorf("%s; %d times initialize", r, len(w.up.calls("initialize")))
+	}
 	src.settled()
 }
