@@ -93,9 +93,6 @@ func newLegacyHouse(t *testing.T, c legacySetup) *legacyHouse {
 	listen := freeport.Address(t)
 	h.issuer, h.admin = "http://"+listen, "http://"+freeport.Address(t)
 	h.replica = newServe(t, listen, h.files(listen, c))
-	t.Cleanup(func() { // roles are of the whole server, and not of the database alone
-		pgtest.Query(t, h.db, fmt.Sprintf("DROP OWNED BY %[1]s_readers, %[1]s_writers; DROP ROLE %[1]s_readers, %[1]s_writers", h.name))
-	})
 	return h
 }
 
@@ -145,11 +142,11 @@ func (h *legacyHouse) files(listen string, c legacySetup) map[string]string {
 	}
 	_, port, _ := net.SplitHostPort(h.pg)
 	everybody := strings.Join(subjects, ", ")
-	yaml := strings.NewReplacer(append([]string{"127.0.0.1:8420", listen, "http://127.0.0.1:8200", toVault(h.vault.URL) + "\n  audience: " + h.vault.URL,
+	yaml := strings.NewReplacer(append([]string{"127.0.0.1:8420", listen, "127.0.0.1:8421", strings.TrimPrefix(h.admin, "http://"), "http://127.0.0.1:8200", toVault(h.vault.URL) + "\n  audience: " + h.vault.URL,
 		"http://127.0.0.1:9000/mcp", toServer(h.server), "127.0.0.1:5432/app", h.pg + "/" + h.name, `"5432"`, `"` + port + `"`, "/usr/local/bin/legacy-postgres", command,
 		"  login:", "  timeout: 1m\n  login:", "acts_for: [alice, bob]", "acts_for: [" + everybody + "]",
 		"clients:\n", "clients:\n  - {id: carol, secret_file: carol.secret}\n  - {id: dave, secret_file: dave.secret}\n"}, c.change...)...).Replace(strings.Replace(readFile(h.t, filepath.Join(example, "wicketgate.yaml")), "\n# Two persons", c.servers+"\n# Two persons", 1))
-	files := map[string]string{"wicketgate.yaml": yaml + "admin: {listen: \"" + strings.TrimPrefix(h.admin, "http://") + "\"}\nlog: {level: debug}\n" + c.extra,
+	files := map[string]string{"wicketgate.yaml": yaml + "log: {level: debug}\n" + c.extra,
 		"access.yaml": strings.ReplaceAll(readFile(h.t, filepath.Join(example, "access.yaml")), "[alice, bob]", "["+everybody+"]") + c.tools}
 	for _, who := range append(subjects, agent) {
 		files[who+".secret"] = who + workloadSecret
@@ -162,7 +159,15 @@ func (h *legacyHouse) files(listen string, c legacySetup) map[string]string {
 func (h *legacyHouse) environment() []string {
 	host, port, _ := net.SplitHostPort(h.pg)
 	return append(os.Environ(), "VAULT_ADDR="+h.vault.URL, "VAULT_TOKEN="+vaulttest.RootToken, "PGHOST="+host, "PGPORT="+port, "PGDATABASE="+h.name,
-		"PGUSER=postgres", "PGPASSWORD=unused-on-a-unix-socket", "LISTEN="+strings.TrimPrefix(h.issuer, "http://"))
+		"PGUSER=postgres", "PGPASSWORD=unused-on-a-unix-socket", "LISTEN="+strings.TrimPrefix(h.issuer, "http://"), "ADMIN="+strings.TrimPrefix(h.admin, "http://"))
+}
+
+// forget drops what run.sh makes in the whole PostgreSQL, and not in the database alone.
+func (h *legacyHouse) forget() {
+	h.t.Helper()
+	h.t.Cleanup(func() {
+		pgtest.Query(h.t, h.db, fmt.Sprintf("DROP OWNED BY %[1]s_readers, %[1]s_writers; DROP ROLE %[1]s_readers, %[1]s_writers", h.name))
+	})
 }
 
 // setUp sets the database and Vault up, by the example's run.sh, for the gateway that runs.
@@ -173,6 +178,7 @@ func (h *legacyHouse) setUp() {
 	if out, err := c.CombinedOutput(); err != nil {
 		h.t.Fatalf("run.sh setup: %v\n%s", err, out)
 	}
+	h.forget()
 	for _, server := range []string{"reports", "ledger"} {
 		for _, who := range subjects[2:] {
 			h.vault.SetUp(h.t, "person", server, who, h.name+"_readers")
