@@ -260,7 +260,7 @@ func TestCallersWhoComeFasterThanLeasesEnd(t *testing.T) {
 	}
 }
 
-// TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.
+// A20: TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.
 func TestManyCallsLeaveNothingBehind(t *testing.T) {
 	w := newWorld(t)
 	b := w.bridge(nil)
