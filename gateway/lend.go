@@ -166,7 +166,7 @@ func (in *lent) end() {
 	in.cut(nil)
 	in.watching.Wait()
 	in.credential.End()
-	in.lender.echoes.end(in.credential.Secrets())
+	in.lender.echoes.end(in.credential.Secrets(), in.credential.Lasts)
 }
 
 // why is the reason for which a call failed that was cut, and otherwise the other one.

@@ -191,7 +191,7 @@ func TestTooManyLeasesThatDoNotEnd(t *testing.T) {
 	w := newWorld(t)
 	b := w.twoServers(time.Nanosecond)
 	for i := range 1000 {
-		r := vaultbridge.Record{ID: fmt.Sprint(i), Holder: "gateway-9", Boot: "b", Server: "reports", Accessor: "none", Lease: "database/creds/x/y", Created: w.now(), Held: w.now()}
+		r := vaultbridge.Record{ID: fmt.Sprint(i), Holder: "gateway-1", Boot: "b", Server: "reports", Accessor: "none", Lease: "database/creds/x/y", Created: w.now(), Held: w.now()}
 		if err := w.records.InsertLease(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestCallersWhoComeFasterThanLeasesEnd(t *testing.T) {
 	}
 }
 
-// A20: TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.
+// TestManyCallsLeaveNothingBehind: sixteen at a time, of which some go away early.
 func TestManyCallsLeaveNothingBehind(t *testing.T) {
 	w := newWorld(t)
 	b := w.bridge(nil)

@@ -121,6 +121,7 @@ func (b *Bridge) make(ctx context.Context, l *lease) (minted, error) {
 // name records what was minted.
 func (b *Bridge) name(ctx context.Context, l *lease, m minted) error {
 	l.credential, l.name, l.leased = m.credential, m.name, m.leaseID != ""
+	l.credential.Lasts = l.source.server.Engine == KV || l.source.server.Engine == DatabaseStatic
 	if l.source.server.Engine.leases() && m.leaseID == "" {
 		return &Failure{NoLease, "mint a credential", nil}
 	}

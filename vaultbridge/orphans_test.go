@@ -9,7 +9,7 @@ import (
 	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
-// A20: TestCrash: the next start of the process ends what it had minted, and what it was about
+// TestCrash: the next start of the process ends what it had minted, and what it was about
 // to, at once and with its own login.
 func TestCrash(t *testing.T) {
 	w := newWorld(t)

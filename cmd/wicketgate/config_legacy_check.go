@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -115,9 +116,12 @@ func (c configCheck) vaultEngine(at string, v ServerVaultConfig) {
 	}
 }
 
+// subjectInPath is where a path has the subject of the call.
+const subjectInPath = "{{.subject}}"
+
 // vaultPath checks the path: nothing of it is guessed or mended.
 func (c configCheck) vaultPath(at string, v ServerVaultConfig) {
-	plain := strings.ReplaceAll(v.Path, "{{.subject}}", "subject")
+	plain := strings.ReplaceAll(v.Path, subjectInPath, "subject")
 	bad := strings.ContainsFunc(plain, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%\*+`, r)
 	})
@@ -131,6 +135,33 @@ func (c configCheck) vaultPath(at string, v ServerVaultConfig) {
 	if err := (vaultbridge.Server{Engine: vaultbridge.Engine(v.Engine), Path: v.Path}).CheckPath(); err != nil && c.good(at+".engine") {
 		c.refuse(at+".path", "%s.%v", at, err)
 	}
+}
+
+// legacyPaths refuses paths of two servers of which a subject could be named so that the one
+// is the other: reports-{{.subject}} for eu-bob, and reports-eu-{{.subject}} for bob.
+func (c configCheck) legacyPaths() {
+	for _, one := range c.s.Servers {
+		for i, other := range c.s.Servers {
+			at := fmt.Sprintf("servers[%d].vault.path", i)
+			if one.Vault == nil || other.Vault == nil || !c.good(at) {
+				continue
+			}
+			if name, ok := runsInto(one.Vault.Path, other.Vault.Path); ok {
+				c.refuse(at, "%s is %s, which a subject named %q gets of server %s (%s): let neither begin as the other does", at, shown(other.Vault.Path), name, one.Name, one.Vault.Path)
+			}
+		}
+	}
+}
+
+// runsInto reports whether a path for each subject is another path, for a subject of that name.
+func runsInto(path, other string) (name string, ok bool) {
+	before, after, each := strings.Cut(path, subjectInPath)
+	if !each || path == other {
+		return "", false
+	}
+	name, begins := strings.CutPrefix(strings.ReplaceAll(other, subjectInPath, "bob"), before)
+	name, ends := strings.CutSuffix(name, after)
+	return name, begins && ends && name != "" && !strings.Contains(name, "/")
 }
 
 // inject checks where the credential goes.
