@@ -53,8 +53,9 @@ fuzz: ## every fuzz target for FUZZTIME (5000 inputs; or a time, 30s)
 rules: ## the rules by which secrets are found, from the version of gitleaks in tools/gitleaks
 	cd tools/gitleaks && $(GO) run -mod=readonly . > rules.new && mv rules.new ../../internal/redact/rules.json
 
-bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores; a decision by a small and a large policy
+bench: ## the gateway beside a naive proxy, a plain proxy and none; the token endpoint beside bare signing, on both stores; calls with credentials of Vault; a decision by a small and a large policy
 	@tools/postgres.sh
+	@tools/build.sh vault github.com/wicketgate/wicketgate/tools/vault >/dev/null
 	$(GO) run ./bench
 	$(GO) test -run '^$$' -bench . ./exchange
 	$(GO) test -run '^$$' -bench 'Size|Decide' ./policies

@@ -127,13 +127,13 @@ func TestBench(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, binary, "-quick", "-time", "100ms", "-grants", "1000", "-out", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("bench: %v\n%s", err, out)
 	}
-	for _, want := range slices.Concat([]string{"added p50", "requests/s at 16", "1,000 grants as to 100", "without reloads"}, tokenNames, grantNames) {
+	for _, want := range slices.Concat([]string{"added p50", "requests/s at 16", "1,000 grants as to 100", "without reloads"}, tokenNames, grantNames, credentialNames(t)) {
 		if !bytes.Contains(out, []byte(want)) {
 			t.Errorf("the output has no %q:\n%s", want, out)
 		}
@@ -155,14 +155,15 @@ func checkResults(t *testing.T, path string) {
 		t.Errorf("%d rounds, %d targets, wrong answers %v; want 2, 6 and none", len(r.Rounds), len(r.Targets), r.Errors)
 	}
 	checkStores(t, r.Stores)
+	checkCredentials(t, r.Credentials)
 	for i, rd := range r.Rounds {
 		if rd.Reloads.Times == 0 || rd.Reloads.With.Calls == 0 {
 			t.Errorf("round %d has no policy reloads under load: %+v", i+1, rd.Reloads)
 		}
+		if len(rd.One) != len(callNames) || len(rd.Many) != len(callNames) || len(rd.Token) != len(tokenNames) {
+			t.Errorf("round %d has %d, %d and %d samples, want %d, %[5]d and %d", i+1, len(rd.One), len(rd.Many), len(rd.Token), len(callNames), len(tokenNames))
+		}
 		for _, samples := range []map[string]sample{rd.One, rd.Many, rd.Token} {
-			if len(samples) != 4 {
-				t.Errorf("round %d has %d samples of a kind, want 4", i+1, len(samples))
-			}
 			for name, s := range samples {
 				if s.Calls == 0 || s.P50 <= 0 || s.P99 < s.P50 || s.RSS <= 0 {
 					t.Errorf("round %d, %s: %+v", i+1, name, s)
@@ -198,9 +199,13 @@ func checkStores(t *testing.T, s *storeResults) {
 }
 
 func checkPlots(t *testing.T, dir string) {
+	want := 9
+	if len(credentialNames(t)) > 0 {
+		want += 2
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.svg"))
-	if err != nil || len(files) != 9 {
-		t.Fatalf("%d plots, %v; want 9", len(files), err)
+	if err != nil || len(files) != want {
+		t.Fatalf("%d plots, %v; want %d", len(files), err, want)
 	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)

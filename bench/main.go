@@ -3,7 +3,8 @@
 // what a gateway cannot do without (verify a JWT, ask a policy, sign a JWT) in
 // the first way that comes to mind. The token endpoint is measured beside a
 // handler that does nothing but sign: once more with wicketgate serve on each
-// store, nearly empty and with a million grants in it. Bench soak looks for what shows after
+// store, nearly empty and with a million grants in it. Calls with credentials of Vault are
+// measured beside those with a call token. Bench soak looks for what shows after
 // minutes only.
 //
 // Everything runs as a process of its own on loopback, in one run, in interleaved

@@ -114,7 +114,7 @@ func (v *vaultServer) ask(ctx context.Context, method, path string, body []byte)
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err == nil && resp.StatusCode/100 != 2 {
-		err = fmt.Errorf("Vault: %s %s: HTTP %s: %.300s", method, path, resp.Status, answer)
+		err = fmt.Errorf("ask Vault: %s %s: HTTP %s: %.300s", method, path, resp.Status, answer)
 	}
 	return answer, err
 }
@@ -178,7 +178,7 @@ func (v *vaultServer) audited(offset int64) (map[string][]float64, error) {
 		case errors.Is(err, io.EOF):
 			return took, nil
 		case err != nil:
-			return nil, fmt.Errorf("Vault's audit file: %w", err)
+			return nil, fmt.Errorf("read the audit file of Vault: %w", err)
 		}
 		if l.Type == "request" {
 			began[l.Request.ID] = l.Time

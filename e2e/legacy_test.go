@@ -140,6 +140,7 @@ func TestLegacyPostgresDemonstration(t *testing.T) {
 			t.Fatalf("run.sh has ended: %s", said)
 		}
 	}
+	h.forget()
 	query := func(server, who, sql string) (rows, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), testWithin)
 		defer cancel()

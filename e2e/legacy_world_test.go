@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +33,9 @@ const (
 	example = "../examples/legacy-postgres"
 	agent   = "agent" // who acts for persons there
 )
+
+// subjects are the example's, and two more.
+var subjects = []string{"alice", "bob", "carol", "dave"}
 
 // eventWithin bounds the wait for what a busy machine does in its own time, and for what a
 // Vault token's end takes away.
@@ -57,6 +63,7 @@ type legacySetup struct {
 	command string                      // in the place of the example's; empty: it
 	change  []string                    // further replacements in wicketgate.yaml
 	servers string                      // further ones of it
+	tools   string                      // of those, in access.yaml
 	extra   string                      // further lines of it
 	files   map[string]string           // further ones
 }
@@ -86,9 +93,6 @@ func newLegacyHouse(t *testing.T, c legacySetup) *legacyHouse {
 	listen := freeport.Address(t)
 	h.issuer, h.admin = "http://"+listen, "http://"+freeport.Address(t)
 	h.replica = newServe(t, listen, h.files(listen, c))
-	t.Cleanup(func() { // roles are of the whole server, and not of the database alone
-		pgtest.Query(t, h.db, fmt.Sprintf("DROP OWNED BY %[1]s_readers, %[1]s_writers; DROP ROLE %[1]s_readers, %[1]s_writers", h.name))
-	})
 	return h
 }
 
@@ -137,12 +141,14 @@ func (h *legacyHouse) files(listen string, c legacySetup) map[string]string {
 		command = legacyProgram(h.t)
 	}
 	_, port, _ := net.SplitHostPort(h.pg)
-	yaml := strings.NewReplacer(append([]string{"127.0.0.1:8420", listen, "http://127.0.0.1:8200", toVault(h.vault.URL) + "\n  audience: " + h.vault.URL,
+	everybody := strings.Join(subjects, ", ")
+	yaml := strings.NewReplacer(append([]string{"127.0.0.1:8420", listen, "127.0.0.1:8421", strings.TrimPrefix(h.admin, "http://"), "http://127.0.0.1:8200", toVault(h.vault.URL) + "\n  audience: " + h.vault.URL,
 		"http://127.0.0.1:9000/mcp", toServer(h.server), "127.0.0.1:5432/app", h.pg + "/" + h.name, `"5432"`, `"` + port + `"`, "/usr/local/bin/legacy-postgres", command,
-		"\n# Two persons", c.servers + "\n# Two persons"}, c.change...)...).Replace(readFile(h.t, filepath.Join(example, "wicketgate.yaml")))
-	files := map[string]string{"wicketgate.yaml": yaml + "admin: {listen: \"" + strings.TrimPrefix(h.admin, "http://") + "\"}\nlog: {level: debug}\n" + c.extra,
-		"access.yaml": readFile(h.t, filepath.Join(example, "access.yaml"))}
-	for _, who := range []string{"alice", "bob", agent} {
+		"  login:", "  timeout: 1m\n  login:", "acts_for: [alice, bob]", "acts_for: [" + everybody + "]",
+		"clients:\n", "clients:\n  - {id: carol, secret_file: carol.secret}\n  - {id: dave, secret_file: dave.secret}\n"}, c.change...)...).Replace(strings.Replace(readFile(h.t, filepath.Join(example, "wicketgate.yaml")), "\n# Two persons", c.servers+"\n# Two persons", 1))
+	files := map[string]string{"wicketgate.yaml": yaml + "log: {level: debug}\n" + c.extra,
+		"access.yaml": strings.ReplaceAll(readFile(h.t, filepath.Join(example, "access.yaml")), "[alice, bob]", "["+everybody+"]") + c.tools}
+	for _, who := range append(subjects, agent) {
 		files[who+".secret"] = who + workloadSecret
 	}
 	maps.Copy(files, c.files)
@@ -153,7 +159,15 @@ func (h *legacyHouse) files(listen string, c legacySetup) map[string]string {
 func (h *legacyHouse) environment() []string {
 	host, port, _ := net.SplitHostPort(h.pg)
 	return append(os.Environ(), "VAULT_ADDR="+h.vault.URL, "VAULT_TOKEN="+vaulttest.RootToken, "PGHOST="+host, "PGPORT="+port, "PGDATABASE="+h.name,
-		"PGUSER=postgres", "PGPASSWORD=unused-on-a-unix-socket", "LISTEN="+strings.TrimPrefix(h.issuer, "http://"))
+		"PGUSER=postgres", "PGPASSWORD=unused-on-a-unix-socket", "LISTEN="+strings.TrimPrefix(h.issuer, "http://"), "ADMIN="+strings.TrimPrefix(h.admin, "http://"))
+}
+
+// forget drops what run.sh makes in the whole PostgreSQL, and not in the database alone.
+func (h *legacyHouse) forget() {
+	h.t.Helper()
+	h.t.Cleanup(func() {
+		pgtest.Query(h.t, h.db, fmt.Sprintf("DROP OWNED BY %[1]s_readers, %[1]s_writers; DROP ROLE %[1]s_readers, %[1]s_writers", h.name))
+	})
 }
 
 // setUp sets the database and Vault up, by the example's run.sh, for the gateway that runs.
@@ -164,6 +178,49 @@ func (h *legacyHouse) setUp() {
 	if out, err := c.CombinedOutput(); err != nil {
 		h.t.Fatalf("run.sh setup: %v\n%s", err, out)
 	}
+	h.forget()
+	for _, server := range []string{"reports", "ledger"} {
+		for _, who := range subjects[2:] {
+			h.vault.SetUp(h.t, "person", server, who, h.name+"_readers")
+		}
+	}
+}
+
+// alike has Vault give the calls of a server what those of another get.
+func (h *legacyHouse) alike(server, other string) {
+	h.t.Helper()
+	role := h.vault.Do(h.t, http.MethodGet, "auth/jwt/role/"+other, nil)["data"].(map[string]any)
+	role["bound_claims"] = map[string]any{"client_id": "wicketgate-gateway", "/authorization_details/0/server": server}
+	h.vault.Do(h.t, http.MethodPost, "auth/jwt/role/"+server, role)
+}
+
+// shortTokens has Vault's tokens live no longer than a test can wait, our own login's too:
+// they are renewed while somebody needs them.
+func (h *legacyHouse) shortTokens(servers ...string) {
+	h.t.Helper()
+	for _, role := range append(servers, "wicketgate") {
+		path := "auth/jwt/role/" + role
+		role := h.vault.Do(h.t, http.MethodGet, path, nil)["data"].(map[string]any)
+		role["token_ttl"] = "20s"
+		h.vault.Do(h.t, http.MethodPost, path, role)
+	}
+	h.revoke("jwt-wicketgate-gateway")
+}
+
+// revoke has an operator revoke the tokens of those names.
+func (h *legacyHouse) revoke(names ...string) (n int) {
+	h.t.Helper()
+	for _, accessor := range h.keys("auth/token/accessors") {
+		body := map[string]any{"accessor": accessor}
+		answer, err := h.vault.Ask(h.t.Context(), http.MethodPost, "auth/token/lookup-accessor", body)
+		if err != nil || !slices.Contains(names, answer["data"].(map[string]any)["display_name"].(string)) {
+			continue
+		}
+		if _, err := h.vault.Ask(h.t.Context(), http.MethodPost, "auth/token/revoke-accessor", body); err == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // forward makes a way by TCP to a Unix socket, until the end of the test.
@@ -228,40 +285,78 @@ type rows struct {
 // PostgreSQL refuses.
 var errTool = errors.New("the tool says")
 
+// caller makes calls with an access token.
+type caller struct {
+	h       *legacyHouse
+	raw     string
+	server  string
+	session string // of the era that has them; empty: the stateless one
+	at      string // URL of the replica; empty: the issuer's
+	heard   func(header http.Header, body []byte)
+}
+
 // query makes one call as a client of the stateless era does.
 func (h *legacyHouse) query(ctx context.Context, raw, server, sql string) (rows, error) {
-	body, err := h.post(ctx, raw, server, sql)
+	return caller{h: h, raw: raw, server: server}.query(ctx, sql)
+}
+
+func (c caller) query(ctx context.Context, sql string) (rows, error) {
+	arguments, err := json.Marshal(map[string]string{"sql": sql})
+	if err != nil {
+		return rows{}, err
+	}
+	return c.call(ctx, "query", string(arguments))
+}
+
+// call calls a tool, which answers as query does.
+func (c caller) call(ctx context.Context, tool, arguments string) (rows, error) {
+	header, meta := http.Header{"Mcp-Session-Id": {c.session}, "Mcp-Protocol-Version": {legacy}}, ""
+	if c.session == "" {
+		header = http.Header{"Mcp-Method": {"tools/call"}, "Mcp-Name": {tool}, "Mcp-Protocol-Version": {modern}}
+		meta = `,"_meta":{"` + metaVersion + `":"` + modern + `","io.modelcontextprotocol/clientInfo":{"name":"e2e","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
+	}
+	id := strconv.FormatInt(requests.Add(1), 10)
+	_, body, err := c.post(ctx, header, `{"jsonrpc":"2.0","id":`+id+`,"method":"tools/call","params":{"name":"`+tool+`","arguments":`+arguments+meta+`}}`)
 	if err != nil {
 		return rows{}, err
 	}
 	return readRows(body)
 }
 
-// post returns the body of the answer.
-func (h *legacyHouse) post(ctx context.Context, raw, server, sql string) ([]byte, error) {
-	arguments, err := json.Marshal(map[string]string{"sql": sql})
-	if err != nil {
-		return nil, err
+// requests counts them, for their IDs.
+var requests atomic.Int64
+
+// inSession opens a session.
+func (c caller) inSession(ctx context.Context) (caller, error) {
+	h, _, err := c.post(ctx, nil, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"`+legacy+`","capabilities":{},"clientInfo":{"name":"e2e","version":"1"}}}`)
+	c.session = h.Get("Mcp-Session-Id")
+	if err == nil && c.session == "" {
+		err = errors.New("initialize gave no session")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.issuer+"/mcp/"+server, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"query","arguments":`+
-		string(arguments)+`,"_meta":{"`+metaVersion+`":"`+modern+`","io.modelcontextprotocol/clientInfo":{"name":"e2e","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`))
+	return c, err
+}
+
+func (c caller) post(ctx context.Context, further http.Header, body string) (http.Header, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, cmp.Or(c.at, c.h.issuer)+"/mcp/"+c.server, strings.NewReader(body))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	req.Header = mcpHeader(raw)
-	req.Header.Set("MCP-Protocol-Version", modern)
-	req.Header.Set("Mcp-Method", "tools/call")
-	req.Header.Set("Mcp-Name", "query")
+	req.Host = strings.TrimPrefix(c.h.issuer, "http://")
+	req.Header = mcpHeader(c.raw)
+	maps.Copy(req.Header, further)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
+	if c.heard != nil {
+		c.heard(resp.Header, b)
+	}
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("HTTP %d: %s", resp.StatusCode, b)
 	}
-	return b, err
+	return resp.Header, b, err
 }
 
 // readRows reads an answer, in JSON or in events.
@@ -275,7 +370,7 @@ func readRows(body []byte) (rows, error) {
 		Error *rpcError
 	}
 	for line := range strings.Lines(string(body)) {
-		if data, ok := strings.CutPrefix(line, "data:"); ok && strings.Contains(data, `"id":1`) {
+		if data, ok := strings.CutPrefix(line, "data:"); ok && strings.Contains(data, `"id":`) {
 			body = []byte(data)
 		}
 	}

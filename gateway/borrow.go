@@ -72,11 +72,22 @@ func (p *passage) sessionName() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// livesBy tells sessions apart that live by different credentials: of one session of a
+// client, or in the hands of the same actors. A process has the one that it began with.
+func (p *passage) livesBy() string {
+	if p.up.lender == nil {
+		return ""
+	}
+	return fmt.Sprintf("%q %q", p.session.Name, p.Actors().Chain())
+}
+
 // endLent ends what is kept for a session that is over.
 func (p *passage) endLent() {
 	if !p.every() {
 		if l := p.up.lender; l != nil {
-			l.from.EndSession(p.sessionName())
+			name := p.sessionName()
+			p.up.shared.over(name)
+			l.from.EndSession(name)
 		}
 		return
 	}

@@ -18,6 +18,7 @@ import (
 // Bounds of what is looked for in what a server says.
 const (
 	maxLate  = 64       // values of credentials that have ended: one that is not revoked yet is as good as before
+	maxKeys  = 1024     // values of keys that stay: the server may tell of one that it was given long ago
 	maxMasks = 16       // that are applied one after the other
 	atOnce   = 64 << 10 // bytes of a message that is gone through once
 )
@@ -29,6 +30,7 @@ type echoes struct {
 	mu    sync.Mutex         // guards what follows
 	used  map[string]int     // in how many credentials in use each value is
 	late  []string           // those that no longer are, the oldest first
+	keys  []string           // the same, of keys that stay
 	masks []*redact.Redactor // of all of them: one for many, and for each that is new one of its own, which is soon made
 }
 
@@ -44,9 +46,13 @@ func (e *echoes) begin(values []string) {
 		if e.used[v]++; e.used[v] > 1 {
 			continue
 		}
-		if i := slices.Index(e.late, v); i >= 0 {
-			e.late = slices.Delete(e.late, i, i+1)
-		} else {
+		late, keys := slices.Index(e.late, v), slices.Index(e.keys, v)
+		switch {
+		case late >= 0:
+			e.late = slices.Delete(e.late, late, late+1)
+		case keys >= 0:
+			e.keys = slices.Delete(e.keys, keys, keys+1)
+		default:
 			fresh = append(fresh, v)
 		}
 	}
@@ -55,18 +61,22 @@ func (e *echoes) begin(values []string) {
 	}
 }
 
-// end is for one that has ended.
-func (e *echoes) end(values []string) {
+// end is for one that has ended, or is used no more and lasts.
+func (e *echoes) end(values []string, lasts bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	kept, most := &e.late, maxLate
+	if lasts {
+		kept, most = &e.keys, maxKeys
+	}
 	for _, v := range values {
 		if e.used[v]--; e.used[v] > 0 {
 			continue
 		}
 		delete(e.used, v)
-		e.late = append(e.late, v)
+		*kept = append(*kept, v)
 	}
-	e.late = slices.Delete(e.late, 0, max(0, len(e.late)-maxLate))
+	*kept = slices.Delete(*kept, 0, max(0, len(*kept)-most))
 }
 
 // redactors are what masks them all in so many bytes.
@@ -74,7 +84,7 @@ func (e *echoes) redactors(size int) []*redact.Redactor {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.masks) > maxMasks || len(e.masks) > 1 && size > atOnce {
-		e.masks = []*redact.Redactor{(*redact.Redactor)(nil).Literal(slices.AppendSeq(slices.Clone(e.late), maps.Keys(e.used)))}
+		e.masks = []*redact.Redactor{(*redact.Redactor)(nil).Literal(slices.AppendSeq(slices.Concat(e.late, e.keys), maps.Keys(e.used)))}
 	}
 	return e.masks
 }

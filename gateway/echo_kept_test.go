@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -112,3 +113,38 @@ func TestCredentialsInAnAnswerAreCounted(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestServerThatTellsOfAKeyThatStays, which it was given long ago and for one of many: it is as
+// good as it was.
+func TestServerThatTellsOfAKeyThatStays(t *testing.T) {
+	users := []string{"alice", "bob"}
+	for i := range 100 {
+		users = append(users, fmt.Sprint("somebody-", i))
+	}
+	src, change := legacy(t, false)
+	src.lasts, src.secret = true, func(subject string) string { return "the-key-of-" + subject }
+	w := newWorld(t, change, policy(t, fmt.Sprintf(forAll, strings.Join(users, ", "))))
+	w.up.statelessOnly()
+	w.up.onResult("tools/call", `{"content":[{"type":"text","text":"psst the-key-of-alice"}],"structuredContent":{"text":"hello"}}`)
+	call := func(subject string) reply {
+		return w.ask(request{bearer: w.token(tokenSpec{subject: subject}), method: "tools/call", params: listMessagesStateless})
+	}
+	call("alice")
+	for _, other := range users[2:] {
+		call(other)
+	}
+	if n := len(src.all()); n != 101 {
+		t.Fatalf("%d credentials", n)
+	}
+	if r := call("bob"); strings.Contains(r.body, "the-key-of-alice") || !strings.Contains(r.body, "psst [credential]") {
+		t.Errorf("%s", r)
+	}
+}
+
+const forAll = `
+version: 1
+roles:
+  all:
+    who: {users: [%s]}
+    servers: {mail: {tools: [list_messages]}}
+`

@@ -242,6 +242,9 @@ func (g *Gateway) newUpstream(u Upstream) (*upstream, error) {
 	}
 	u.Timeout = cmp.Or(u.Timeout, callTimeout)
 	l := newLender(u.Credentials, u.CredentialForAll, g.cfg.Ticks)
+	if l != nil {
+		l.local = at.Scheme == commandScheme
+	}
 	return &upstream{Upstream: u, url: at, catalog: newCatalog(g.cfg, g.pins, u), lender: l, echoes: l.known(), shared: sharedSessions{kept: &g.kept},
 		health: newHealth(u.Name, g.cfg.Pause, g.changed), budget: newBudget(u.Budget, g.cfg.Now)}, nil
 }

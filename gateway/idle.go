@@ -79,6 +79,17 @@ func (s *sharedSessions) forget(k sharedKey) {
 	s.delete(k)
 }
 
+// over forgets the sessions of that name: those of a session of a client's, which has ended.
+func (s *sharedSessions) over(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, v := range s.known {
+		if v.name == name {
+			s.forget(k)
+		}
+	}
+}
+
 // delete is the one way out of known. The caller holds s.mu.
 func (s *sharedSessions) delete(k sharedKey) {
 	delete(s.known, k)

@@ -204,6 +204,7 @@ type sharedKey struct {
 	client       identity.ClientID
 	txn          string
 	capabilities string // what the upstream may ask for
+	lent         string // whose credentials it lives by; empty: the upstream gets none
 }
 
 // sharedSession is a session with an upstream of the session era that serves the messages
@@ -239,7 +240,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 	if s := all.get(k, now); s != nil {
 		return s, nil
 	}
-	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities
+	name := k.subject.String() + "\x00" + k.client.String() + "\x00" + k.txn + "\x00" + k.capabilities + "\x00" + k.lent
 	return joined[*sharedSession](ctx, g.life, &all.flight, name, func() (any, error) {
 		if s := all.get(k, now); s != nil {
 			return s, nil
@@ -257,7 +258,7 @@ func (g *Gateway) sharedSession(ctx context.Context, p *passage, call token.Call
 
 // sharedKey is that of this caller's session.
 func (p *passage) sharedKey() sharedKey {
-	k := sharedKey{p.Subject(), p.ClientID(), p.Txn(), p.offers()}
+	k := sharedKey{subject: p.Subject(), client: p.ClientID(), txn: p.Txn(), capabilities: p.offers(), lent: p.livesBy()}
 	if p.Subject().Is(p.ClientID()) { // each token of a workload's own is a grant of its own, and it is the same workload
 		k.txn = ""
 	}

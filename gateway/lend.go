@@ -19,6 +19,7 @@ var credentialMethods = []string{"tools/call", "resources/read", "resources/subs
 type lender struct {
 	from   CredentialSource
 	all    bool // every message has one
+	local  bool // the server is a command: ending its process needs none
 	ticks  Ticks
 	echoes echoes
 }
@@ -40,7 +41,10 @@ func (l *lender) known() *echoes {
 
 // wants reports whether a message of that method has a credential.
 func (l *lender) wants(method string) bool {
-	return l != nil && (l.all || slices.Contains(credentialMethods, method))
+	if l == nil || l.local && method == http.MethodDelete {
+		return false
+	}
+	return l.all || slices.Contains(credentialMethods, method)
 }
 
 // lend obtains one. While it is in use, may says each second whether it may be.
@@ -162,7 +166,7 @@ func (in *lent) end() {
 	in.cut(nil)
 	in.watching.Wait()
 	in.credential.End()
-	in.lender.echoes.end(in.credential.Secrets())
+	in.lender.echoes.end(in.credential.Secrets(), in.credential.Lasts)
 }
 
 // why is the reason for which a call failed that was cut, and otherwise the other one.

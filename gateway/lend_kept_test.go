@@ -61,3 +61,37 @@ func TestSessionThatTheServerForgotIsOpenedAgain(t *testing.T) {
 		src.settled()
 	}
 }
+
+// TestSessionsThatAreKeptLiveByOneCredential: at the endpoint over all servers a client may have
+// several sessions, each with credentials of its own. A process of the server's has one.
+func TestSessionsThatAreKeptLiveByOneCredential(t *testing.T) {
+	src, change := legacy(t, true)
+	w := newWorld(t, change, func(c *gateway.Config) { c.All = allOf(t) })
+	w.up.sessionsOnly()
+	w.up.forgetful()
+	at, bearer := w.everywhere(), w.token(tokenSpec{subject: "alice", audience: issuer + "/mcp"})
+	var both []session
+	for range 2 {
+		both = append(both, session{at, bearer, at.do("POST", at.url, bearer, initialize).header.Get("Mcp-Session-Id")})
+	}
+	for range 2 {
+		for _, s := range both {
+			if r := s.call(`{"name":"mail__list_messages"}`); !strings.Contains(r.body, "done") {
+				t.Fatal(r)
+			}
+		}
+	}
+	calls := w.up.calls("tools/call")
+	sent := func(i int) string { return calls[i].header.Get("Mcp-Session-Id") }
+	if sent(0) == sent(1) || sent(0) != sent(2) || sent(1) != sent(3) {
+		t.Errorf("the calls came in sessions %s, %s, %s, %s", sent(0), sent(1), sent(2), sent(3))
+	}
+	both[0].do("DELETE", at.url, bearer, "", "Mcp-Session-Id", both[0].id)
+	if err := w.gateway.EndIdle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ended := w.up.calls("DELETE"); len(ended) != 1 || ended[0].header.Get("Mcp-Session-Id") != sent(0) {
+		t.Errorf("%d sessions were ended: %+v, want %s", len(ended), ended, sent(0))
+	}
+	src.settled()
+}

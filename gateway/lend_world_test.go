@@ -27,6 +27,7 @@ type source struct {
 	over   []string // sessions that were ended
 	fails  error
 	secret func(subject string) string // nil: a new one each time
+	lasts  bool
 }
 
 // made is one credential.
@@ -68,6 +69,7 @@ func (s *source) Obtain(ctx context.Context, r credential.Request) (*credential.
 	if err != nil {
 		return nil, err
 	}
+	c.Lasts = s.lasts
 	return c.Live(fmt.Sprintf("database/creds/mail/%d", len(s.lent)), m.done, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

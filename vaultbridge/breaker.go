@@ -3,6 +3,7 @@ package vaultbridge
 import (
 	"cmp"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -21,10 +22,12 @@ const (
 // at once; after a pause, one call at a time tries again.
 type circuit struct {
 	*gobreaker.TwoStepCircuitBreaker[struct{}]
+	mu     sync.Mutex          // guards failed
+	failed map[string]struct{} // subjects for whom what stands behind an engine failed, since it went well for anybody
 }
 
-func newCircuit(b *Bridge, server string) circuit {
-	return circuit{gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{Name: server, MaxRequests: 1,
+func newCircuit(b *Bridge, server string) *circuit {
+	return &circuit{failed: map[string]struct{}{}, TwoStepCircuitBreaker: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{Name: server, MaxRequests: 1,
 		Timeout:       cmp.Or(b.cfg.Pause, circuitPause),
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= maxFailures },
 		IsSuccessful:  func(err error) bool { return !unwell(err) },
@@ -32,15 +35,38 @@ func newCircuit(b *Bridge, server string) circuit {
 		OnStateChange: b.changed})}
 }
 
-// try does f unless the circuit is open, and learns from how it went.
-func (c circuit) try(f func() error) error {
+// try does f for the subject unless the circuit is open, and learns from how it went.
+func (c *circuit) try(subject string, f func() error) error {
 	judge, err := c.Allow()
 	if err != nil {
 		return &Failure{CircuitOpen, "ask Vault", err}
 	}
 	err = errPanic
-	defer func() { judge(err) }()
+	defer func() { judge(c.known(subject, err)) }()
 	err = f()
+	return err
+}
+
+// errAgain is a failure that says nothing new.
+var errAgain = errors.New("it failed for the subject before")
+
+// known is err, or errAgain where an engine fails for one subject again and again: that may
+// be of a role or user of theirs alone, and by it they would close the server to all others.
+func (c *circuit) known(subject string, err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		clear(c.failed)
+	case reasonOf(err) != vault.Failed, c.State() != gobreaker.StateClosed: // a probe counts
+	case len(c.failed) > maxFailures:
+		clear(c.failed)
+	default:
+		if _, again := c.failed[subject]; again {
+			return errAgain
+		}
+		c.failed[subject] = struct{}{}
+	}
 	return err
 }
 

@@ -2,9 +2,13 @@ package vaultbridge
 
 import "context"
 
-// hands is how many ask something of Vault at the same time, for one server: what hangs
-// with one holds up no other.
-const hands = 8
+// How many ask something of Vault at the same time, for one server: what hangs with one
+// holds up no other, and callers who come and go by the thousand wait here, where it costs
+// nothing, and not for Vault's connections.
+const (
+	hands   = 8  // that end and renew
+	minters = 16 // that mint
+)
 
 // backlog is how much may wait for its turn before nothing more is minted for the server.
 const backlog = hands
@@ -12,6 +16,7 @@ const backlog = hands
 // crew does in turn what nobody waits for. Bridge.mu guards it.
 type crew struct {
 	b     *Bridge
+	hands int
 	queue []func(context.Context)
 	busy  int
 	moved chan struct{} // closed when something leaves the queue; nil: nobody waits for that
@@ -20,7 +25,7 @@ type crew struct {
 // do has f done soon. Bridge.mu is held.
 func (c *crew) do(f func(context.Context)) {
 	c.queue = append(c.queue, f)
-	if c.busy < hands {
+	if c.busy < c.hands {
 		c.busy++
 		c.b.work.Add(1)
 		go c.work()
@@ -71,6 +76,9 @@ func (b *Bridge) room(ctx context.Context, l *lease) error {
 		b.mu.Lock()
 		moved, full := l.source.crew.full()
 		closed, left := b.closed, len(l.users) == 0
+		if left && l.source.pool[l.key] == l {
+			delete(l.source.pool, l.key) // who comes now has another one
+		}
 		b.mu.Unlock()
 		switch {
 		case closed:

@@ -191,7 +191,7 @@ func TestTooManyLeasesThatDoNotEnd(t *testing.T) {
 	w := newWorld(t)
 	b := w.twoServers(time.Nanosecond)
 	for i := range 1000 {
-		r := vaultbridge.Record{ID: fmt.Sprint(i), Holder: "gateway-9", Boot: "b", Server: "reports", Accessor: "none", Lease: "database/creds/x/y", Created: w.now(), Held: w.now()}
+		r := vaultbridge.Record{ID: fmt.Sprint(i), Holder: "gateway-1", Boot: "b", Server: "reports", Accessor: "none", Lease: "database/creds/x/y", Created: w.now(), Held: w.now()}
 		if err := w.records.InsertLease(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

@@ -36,8 +36,8 @@ func fill(template string, subject identity.Subject) (string, error) {
 // between is what the API path of an engine has between mount and name.
 var between = map[Engine]string{KV: "data", Database: "creds", DatabaseStatic: "static-creds", PKI: "issue"}
 
-// checkEngine is check for what an engine takes.
-func (s Server) checkEngine() error {
+// CheckPath says what the engine cannot do with the path.
+func (s Server) CheckPath() error {
 	segments := strings.Split(s.Path, "/")
 	switch middle, known := between[s.Engine]; {
 	case !known && s.Engine != Generic:
@@ -48,6 +48,16 @@ func (s Server) checkEngine() error {
 		return fmt.Errorf("path %q: empty segments, . and .. lead elsewhere: write MOUNT/…/NAME", s.Path)
 	case known && (len(segments) < 3 || !slices.Contains(segments[1:len(segments)-1], middle)):
 		return fmt.Errorf("path %q: engine %s wants the path of Vault's API, MOUNT/%s/NAME", s.Path, s.Engine, middle)
+	}
+	return nil
+}
+
+// checkEngine is check for what an engine takes.
+func (s Server) checkEngine() error {
+	if err := s.CheckPath(); err != nil {
+		return err
+	}
+	switch {
 	case s.Version != 0 && s.Engine != KV, s.Version < 0:
 		return fmt.Errorf("version %d: only secrets of engine kv have one, and it is positive", s.Version)
 	case len(s.Request) > 0 && s.Engine != PKI && s.Engine != Generic:

@@ -54,20 +54,19 @@ func (s *Source) begin(r credential.Request, keep bool) *lease {
 		}
 	}
 	b.leases[l] = struct{}{}
-	b.work.Add(1)
-	go b.mint(l)
+	s.mints.do(func(ctx context.Context) { b.mint(ctx, l) })
 	return l
 }
 
 // mint makes the lease. It does not end with the call that it is for: a request that was
-// cut off would leave a Vault token behind that nobody knows.
-func (b *Bridge) mint(l *lease) {
-	defer b.work.Done()
-	ctx, cancel := context.WithTimeout(b.ctx, mintWithin)
+// cut off would leave a Vault token behind that nobody knows. Where everybody has gone
+// before it begins, it does not.
+func (b *Bridge) mint(ctx context.Context, l *lease) {
+	ctx, cancel := context.WithTimeout(ctx, mintWithin)
 	defer cancel()
 	began := time.Now()
 	var m minted
-	err := l.source.circuit.try(func() (err error) {
+	err := l.source.circuit.try(l.first.Call.Subject().String(), func() (err error) {
 		if err = b.room(ctx, l); err == nil {
 			m, err = b.make(ctx, l)
 		}
@@ -122,6 +121,7 @@ func (b *Bridge) make(ctx context.Context, l *lease) (minted, error) {
 // name records what was minted.
 func (b *Bridge) name(ctx context.Context, l *lease, m minted) error {
 	l.credential, l.name, l.leased = m.credential, m.name, m.leaseID != ""
+	l.credential.Lasts = l.source.server.Engine == KV || l.source.server.Engine == DatabaseStatic
 	if l.source.server.Engine.leases() && m.leaseID == "" {
 		return &Failure{NoLease, "mint a credential", nil}
 	}

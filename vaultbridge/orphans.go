@@ -16,15 +16,19 @@ const (
 // hold says that this process lives, and takes over what others have left behind. In this
 // order: a process that was stopped for a while would take its own for orphans.
 func (b *Bridge) hold(ctx context.Context) error {
-	now := b.cfg.Now()
-	if now.Sub(b.heldAt()) < holdEvery {
+	now, last := b.cfg.Now(), b.heldAt()
+	if now.Sub(last) < holdEvery {
 		return nil
+	}
+	heldBefore := now
+	if now.Sub(last) > HeldFor { // the first time, too
+		heldBefore = time.Time{} // the store was away, for others as well: they have their turn first
 	}
 	if err := b.cfg.Records.HoldLeases(ctx, b.cfg.Holder, b.boot, now.Add(HeldFor)); err != nil {
 		return fmt.Errorf("vaultbridge: hold leases: %w", err)
 	}
 	for {
-		list, err := b.cfg.Records.ClaimLeases(ctx, b.cfg.Holder, b.boot, now, now.Add(HeldFor))
+		list, err := b.cfg.Records.ClaimLeases(ctx, b.cfg.Holder, b.boot, heldBefore, now.Add(HeldFor))
 		if err != nil {
 			return fmt.Errorf("vaultbridge: claim orphaned leases: %w", err)
 		}

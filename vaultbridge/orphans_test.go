@@ -53,6 +53,8 @@ func TestLeasesOfALiveReplica(t *testing.T) {
 	}
 	w.pass(vaultbridge.HeldFor)
 	w.sweep(other)
+	w.pass(vaultbridge.HeldFor / 3)
+	w.sweep(other)
 	w.nothingLeft()
 }
 
@@ -89,7 +91,9 @@ func TestManyOrphans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.pass(time.Second)
-	w.sweep(w.bridge(nil))
+	b := w.bridge(nil)
+	w.sweep(b)
+	w.pass(vaultbridge.HeldFor / 3)
+	w.sweep(b)
 	w.until("all are gone", func() bool { return len(w.left()) == 0 })
 }

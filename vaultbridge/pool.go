@@ -13,6 +13,7 @@ import (
 const (
 	idle       = 5 * time.Minute // unused, it is ended
 	maxFailed  = 1000            // leases of a server that could not be ended: no more are minted for it
+	maxStuck   = 100             // of one subject there: a user of a database can see to it that it cannot be dropped
 	maxKept    = 16              // leases of a subject with one server: more are for one call each
 	freshFor   = time.Second     // for which Vault is not asked again whether it still knows a lease
 	mintWithin = 30 * time.Second
@@ -70,7 +71,7 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	switch {
 	case b.closed:
 		return nil, nil, &Failure{Stopping, "obtain a credential", nil}
-	case s.failed >= maxFailed:
+	case s.failed >= maxFailed, s.stuck(r.Call.Subject().String()) >= maxStuck:
 		return nil, nil, &Failure{Backlog, "obtain a credential", nil}
 	}
 	l := s.kept(k)
@@ -85,6 +86,19 @@ func (s *Source) join(r credential.Request) (*lease, *user, error) {
 	}
 	l.users[u] = struct{}{}
 	return l, u, nil
+}
+
+// stuck counts what of a subject could not be ended. b.mu is held.
+func (s *Source) stuck(subject string) (n int) {
+	if s.failed < maxStuck {
+		return 0
+	}
+	for e := range s.b.failed {
+		if e.record.Server == s.server.Name && e.record.Subject == subject {
+			n++
+		}
+	}
+	return n
 }
 
 // kept is the lease under k, if it is good for one more call. b.mu is held.

@@ -15,7 +15,7 @@ import (
 	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
-// TestTwoSubjectsNeverGetTheSameCredential, nor two clients or agents of one subject, nor
+// A20: TestTwoSubjectsNeverGetTheSameCredential, nor two clients or agents of one subject, nor
 // a workload and a person of one name, however many ask at the same time, in the same
 // session name.
 func TestTwoSubjectsNeverGetTheSameCredential(t *testing.T) {

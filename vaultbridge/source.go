@@ -15,10 +15,11 @@ import (
 type Source struct {
 	b       *Bridge
 	server  Server
-	circuit circuit
+	circuit *circuit
 
 	// Bridge.mu guards these.
-	crew   crew
+	mints  crew
+	crew   crew           // ends and renews
 	pool   map[key]*lease // kept for a session or subject
 	why    string         // the last refusal; empty since one went well
 	failed int            // leases that could not be ended yet
@@ -29,7 +30,7 @@ type Source struct {
 }
 
 func newSource(b *Bridge, s Server) *Source {
-	return &Source{b: b, server: s, circuit: newCircuit(b, s.Name), crew: crew{b: b}, pool: map[key]*lease{}}
+	return &Source{b: b, server: s, circuit: newCircuit(b, s.Name), mints: crew{b: b, hands: minters}, crew: crew{b: b, hands: hands}, pool: map[key]*lease{}}
 }
 
 // Obtain returns a credential for a call that was decided on and recorded. Who gets one
@@ -97,6 +98,8 @@ func (s *Source) ready(ctx context.Context, l *lease) (gone bool, err error) {
 	case <-l.ready:
 	case <-ctx.Done():
 		return false, &Failure{abandoned(ctx), "wait for a credential", context.Cause(ctx)}
+	case <-s.b.ctx.Done(): // it may never begin
+		return false, &Failure{Stopping, "wait for a credential", nil}
 	}
 	if l.err != nil {
 		return false, l.err

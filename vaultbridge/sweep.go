@@ -188,7 +188,7 @@ func (s *Source) confirm(ctx context.Context, l *lease) (gone bool, err error) {
 	if !live || known {
 		return !live, nil
 	}
-	err = s.circuit.try(func() error {
+	err = s.circuit.try(l.first.Call.Subject().String(), func() error {
 		_, err := s.b.cfg.Vault.Write(ctx, l.token, "sys/leases/lookup", map[string]any{"lease_id": l.record.Lease})
 		return err
 	})

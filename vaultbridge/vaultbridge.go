@@ -72,7 +72,7 @@ func New(cfg Config) (*Bridge, error) {
 		cfg.Observe = func(Event) {}
 	}
 	b := &Bridge{cfg: cfg, boot: rand.Text(), sources: map[string]*Source{}, leases: map[*lease]struct{}{}, endings: map[*ending]struct{}{}, failed: map[*ending]struct{}{}}
-	b.orphans.b = b
+	b.orphans = crew{b: b, hands: hands}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	for _, s := range cfg.Servers {
 		if err := s.check(cfg.JWTMount != ""); err != nil {

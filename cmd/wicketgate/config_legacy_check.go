@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/credential"
 	"github.com/wicketgate/wicketgate/internal/oauth"
+	"github.com/wicketgate/wicketgate/vaultbridge"
 )
 
 // legacyServer is a server with credential: vault that was checked.
@@ -26,7 +28,7 @@ func (c configCheck) legacy(at string, s ServerConfig) {
 		return
 	}
 	if c.s.Vault == nil {
-		c.refuse(at+".credential", "%s.credential is vault, and there is no vault: say where it is", at)
+		c.refuse(at+".credential", "%s.credential is vault, and there is no section vault: add it, beside servers, with address and login", at)
 	}
 	for _, key := range []string{"audience", "spiffe_id"} {
 		if c.nodes[at+"."+key] != nil {
@@ -41,7 +43,7 @@ func (c configCheck) legacy(at string, s ServerConfig) {
 	case s.Vault != nil:
 		c.legacyVault(at, s)
 	case c.asked.enforces():
-		c.refuse(at+".vault", "%s.credential is vault, and it has no vault: add engine, path and inject", at)
+		c.refuse(at+".vault", "%[1]s.credential is vault, and there is no %[1]s.vault: add it, with engine, path and inject", at)
 	}
 }
 
@@ -114,9 +116,12 @@ func (c configCheck) vaultEngine(at string, v ServerVaultConfig) {
 	}
 }
 
+// subjectInPath is where a path has the subject of the call.
+const subjectInPath = "{{.subject}}"
+
 // vaultPath checks the path: nothing of it is guessed or mended.
 func (c configCheck) vaultPath(at string, v ServerVaultConfig) {
-	plain := strings.ReplaceAll(v.Path, "{{.subject}}", "subject")
+	plain := strings.ReplaceAll(v.Path, subjectInPath, "subject")
 	bad := strings.ContainsFunc(plain, func(r rune) bool {
 		return r <= ' ' || r > '~' || strings.ContainsRune(`{}?#%\*+`, r)
 	})
@@ -125,7 +130,38 @@ func (c configCheck) vaultPath(at string, v ServerVaultConfig) {
 	}
 	if bad {
 		c.refuse(at+".path", "%s.path is %s: write it as database/creds/reports, without v1, a slash at either end, and anything in braces but {{.subject}}", at, shown(v.Path))
+		return
 	}
+	if err := (vaultbridge.Server{Engine: vaultbridge.Engine(v.Engine), Path: v.Path}).CheckPath(); err != nil && c.good(at+".engine") {
+		c.refuse(at+".path", "%s.%v", at, err)
+	}
+}
+
+// legacyPaths refuses paths of two servers of which a subject could be named so that the one
+// is the other: reports-{{.subject}} for eu-bob, and reports-eu-{{.subject}} for bob.
+func (c configCheck) legacyPaths() {
+	for _, one := range c.s.Servers {
+		for i, other := range c.s.Servers {
+			at := fmt.Sprintf("servers[%d].vault.path", i)
+			if one.Vault == nil || other.Vault == nil || !c.good(at) {
+				continue
+			}
+			if name, ok := runsInto(one.Vault.Path, other.Vault.Path); ok {
+				c.refuse(at, "%s is %s, which a subject named %q gets of server %s (%s): let neither begin as the other does", at, shown(other.Vault.Path), name, one.Name, one.Vault.Path)
+			}
+		}
+	}
+}
+
+// runsInto reports whether a path for each subject is another path, for a subject of that name.
+func runsInto(path, other string) (name string, ok bool) {
+	before, after, each := strings.Cut(path, subjectInPath)
+	if !each || path == other {
+		return "", false
+	}
+	name, begins := strings.CutPrefix(strings.ReplaceAll(other, subjectInPath, "bob"), before)
+	name, ends := strings.CutSuffix(name, after)
+	return name, begins && ends && name != "" && !strings.Contains(name, "/")
 }
 
 // inject checks where the credential goes.

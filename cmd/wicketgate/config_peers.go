@@ -35,6 +35,7 @@ func (c configCheck) servers(origin *url.URL) {
 			c.serverAt(at, s, c.audience(at, s, origin, audiences))
 		}
 	}
+	c.legacyPaths()
 	if len(c.s.Servers) == 0 {
 		c.note("no server is configured: there is nothing to call")
 	}

@@ -45,7 +45,7 @@ kept nowhere. It needs the rights of deploy/vault/policies/wicketgate-import.hcl
 	c.Flags().StringVar(&f.mcpJSON, "mcp-json", "", "`file` of an MCP client")
 	c.Flags().StringVar(&f.config, "config", "", "configuration `file` of wicketgate serve")
 	c.Flags().StringVar(&f.prefix, "kv", "secret/wicketgate", "`path` in a KV version 2 below which the keys go, beginning with its mount")
-	c.Flags().StringVar(&f.allow, "allow", "", "`subject` who may call every approved tool of the servers")
+	c.Flags().StringVar(&f.allow, "allow", "", "`subject` who may call every approved tool of the servers: a person by the name of the login, or a client of the configuration")
 	c.Flags().BoolVar(&f.apply, "apply", false, "do it")
 	for _, name := range []string{"mcp-json", "config"} {
 		if err := c.MarkFlagRequired(name); err != nil {

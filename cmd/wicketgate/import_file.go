@@ -121,7 +121,7 @@ func (p *importPlan) print(out io.Writer) error {
 	}
 	if p.access != nil {
 		for _, s := range p.servers {
-			say("%s: role %s of %s, with every approved tool of %s", p.accessPath(), s.role(), p.flags.allow, s.Name)
+			say("%s: role %s of %s (%s), with every approved tool of %s", p.accessPath(), s.role(), p.flags.allow, p.kind(), s.Name)
 		}
 	}
 	for _, s := range p.servers {
@@ -135,6 +135,11 @@ func (p *importPlan) print(out io.Writer) error {
 func (p *importPlan) printNext(out io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "\nDone. The keys are in Vault, and in %s no more.\nNext:\n", p.flags.mcpJSON)
+	for _, s := range p.servers {
+		if len(s.Command) > 0 {
+			fmt.Fprintf(&b, "  - %s runs in a sandbox without network now: write what it needs of the machine into %s (sandbox; docs/protect-a-server.md)\n", s.Name, p.flags.config)
+		}
+	}
 	fmt.Fprintf(&b, "  - restart wicketgate serve: it reads %s at its start\n", p.flags.config)
 	if p.settings.Trust == "approve" {
 		fmt.Fprintf(&b, "  - wicketgate tools list --config %s: approve the tools of the servers\n", p.flags.config)

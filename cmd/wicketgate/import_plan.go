@@ -75,6 +75,9 @@ func (p *importPlan) unmovable(s mcpServer) string {
 	if strings.HasPrefix(s.URL, p.settings.Issuer+"/") {
 		return "it is behind this gateway already"
 	}
+	if len(s.Command) > 0 && fetches(s.Command[0]) != "" {
+		return s.Command[0] + " does not work in the sandbox: install the server, name its program in the file, and run this again"
+	}
 	for i, argument := range s.Command {
 		if isKey("", argument) {
 			return fmt.Sprintf("argument %d of its command holds a key, which everybody on the machine can read: give it to the server by its environment, if it takes it from there", i)

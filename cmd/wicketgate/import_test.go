@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -159,6 +160,7 @@ func TestImportThatCannotBe(t *testing.T) {
 		{"what is here already", `{"mcpServers":{"a":{"url":"http://127.0.0.1:8420/mcp/a"}}}`, "behind this gateway already"},
 		{"a name that is taken", `{"mcpServers":{"mail":{"command":"cat","env":{"TOKEN":"0123456789"}}}}`, "has a server mail already"},
 		{"a name that another server without a key has", `{"mcpServers":{"mail":{"command":"cat"}}}`, "has a server mail already"},
+		{"a command that the sandbox does not let work", `{"mcpServers":{"a":{"command":"npx","args":["-y","a"],"env":{"TOKEN":"0123456789"}}}}`, "server a stays as it is: npx does not work in the sandbox"},
 		{"a command that is not there", `{"mcpServers":{"a":{"command":""}}}`, "either command or url"},
 	} {
 		dir := importFolder(t, v, c.in)
@@ -170,5 +172,24 @@ func TestImportThatCannotBe(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "")
 	if code, out := runImport(t, importFolder(t, v, importFile), "--apply"); code == 0 || !strings.Contains(out, "VAULT_TOKEN is not set") {
 		t.Errorf("without a token: exit %d\n%s", code, out)
+	}
+}
+
+func TestImportGrantsToAClientAsToOne(t *testing.T) {
+	dir := importFolder(t, &vaulttest.Vault{URL: "http://127.0.0.1:8200"}, importFile)
+	for name, text := range map[string]string{"wicketgate.yaml": "clients:\n  - {id: agent, secret_file: agent.secret}\n", "agent.secret": strings.Repeat("s", 64)} {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteString(text)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for who, kind := range map[string]string{"agent": "clients", "alice": "users"} {
+		if code, out := runImport(t, dir, "--allow", who); code != 0 || !strings.Contains(out, "role imported-weather of "+who+" ("+kind+")") {
+			t.Errorf("--allow %s: exit %d\n%s", who, code, out)
+		}
 	}
 }

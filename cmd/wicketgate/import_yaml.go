@@ -75,6 +75,7 @@ func (p *importPlan) entry(s importedServer) string {
 		line("url: %s", quoted(s.URL))
 	} else {
 		line("command: %s", quoted(s.Command))
+		line("# sandbox: {connect: [\"53\", \"443\"], read: [/folder]} # without it: no network, and what programs read of the system")
 	}
 	if s.Dir != "" {
 		line("dir: %s", quoted(s.Dir))
@@ -156,7 +157,7 @@ func (p *importPlan) newAccess(ctx context.Context) ([]byte, error) {
 	var entries []string
 	for _, s := range p.servers {
 		if !slices.Contains(known, s.role()) { // else by a run before
-			entries = append(entries, fmt.Sprintf("%s:\n  who: {users: [%s]}\n  servers:\n    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.role(), quoted(p.flags.allow), s.Name))
+			entries = append(entries, fmt.Sprintf("%s:\n  who: {%s: [%s]}\n  servers:\n    %s: {tools: [\"*\"], resources: [\"*\"], prompts: [\"*\"]}\n", s.role(), p.kind(), quoted(p.flags.allow), s.Name))
 		}
 	}
 	if len(entries) == 0 {
@@ -167,6 +168,14 @@ func (p *importPlan) newAccess(ctx context.Context) ([]byte, error) {
 	}
 	_, err = policies.New(ctx, policies.Config{Access: b, Name: path + " with the role"})
 	return b, err
+}
+
+// kind is what --allow names, in the words of access.yaml: no person has the name of a client.
+func (p *importPlan) kind() string {
+	if slices.ContainsFunc(p.settings.Clients, func(c ClientConfig) bool { return c.ID == p.flags.allow }) {
+		return "clients"
+	}
+	return "users"
 }
 
 // role is that of access.yaml for the server.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -56,6 +57,7 @@ func (e *configError) Unwrap() error { return e.error }
 
 // run is the whole program: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	log.SetOutput(unquoted{stderr})
 	root := &cobra.Command{
 		Use:   "wicketgate",
 		Short: "Authorization server, token exchange and enforcing gateway for MCP",

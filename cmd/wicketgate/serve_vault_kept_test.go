@@ -41,4 +41,11 @@ func TestProcessOfASessionHasTheCredentialOfItsSubject(t *testing.T) {
 			}
 		}
 	}
+	w.stop()
+	if strings.Contains(w.log.with("stopping"), "sessions were not ended") { // for which the gateway would need a credential of its own
+		t.Error("the processes were left to themselves")
+	}
+	if users := w.users(); len(users) != 0 {
+		t.Errorf("left in the database: %v", users)
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wicketgate/wicketgate/internal/spiffetest"
 	"github.com/wicketgate/wicketgate/internal/vaulttest"
@@ -55,7 +57,9 @@ func TestLoginByAppRole(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	log := newLog()
-	if code := run(t.Context(), []string{"serve", "--config", config}, log, log); code != 1 || !strings.Contains(log.String(), "somebody has used it already") {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // that it would serve for, if it started
+	defer cancel()
+	if code := run(ctx, []string{"serve", "--config", config}, log, log); code != 1 || !strings.Contains(log.String(), "somebody has used it already") {
 		t.Errorf("with a wrapping token that was used: exit code %d, %s", code, log)
 	}
 	if secret := readText(t, file); strings.Contains(log.String(), strings.TrimSpace(secret)) {

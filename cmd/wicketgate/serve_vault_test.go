@@ -121,16 +121,20 @@ func TestVaultItselfKeepsServersAndPeopleApart(t *testing.T) {
 	c := loginByJWT
 	for name, vault := range map[string]string{
 		"crossed": `engine: kv, path: "secret/data/notes/{{.subject}}", role: notes`,
-		"fixed":   `engine: database, path: database/creds/reports-bob, role: fixed`,
-		"own":     `engine: kv, path: secret/data/notes/alice, role: wicketgate`,
+		"own":     `engine: kv, path: secret/data/own, role: wicketgate`,
 	} {
 		c.also += `
   - {name: ` + name + `, url: "` + w.reports.URL + `/notes", credential: vault, vault: {` + vault + `, inject: {header: [{name: X-Key, value: "{{.key}}"}]}}}`
 		w.write("access.yaml", readText(t, filepath.Join(w.dir, "access.yaml"))+"      "+name+": {tools: [whoami]}\n")
 	}
-	w.begin(c)
-	w.likeReports("fixed")
-	for server, want := range map[string]string{"crossed": "vault_login_failed", "fixed": "vault_permission_denied", "own": "vault_login_failed"} {
+	w.yaml(c)
+	w.stop = w.start(w.write("wicketgate.yaml", strings.Replace(readText(t, filepath.Join(w.dir, "wicketgate.yaml")), "reports-{{.subject}}", "reports-bob", 1)))
+	w.setUp("jwt", w.issuer, vaultAudience)
+	w.both(c.method)
+	if said, err := w.query("alice", whose); err == nil || !strings.Contains(err.Error(), "vault_permission_denied") {
+		t.Errorf("what is bob's: %q, %v", said, err)
+	}
+	for server, want := range map[string]string{"crossed": "vault_login_failed", "own": "vault_login_failed"} {
 		if said, err := w.call(w.token("alice", server, false), server, "whoami", map[string]any{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v, want %s", server, said, err, want)
 		}

@@ -167,7 +167,7 @@ func TestStatusReadsKeysAndShowsNone(t *testing.T) {
 	if code != 0 || strings.Contains(out, noteOfAlice) {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	wants(t, "status", out, `^crm +kv +call +secret/data/crm +0 +0 +[0-9]+m?[0-9]*s$`, `^ledger +database-static .* 0 +0 +[0-9]+m?[0-9]*s$`, `^gone .* unknown: vault: login jwt: vault_login_failed: `)
+	wants(t, "status", out, `^crm +kv +call +secret/data/crm +0 +0 +[0-9]+m?[0-9]*s$`, `^ledger +database-static .* 0 +0 +[0-9]+m?[0-9]*s$`, `^gone .* unknown: vault: login jwt at auth/jwt: vault_login_failed: `)
 
 	code, out = w.command("rotate", "ledger")
 	if code != 1 {

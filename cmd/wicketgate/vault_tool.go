@@ -68,7 +68,7 @@ func (t *vaultTool) logIn(ctx context.Context) (vault.Token, error) {
 	l := t.cfg.Vault.Login
 	switch {
 	case l.Method == loginAppRole && l.Wrapped:
-		return vault.Token{}, fmt.Errorf("the secret-id in %s is wrapped for the process alone: set %s", l.SecretIDFile, vaultTokenEnv)
+		return vault.Token{}, fmt.Errorf("the secret-id in %s is wrapped for the process alone: %s", l.SecretIDFile, otherwise())
 	case l.Method == loginJWT:
 		if err := t.openMinter(ctx); err != nil {
 			return vault.Token{}, err
@@ -92,7 +92,7 @@ func (t *vaultTool) keep(a vault.Auth, err error) (vault.Token, error) {
 // openMinter mints with the keys of the store, as the authorization server would.
 func (t *vaultTool) openMinter(ctx context.Context) error {
 	if !t.cfg.Role.issues() {
-		return fmt.Errorf("the keys that sign tokens are those of another process: set %s", vaultTokenEnv)
+		return fmt.Errorf("the keys that sign tokens are those of another process: %s", otherwise())
 	}
 	if _, err := os.Stat(t.cfg.KEK); err != nil {
 		return fmt.Errorf("read key-encryption key: %w", err)
@@ -128,6 +128,14 @@ func (minting) Readdress(context.Context, token.Tool, string, identity.ClientID)
 
 // operatorsToken is that of the environment; zero: there is none.
 func operatorsToken() vault.Token { return vault.NewToken(os.Getenv(vaultTokenEnv)) }
+
+// otherwise is what a person does where we cannot log in.
+func otherwise() string {
+	if operatorsToken().IsZero() {
+		return "set " + vaultTokenEnv
+	}
+	return vaultTokenEnv + " is used"
+}
 
 // forServer is a token that may read what a call of the server may. Own is our own login.
 func (t *vaultTool) forServer(ctx context.Context, u gateway.Upstream, own vault.Token) (vault.Token, error) {

@@ -60,7 +60,7 @@ func (w *vaultWatch) state() error {
 func (w *vaultWatch) check() web.Check {
 	return web.Check{Name: "vault", Do: func(context.Context) error {
 		var all []string
-		if err := w.state(); err != nil {
+		if err := w.state(); err != nil && !errors.Is(err, vault.ErrNotYet) { // in a second it is
 			all = append(all, err.Error())
 		}
 		for _, s := range w.bridge.Status() {

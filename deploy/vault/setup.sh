@@ -21,12 +21,17 @@ USAGE
   exit 2
 }
 
-# ask METHOD PATH [CURL OPTION...] sends what is on standard input. The token is in no
-# argument, which every user of the machine could read.
+# ask METHOD PATH [CURL OPTION...] sends what is on standard input, and prints the answer.
+# The token is in no argument, which every user of the machine could read.
 ask() {
-  local method=$1 path=$2
+  local method=$1 path=$2 answer
   shift 2
-  curl -sS --fail-with-body --request "$method" --header @<(headers) ${VAULT_CACERT:+--cacert "$VAULT_CACERT"} "$@" "$VAULT_ADDR/v1/$path"
+  if answer=$(curl -sS --fail-with-body --request "$method" --header @<(headers) ${VAULT_CACERT:+--cacert "$VAULT_CACERT"} "$@" "$VAULT_ADDR/v1/$path"); then
+    printf '%s\n' "$answer"
+  else
+    printf '%s\n' "$answer" >&2
+    return 1
+  fi
 }
 
 headers() {
@@ -64,6 +69,7 @@ fill() {
 policy() { # NAME FILE [NAME=VALUE...]
   local name=$1
   shift
+  [ -s "$here/$1" ] || { echo "setup.sh: there is no $here/$1: write there what the calls may read, like policies/reports.hcl" >&2; exit 2; }
   printf '{"policy":"%s"}' "$(fill "$@" | base64 | tr -d '\n')" | write "sys/policies/acl/$name"
 }
 
@@ -135,9 +141,9 @@ server() { # NAME jwt|child
     fill roles/token-server.json SERVER="$1" | write "auth/token/roles/wicketgate-$1"
     return
   fi
-  accessor=$(ask GET sys/auth/jwt | field accessor)
-  audience=$(ask GET auth/jwt/role/wicketgate | sed -n 's/.*"bound_audiences":\["\([^"]*\)"\].*/\1/p')
-  [ -n "$accessor" ] && [ -n "$audience" ] || fail "read what setup.sh jwt writes"
+  accessor=$(ask GET sys/auth/jwt | field accessor) &&
+    audience=$(ask GET auth/jwt/role/wicketgate | sed -n 's/.*"bound_audiences":\["\([^"]*\)"\].*/\1/p') &&
+    [ -n "$accessor" ] && [ -n "$audience" ] || fail "read what setup.sh jwt writes (run that first)"
   policy "$1" "policies/$1.hcl" PERSON="{{identity.entity.aliases.$accessor.name}}"
   fill roles/jwt-server.json SERVER="$1" AUDIENCE="$audience" | write "auth/jwt/role/$1"
 }
@@ -162,8 +168,10 @@ keys() {
   printf '{"type":"aes256-gcm96"}' | write transit/keys/wicketgate
 }
 
-: "${VAULT_ADDR:?}" "${VAULT_TOKEN:?}"
 case "${1:-} $#" in
-"jwt 3" | "jwt 4" | "cert 3" | "approle 2" | "kubernetes 5" | "server 3" | "database 3" | "person 4" | "keys 1") "$@" ;;
+"jwt 3" | "jwt 4" | "cert 3" | "approle 2" | "kubernetes 5" | "database 3" | "person 4" | "keys 1") ;;
+"server 3") case $3 in jwt | child) ;; *) usage ;; esac ;;
 *) usage ;;
 esac
+: "${VAULT_ADDR:?is the address of Vault, like https://vault.example.com:8200}" "${VAULT_TOKEN:?is a token of an operator of Vault}"
+"$@"

@@ -8,7 +8,7 @@
 #   PGDATABASE, PGUSER, PGPASSWORD    a database, and who may make users and tables there
 #   PGHOST, PGPORT                    where it is, for us and for Vault alike: 127.0.0.1, 5432
 #   WORK                              the folder to work in: ./demo
-#   LISTEN, REPORTS                   addresses of the gateway and of the server over HTTP
+#   LISTEN, ADMIN, REPORTS            addresses of the gateway, and of the server over HTTP
 #   WICKETGATE, LEGACY_POSTGRES       programs; they are built where there are none
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,6 +16,7 @@ root=$here/../..
 export PGHOST=${PGHOST:-127.0.0.1} PGPORT=${PGPORT:-5432}
 work=${WORK:-$PWD/demo}
 listen=${LISTEN:-127.0.0.1:8420}
+admin=${ADMIN:-127.0.0.1:8421}
 reports=${REPORTS:-127.0.0.1:9000}
 issuer=http://$listen
 
@@ -33,7 +34,7 @@ configure() {
     [ -s "$work/$who.secret" ] || od -An -N32 -tx1 /dev/urandom | tr -d " \n" >"$work/$who.secret"
   done
   cp "$here/access.yaml" "$work/access.yaml"
-  sed -e "s|127.0.0.1:8420|$listen|; s|http://127.0.0.1:8200|$VAULT_ADDR|; s|127.0.0.1:9000|$reports|" \
+  sed -e "s|127.0.0.1:8420|$listen|; s|127.0.0.1:8421|$admin|; s|http://127.0.0.1:8200|$VAULT_ADDR|; s|127.0.0.1:9000|$reports|" \
     -e "s|127.0.0.1:5432/app|$PGHOST:$PGPORT/$PGDATABASE|; s|\"5432\"|\"$PGPORT\"|; s|/usr/local/bin/legacy-postgres|$LEGACY_POSTGRES|" \
     "$here/wicketgate.yaml" >"$work/wicketgate.yaml"
 }
@@ -69,9 +70,10 @@ run() {
   build && configure
   trap 'kill $(jobs -p) 2>/dev/null || :; wait' EXIT
   env -u PGUSER -u PGPASSWORD "$LEGACY_POSTGRES" -listen "$reports" -database "host=$PGHOST port=$PGPORT dbname=$PGDATABASE" &
-  "$WICKETGATE" serve --config "$work/wicketgate.yaml" &
-  until curl -sf -o "$work/jwks.json" "$issuer/oauth2/jwks"; do
-    kill -0 $! || exit 1
+  : >"$work/ready" # what another program says on its port does not count
+  "$WICKETGATE" serve --config "$work/wicketgate.yaml" >"$work/ready" &
+  until grep -q ^ready "$work/ready"; do
+    kill -0 $! 2>/dev/null || { echo "run.sh: the gateway did not start; why is above" >&2 && exit 1; }
     sleep 0.2
   done
   setup
@@ -82,7 +84,7 @@ It runs, until Ctrl-C. In another terminal:
   $here/run.sh query ledger bob "INSERT INTO orders (what) VALUES ('tea') RETURNING id"
   $here/run.sh query ledger alice "INSERT INTO orders (what) VALUES ('tea') RETURNING id"    # PostgreSQL refuses
   psql -c "SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-%'"    # nobody is left
-  grep '"lease"' $work/data/audit.jsonl
+  grep '"kind":"lease"' $work/data/audit.jsonl
 NEXT
   wait -n
 }

@@ -45,6 +45,9 @@ type Credential struct {
 	// the path and version of what has none.
 	Lease string
 
+	// Lasts says that it is as good after its end as before: a key that stays.
+	Lasts bool
+
 	done <-chan struct{}
 	end  func()
 }

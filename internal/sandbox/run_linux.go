@@ -37,7 +37,12 @@ func Run(args []string) (mine bool, err error) {
 	if err := c.confine(); err != nil {
 		return true, fmt.Errorf("confine %s: %w", args[3], err)
 	}
-	return true, fmt.Errorf("run %s: %w", args[3], syscall.Exec(args[3], args[3:], os.Environ()))
+	return true, fmt.Errorf("run %s: %w", args[3], syscall.Exec(args[3], args[3:], environment()))
+}
+
+// environment is that of the command.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return v == uncollected })
 }
 
 // confine takes away what the command must not have.

@@ -100,7 +100,7 @@ func (t *Transport) command(s *session, home string, ends *pipes) (*exec.Cmd, er
 	if cmd.Dir = t.cfg.Dir; cmd.Dir == "" {
 		cmd.Dir = home
 	}
-	cmd.Env = environment(home, t.cfg.Env)
+	cmd.Env = sandbox.Environment(environment(home, t.cfg.Env))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = ends.childIn, ends.childOut, ends.childErr
 	if err := give(cmd, s.credential); err != nil {
 		given(cmd)

@@ -191,6 +191,16 @@ func TestTheEnvironmentIsNotOurs(t *testing.T) {
 	if strings.Contains(got, "s3cret") || strings.Contains(got, "a-call-token") || !strings.Contains(got, "API_KEY=given") || !strings.Contains(got, "HOME=/") {
 		t.Errorf("environment of the server: %s", got)
 	}
+	if strings.Contains(got, "GOGC") {
+		t.Errorf("how we start is in the environment of the server: %s", got)
+	}
+}
+
+func TestTheServersOwnGCSettingIsKept(t *testing.T) {
+	w := newWorld(t, func(c *stdio.Config) { c.Env = append(c.Env, "GOGC=50") })
+	if got := w.ask(w.open(), `{"jsonrpc":"2.0","id":1,"method":"env"}`); !strings.Contains(got, "GOGC=50") {
+		t.Errorf("environment of the server: %s", got)
+	}
 }
 
 func TestJunkOfTheServerIsDropped(t *testing.T) {

@@ -21,6 +21,9 @@ const (
 // ErrClosed is returned when an Own is used after Close.
 var ErrClosed = errors.New("vault: our login is closed")
 
+// ErrNotYet is what State says before the first login has been tried.
+var ErrNotYet = errors.New("we have not logged in yet")
+
 // Login logs in.
 type Login func(context.Context) (Auth, error)
 
@@ -183,7 +186,7 @@ func (o *Own) state(now time.Time) error {
 	case o.err != nil:
 		return o.err
 	}
-	return &Error{LoggedOut, "login", errors.New("we have not logged in yet")}
+	return &Error{LoggedOut, "login", ErrNotYet}
 }
 
 // attempt begins to renew or to log in, unless that is under way. The caller holds mu.

@@ -37,7 +37,7 @@ const (
 // nothing secret in them.
 type Error struct {
 	Why  Reason
-	What string // the request: login jwt, read database/creds/x
+	What string // the request: login jwt at auth/jwt, read database/creds/x
 	Err  error
 }
 
