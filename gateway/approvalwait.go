@@ -206,15 +206,3 @@ func offersURLs(capabilities jsontext.Value) bool {
 	modes, err := readObject(orEmpty(o.get("elicitation")))
 	return err == nil && modes.get("url").Kind() == '{'
 }
-
-// cancelName names a call of the client's in its session, for who cancels it.
-func (p *passage) cancelName(id jsontext.Value) string {
-	return "cancel " + p.r.Header.Get("Mcp-Session-Id") + " " + string(id)
-}
-
-// canceled ends a call that waits, if it does.
-func (p *passage) canceled() {
-	if p.msg.method == "notifications/cancelled" {
-		p.g.waiting.deliver(p.cancelName(p.msg.params.get("requestId")), member{})
-	}
-}

@@ -59,6 +59,8 @@ func (p *passage) account(why audit.Event, do func(ctx context.Context) (outcome
 	ctx, cancel := p.context()
 	defer p.beside.Wait()
 	defer cancel()
+	ctx, done := p.cancelable(ctx)
+	defer done()
 	out, failure := do(withSlot(ctx, p.slot))
 	e = audit.Event{Kind: audit.Outcome, Call: e.Call, Subject: e.Subject, Client: e.Client, Txn: e.Txn, Server: e.Server, Action: e.Action, Tool: e.Tool, Prompt: e.Prompt, URI: e.URI,
 		Approval: e.Approval, CallTokenID: out.callTokenID, Lease: p.lease, Status: out.status, ResultDigest: out.resultDigest, Redactions: out.redactions, Dropped: out.dropped, Duration: p.g.cfg.Now().Sub(start)}
