@@ -137,7 +137,7 @@ func (p *importPlan) printNext(out io.Writer) error {
 	fmt.Fprintf(&b, "\nDone. The keys are in Vault, and in %s no more.\nNext:\n", p.flags.mcpJSON)
 	for _, s := range p.servers {
 		if len(s.Command) > 0 {
-			fmt.Fprintf(&b, "  - %s runs in a sandbox without network now: write what it needs of the machine into %s (sandbox; docs/protect-a-server.md)\n", s.Name, p.flags.config)
+			fmt.Fprintf(&b, "  - %s runs in a sandbox now: see that %s gives it what it needs of the machine (sandbox; docs/protect-a-server.md)\n", s.Name, p.flags.config)
 		}
 	}
 	fmt.Fprintf(&b, "  - restart wicketgate serve: it reads %s at its start\n", p.flags.config)

@@ -116,7 +116,7 @@ func TestImportMovesServersAndKeys(t *testing.T) {
 		}
 	}
 	for file, wants := range map[string][]string{
-		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: "LOG_LEVEL", value: "debug"}`},
+		"wicketgate.yaml": {"# ours\n", "data: data # kept\n", "    # the first one\n", "    - name: github\n", `sandbox: {"connect":["53","443"]} #`, "sandbox: {} #", `value: "Bearer {{.key_authorization}}"`, `{name: "X-Region", value: "eu"}`, `{name: "LOG_LEVEL", value: "debug"}`},
 		"access.yaml":     {"  reader: # of mail\n", `  imported-weather:`, `who: {users: ["alice"]}`},
 		"mcp.json":        {`"theme": "dark"`, `"autoApprove"`, `"url": "http://127.0.0.1:8420/mcp/github"`, "hunter22222", `"other"`},
 	} {
@@ -147,6 +147,19 @@ func TestImportGoesOnWhereItStopped(t *testing.T) {
 	v.Do(t, http.MethodDelete, "secret/metadata/wicketgate/weather", nil)
 	if code, out := runImport(t, dir, "--apply"); code != 0 || !strings.Contains(out, "nobody may call them yet") {
 		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestImportedCommandReadsItsOwnCode, and no other folder.
+func TestImportedCommandReadsItsOwnCode(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "server")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := importedServer{mcpServer: mcpServer{Command: []string{program, "/usr/lib", "relative", dir}}}
+	if got, want := s.sandbox(), `{"read":["`+dir+`"]}`; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
