@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/wicketgate/wicketgate/internal/freeport"
+	"github.com/wicketgate/wicketgate/internal/needed"
 	"github.com/wicketgate/wicketgate/internal/oauth"
 )
 
@@ -32,14 +33,7 @@ var everythingModes = map[string]string{"stateless": "-stateless=true", "session
 // startEverything starts the go-sdk's server for this suite and returns its URL.
 func startEverything(t *testing.T, mode string) string {
 	t.Helper()
-	out, err := exec.Command("../tools/build.sh", "-n", "everything", "github.com/modelcontextprotocol/go-sdk/conformance/everything-server").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := strings.TrimSpace(string(out))
-	if _, err := os.Stat(program); err != nil {
-		missing(t, fmt.Sprintf("the suite's server is not built: %v", err))
-	}
+	program := needed.Built(t, "everything", "github.com/modelcontextprotocol/go-sdk/conformance/everything-server", "make test-tools")
 	address, stderr := freeport.Address(t), newOutput()
 	cmd := exec.Command(program, "-http="+address, everythingModes[mode])
 	cmd.Stderr = stderr

@@ -66,12 +66,7 @@ type legacySetup struct {
 // legacyProgram is the example's server.
 func legacyProgram(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("../tools/build.sh", "-n", "../examples/legacy-postgres", "github.com/wicketgate/wicketgate/examples/legacy-postgres").Output()
-	path := strings.TrimSpace(string(out))
-	if _, missing := os.Stat(path); err != nil || missing != nil {
-		needed.Missing(t, "legacy-postgres is not built: run make test-tools")
-	}
-	return path
+	return needed.Built(t, "../examples/legacy-postgres", "github.com/wicketgate/wicketgate/examples/legacy-postgres", "make test-tools")
 }
 
 // newLegacyHouse makes everything but the gateway's process.

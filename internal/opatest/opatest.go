@@ -6,7 +6,6 @@ package opatest
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -37,37 +35,7 @@ type Server struct {
 // Program is the path of opa. The test ends where it is not built.
 func Program(t testing.TB) string {
 	t.Helper()
-	path, err := built()
-	if err != nil {
-		needed.Missing(t, "opa is not built ("+err.Error()+"): run make unit-tools")
-	}
-	return path
-}
-
-var built = sync.OnceValues(func() (string, error) {
-	root, err := repository()
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command(filepath.Join(root, "tools", "build.sh"), "-n", "opa", "github.com/open-policy-agent/opa").Output()
-	if err != nil {
-		return "", err
-	}
-	path := strings.TrimSpace(string(out))
-	_, err = os.Stat(path)
-	return path, err
-})
-
-// repository is the folder with the sources, of which a test's own folder is a part.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil && dir != filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "", errors.Join(errors.New("no go.mod above the test's folder"), err)
+	return needed.Built(t, "opa", "github.com/open-policy-agent/opa", "make unit-tools")
 }
 
 // Start runs an OPA with the further arguments until the end of the test.

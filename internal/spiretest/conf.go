@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 // conf is the text of a file of deploy/spire, on its way to one that a test can use.
@@ -18,7 +20,7 @@ type conf struct {
 
 func readConf(t testing.TB, name string) *conf {
 	t.Helper()
-	root, err := repository()
+	root, err := needed.Repository()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,14 +2,12 @@ package spiretest
 
 import (
 	_ "embed" // for the script
-	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,46 +24,13 @@ var runScript string
 // programs are SPIRE's two binaries, where tools/build.sh puts them.
 type programs struct{ server, agent string }
 
-var installed = sync.OnceValues(func() (programs, error) {
-	root, err := repository()
-	if err != nil {
-		return programs{}, err
-	}
-	server, err1 := built(root, "spire-server")
-	agent, err2 := built(root, "spire-agent")
-	return programs{server, agent}, errors.Join(err1, err2)
-})
-
-// repository is the folder with the sources, of which a test's own folder is a part.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil && dir != filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "", errors.Join(errors.New("no go.mod above the test's folder"), err)
-}
-
-func built(root, name string) (string, error) {
-	out, err := exec.Command(filepath.Join(root, "tools", "build.sh"), "-n", "spire", "github.com/spiffe/spire/cmd/"+name).Output()
-	if err != nil {
-		return "", err
-	}
-	path := strings.TrimSpace(string(out))
-	_, err = os.Stat(path)
-	return path, err
-}
-
 // need returns the binaries. They take minutes to build, so a test does not.
 func need(t testing.TB) programs {
 	t.Helper()
-	p, err := installed()
-	if err != nil {
-		needed.Missing(t, "SPIRE is not built ("+err.Error()+"): run make test-tools")
+	built := func(name string) string {
+		return needed.Built(t, "spire", "github.com/spiffe/spire/cmd/"+name, "make test-tools")
 	}
-	return p
+	return programs{built("spire-server"), built("spire-agent")}
 }
 
 // As has a command run as a user, in the group of the same number and no other. That

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/wicketgate/wicketgate/internal/needed"
 )
 
 // Keys sets up what docs/operate.md says for keys in Vault, by deploy/vault/setup.sh: the
@@ -25,7 +27,7 @@ func (v *Vault) KeysPolicy(t testing.TB) { t.Helper(); v.SetUp(t, "keys") }
 // SetUp runs deploy/vault/setup.sh as an operator does.
 func (v *Vault) SetUp(t testing.TB, arguments ...string) {
 	t.Helper()
-	root, err := repository()
+	root, err := needed.Repository()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,14 +10,12 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,37 +33,7 @@ const startTimeout = 60 * time.Second
 // Program is the path of vault. The test ends where it is not built.
 func Program(t testing.TB) string {
 	t.Helper()
-	path, err := built()
-	if err != nil {
-		needed.Missing(t, "vault is not built ("+err.Error()+"): run make unit-tools")
-	}
-	return path
-}
-
-var built = sync.OnceValues(func() (string, error) {
-	root, err := repository()
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command(filepath.Join(root, "tools", "build.sh"), "-n", "vault", "github.com/wicketgate/wicketgate/tools/vault").Output()
-	if err != nil {
-		return "", err
-	}
-	path := strings.TrimSpace(string(out))
-	_, err = os.Stat(path)
-	return path, err
-})
-
-// repository is the folder with the sources, of which a test's own folder is a part.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil && dir != filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "", errors.Join(errors.New("no go.mod above the test's folder"), err)
+	return needed.Built(t, "vault", "github.com/wicketgate/wicketgate/tools/vault", "make unit-tools")
 }
 
 // Vault is a running Vault. Its URL stays when it is killed and started again.
