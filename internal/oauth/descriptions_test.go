@@ -33,7 +33,7 @@ func TestDescriptionsAreConstantAndQuotable(t *testing.T) {
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
 			lit, ok := n.(*ast.CompositeLit)
-			if !ok || !isError(lit.Type) {
+			if !ok || !isError(lit.Type, f.Name.Name) {
 				return true
 			}
 			for _, e := range lit.Elts {
@@ -54,13 +54,14 @@ func TestDescriptionsAreConstantAndQuotable(t *testing.T) {
 	}
 }
 
-func isError(e ast.Expr) bool {
+// isError reports whether it is oauth.Error, as a package of that name writes it.
+func isError(e ast.Expr, pkg string) bool {
 	switch e := e.(type) {
 	case *ast.SelectorExpr:
 		x, _ := e.X.(*ast.Ident)
 		return x != nil && x.Name == "oauth" && e.Sel.Name == "Error"
 	case *ast.Ident:
-		return e.Name == "Error"
+		return pkg == "oauth" && e.Name == "Error"
 	}
 	return false
 }

@@ -110,7 +110,14 @@ func TestKeysThatCannotBeHadAreNotTheFaultOfThePerson(t *testing.T) {
 			}
 			delete(e.answers, "/jwks")
 			w.clock.advance(10 * time.Second)
-			if _, err := e.login(t, w, newLogin(), nil); err != nil {
+			_, err := e.login(t, w, newLogin(), nil)
+			for range 100 { // go-oidc may not have ended the attempt before, whose answer it then is
+				if err == nil {
+					break
+				}
+				_, err = e.login(t, w, newLogin(), nil)
+			}
+			if err != nil {
 				t.Errorf("when they can be had again: %v", err)
 			}
 		})
