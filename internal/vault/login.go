@@ -41,7 +41,7 @@ func (c *Client) LoginKubernetes(ctx context.Context, mount, role, jwt string) (
 }
 
 func (c *Client) login(ctx context.Context, method, path string, body map[string]string, secrets ...string) (Auth, error) {
-	r := request{what: "login " + method + " at " + strings.TrimSuffix(path, "/login"), method: http.MethodPost, path: path, body: body, login: true, fresh: c.cfg.Certificate != nil, secrets: func() []string { return secrets }}
+	r := request{what: "login " + method + " at " + folded(strings.TrimSuffix(path, "/login")), method: http.MethodPost, path: path, body: body, login: true, fresh: c.cfg.Certificate != nil, secrets: func() []string { return secrets }}
 	secret, err := c.do(ctx, r)
 	if err != nil {
 		return Auth{}, err
