@@ -41,9 +41,10 @@ func TestKilledGatewayLeavesNoLease(t *testing.T) {
 	frailServers(t, &c)
 	h := startLegacy(t, c)
 	h.alike("hasty", "reports")
+	h.alike("faulty", "reports")
 	h.alike("mortal", "ledger")
-	h.shortTokens("reports", "hasty", "ledger", "mortal")
-	h.killedUnderLoad(newVaultLoad(h, "reports", "hasty", "ledger", "mortal"), h.replica)
+	h.shortTokens("reports", "hasty", "faulty", "ledger", "mortal")
+	h.killedUnderLoad(newVaultLoad(h, "reports", "hasty", "faulty", "ledger", "mortal"), h.replica)
 	if h.sqliteRecords() == 0 {
 		t.Error("the store knows nothing of what was left")
 	}
@@ -64,10 +65,11 @@ func TestKilledReplicaLeavesNoLease(t *testing.T) {
 	frailServers(t, &c)
 	h := startLegacy(t, c)
 	h.alike("hasty", "reports")
+	h.alike("faulty", "reports")
 	h.alike("mortal", "ledger")
-	h.shortTokens("reports", "hasty", "ledger", "mortal")
+	h.shortTokens("reports", "hasty", "faulty", "ledger", "mortal")
 	other := h.another(1)
-	l := newVaultLoad(h, "reports", "hasty", "ledger", "mortal")
+	l := newVaultLoad(h, "reports", "hasty", "faulty", "ledger", "mortal")
 	l.at = "http://" + other.listen
 	h.killedUnderLoad(l, other)
 	h.nothingIsLeft(func() int {

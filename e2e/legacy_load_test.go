@@ -60,8 +60,9 @@ func frail(t *testing.T, server string) string {
 	return s.URL + to.Path
 }
 
-// frailServers are two more servers of the same database: hasty, which is given little
-// time, and mortal, a command that ends before it has answered.
+// frailServers are three more servers of the same database: hasty, which is given little
+// time, faulty, whose circuit is then its own, and mortal, a command that ends before it
+// has answered.
 func frailServers(t *testing.T, c *legacySetup) {
 	t.Helper()
 	dir := publicDir(t)
@@ -81,6 +82,15 @@ func frailServers(t *testing.T, c *legacySetup) {
       role: hasty
       inject:
         header: [{name: X-Db-User, value: "{{.username}}"}, {name: X-Db-Password, value: "{{.password}}"}]
+  - name: faulty
+    url: http://127.0.0.1:9000/mcp
+    credential: vault
+    vault:
+      engine: database
+      path: "database/creds/reports-{{.subject}}"
+      role: faulty
+      inject:
+        header: [{name: X-Db-User, value: "{{.username}}"}, {name: X-Db-Password, value: "{{.password}}"}]
   - name: mortal
     command: [` + mortal + `]
     credential: vault
@@ -92,7 +102,7 @@ func frailServers(t *testing.T, c *legacySetup) {
       inject:
         env: [{name: DATABASE_URL, value: "postgres://{{.username}}:{{.password | urlquery}}@127.0.0.1:5432/app"}]
 `
-	c.tools = "      hasty: {tools: [query]}\n      mortal: {tools: [query]}\n"
+	c.tools = "      hasty: {tools: [query]}\n      faulty: {tools: [query]}\n      mortal: {tools: [query]}\n"
 	c.reports = func(server string) string { return frail(t, server) }
 }
 
@@ -135,9 +145,9 @@ const (
 // kinds of calls, one after the other.
 var kindsOfCalls = []kind{
 	{"reports", "SELECT nothing FROM nowhere", false, false},
-	{"reports", "SELECT 1 /* 500 */", false, false},
-	{"reports", "SELECT 1 /* die */", false, false},
-	{"reports", "SELECT 1 /* half */", false, false},
+	{"faulty", "SELECT 1 /* 500 */", false, false},
+	{"faulty", "SELECT 1 /* die */", false, false},
+	{"faulty", "SELECT 1 /* half */", false, false},
 	{"reports", hangs, false, true},
 	{"reports", hangs, false, true},
 	{"hasty", hangs, false, false},
@@ -248,8 +258,9 @@ func TestNoLeaseOutlivesAThousandCalls(t *testing.T) {
 	frailServers(t, &c)
 	h := startLegacy(t, c)
 	h.alike("hasty", "reports")
+	h.alike("faulty", "reports")
 	h.alike("mortal", "ledger")
-	l := newVaultLoad(h, "reports", "hasty", "ledger", "mortal")
+	l := newVaultLoad(h, "reports", "hasty", "faulty", "ledger", "mortal")
 	l.run(t.Context(), loadCalls)
 	l.check(t)
 	h.nothingIsLeft(h.sqliteRecords)
