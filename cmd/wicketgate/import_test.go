@@ -150,15 +150,24 @@ func TestImportGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
-// TestImportedCommandReadsItsOwnCode, and no other folder.
+// TestImportedCommandReadsItsOwnCode, and no folder with what is ours; it connects to what its variables name.
 func TestImportedCommandReadsItsOwnCode(t *testing.T) {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "server")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700); err != nil {
-		t.Fatal(err)
+	write := func(elements ...string) string {
+		path := filepath.Join(append([]string{dir}, elements...)...)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	s := importedServer{mcpServer: mcpServer{Command: []string{program, "/usr/lib", "relative", dir}}}
-	if got, want := s.sandbox(), `{"read":["`+dir+`"]}`; got != want {
+	config, program, code, beside := write("etc", "wicketgate.yaml"), write("bin", "server"), write("lib", "code", "index.js"), write("etc", "server.js")
+	p := &importPlan{flags: importFlags{config: config}, settings: &settings{house: houseConfig{Data: filepath.Join(dir, "data")}}}
+	s := importedServer{mcpServer: mcpServer{Command: []string{program, code, beside, "/usr/lib", "relative", dir, filepath.Join(dir, "etc")}, Env: []string{"A=postgres://u:p@db/app", "B=http://127.0.0.1:8080", "C=https://db:5432", "D=text", "E=host:1"}}}
+	want := `{"connect":["53","5432","8080"],"read":["` + program + `","` + filepath.Dir(code) + `","` + beside + `"]}`
+	if got := p.sandbox(s); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,7 +75,7 @@ func (p *importPlan) entry(s importedServer) string {
 		line("url: %s", quoted(s.URL))
 	} else {
 		line("command: %s", quoted(s.Command))
-		line("sandbox: %s # what it may do besides reading the system: change it to what it needs", s.sandbox())
+		line("sandbox: %s # what it may do besides reading the system: change it to what it needs", p.sandbox(s))
 	}
 	if s.Dir != "" {
 		line("dir: %s", quoted(s.Dir))
@@ -110,39 +109,6 @@ func (p *importPlan) entry(s importedServer) string {
 		line("    %s", l)
 	}
 	return b.String()
-}
-
-// sandbox is the least with which it may work as before: its own code, and where it has a
-// key for somebody, the way there by https.
-func (s importedServer) sandbox() string {
-	out := struct {
-		Connect []string `json:"connect,omitempty"`
-		Read    []string `json:"read,omitempty"`
-	}{Read: s.folders()}
-	if len(s.keys) > 0 {
-		out.Connect = []string{"53", "443"}
-	}
-	return quoted(out)
-}
-
-// folders are those with what the command names that is no part of the system.
-func (s importedServer) folders() (out []string) {
-	for i, word := range s.Command {
-		if path, err := exec.LookPath(word); i == 0 && err == nil {
-			word = path
-		}
-		info, err := os.Stat(word)
-		if err != nil || !filepath.IsAbs(word) || strings.HasPrefix(word, "/usr/") || strings.HasPrefix(word, "/bin/") {
-			continue
-		}
-		if !info.IsDir() {
-			word = filepath.Dir(word)
-		}
-		if word != "/" && !slices.Contains(out, word) {
-			out = append(out, word)
-		}
-	}
-	return out
 }
 
 // injection puts the keys where the server had them.
