@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/wicketgate/wicketgate/internal/credential"
+	"github.com/wicketgate/wicketgate/internal/token"
 )
 
 // TestMessageWithoutItsCredentialIsNotSent, nor one with another server's: a way to an upstream
@@ -26,7 +29,8 @@ func TestMessageWithoutItsCredentialIsNotSent(t *testing.T) {
 		"with another server's":   {there, lent, "tools/list", false},
 		"with one from elsewhere": {here, foreign, "tools/list", false},
 	} {
-		if err := tt.l.carries(tt.ctx, tt.method); (err == nil) != tt.ok {
+		up, req := &upstream{lender: tt.l}, httptest.NewRequestWithContext(tt.ctx, http.MethodPost, "/", nil)
+		if err := up.authorize(req, token.Call{}, tt.method); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
