@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wicketgate/wicketgate/internal/oauth"
 	"github.com/wicketgate/wicketgate/internal/vault"
 	"github.com/wicketgate/wicketgate/internal/vaulttest"
 )
@@ -155,5 +159,31 @@ func TestImportedKeyIsForItsServerAlone(t *testing.T) {
 		if s, err := client.Read(t.Context(), of, "secret/data/wicketgate/other", nil); err == nil {
 			t.Errorf("the key of another server was read: %v", s.Data)
 		}
+	}
+}
+
+// TestImportedRoleTakesTokensOfOthers: it must bind what the role of deploy/vault binds.
+func TestImportedRoleTakesTokensOfOthers(t *testing.T) {
+	const audience = "https://vault.example.com"
+	resource, err := oauth.ParseResource(audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &importPlan{settings: &settings{house: houseConfig{Vault: &vaultConfig{Audience: resource}}}}
+	b, err := json.Marshal(p.jwtRole(importedServer{mcpServer: mcpServer{Name: "one"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want map[string]any
+	deployed := strings.NewReplacer("@SERVER@", "one", "@AUDIENCE@", audience).Replace(readText(t, "../../deploy/vault/roles/jwt-server.json"))
+	if err := errors.Join(json.Unmarshal(b, &got), json.Unmarshal([]byte(deployed), &want)); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []map[string]any{got, want} {
+		delete(m, "token_policies")
+		delete(m, "token_explicit_max_ttl")
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
 	}
 }

@@ -46,12 +46,14 @@ path "auth/token/renew-self" { capabilities = ["update"] }
 `, path)
 }
 
-// jwtRole is that of deploy/vault/roles for one server.
+// jwtRole is deploy/vault/roles/jwt-server.json for one server, with a shorter life: a key is
+// read once, and its Vault token ends with that.
 func (p *importPlan) jwtRole(s importedServer) map[string]any {
 	return map[string]any{
 		"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{p.settings.house.Vault.Audience.String()},
 		"bound_claims":            map[string]any{"client_id": gatewayID.String(), "/authorization_details/0/server": s.Name},
 		"claim_mappings":          map[string]any{"/act/sub": "actor", "/authorization_details/0/tool": "tool", "txn": "txn"},
+		"clock_skew_leeway":       "5s",
 		"token_policies":          []string{vaultName(s.Name)},
 		"token_no_default_policy": true, "token_type": "service",
 		"token_ttl": "1m", "token_explicit_max_ttl": "2m",
